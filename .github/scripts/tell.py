@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 09280a3f609bdd82
+# digest: 4fd1f0a000409b70
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -118,14 +118,15 @@ def starts(label: str) -> bool:
 def is_request(label: str) -> bool:
     """Return whether a label requests something that the gate answers on the issue."""
     name = label.casefold()
-    return starts(name) or name.startswith("lead:") or name in {"approve:restore", "ops:stop", "ops:resume"}
+    return starts(name) or name.startswith(("approve:", "lead:", "actions:")) or name in {"ops:stop", "ops:resume"}
 
 
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
-    name, where = label.casefold(), " --incident " + str(number)
-    commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
-    commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
+    name, issue, where = label.casefold(), str(number), " --incident " + str(number)
+    commands = {"report": " incident report " + issue, "actions:create": " incident actions --create " + issue}
+    commands |= {"check-outage": " check-outage" + where, "ops:stop": " stop --reason TEXT" + where}
+    commands |= {"ops:resume": " stop --lift"}
     if starts(name):  # ops.yml says what
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

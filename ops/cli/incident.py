@@ -19,6 +19,7 @@ from ops.cli.options import (
 )
 from ops.cli.output import echo, echo_json, one_line
 from ops.core.clock import current_time
+from ops.core.errors import EXIT_CODES, Decision
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
@@ -230,6 +231,38 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
         echo(f"  to write or tick: {item}")
     if written.state_problem:
         _print_warning(written.state_problem)
+
+
+@incident.command(
+    epilog="""
+    ops incident actions 42
+    ops incident actions 42 --create
+    """
+)
+@click.argument("number", type=INCIDENT)
+@click.option("--create", is_flag=True, help="Create the missing issues, and link each in its row")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, config: Path) -> int:
+    """List the action items of a report with the state of their issues.
+
+    NUMBER is that of the incident or of its report. With the section `action_items` of ops.yml, the label
+    `actions:create` on the report creates the issues too.
+    """
+    from ops.report import action_commands as work
+    from ops.report.action_items import describe_count
+
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    read = work.create_actions(number, config, environ, redactor, _print_warning) if create else None
+    found = read or work.list_actions(number, config, environ, redactor)
+    if as_json:
+        echo_json(found.to_json())
+    else:
+        echo(f"#{found.report} {found.url}: {describe_count(found.tracked)}")
+        for line in work.action_lines(found):
+            echo(f"  {one_line(line)}")
+    return EXIT_CODES[Decision.UNKNOWN_OUTCOME] if found.is_unclear else 0
 
 
 @incident.command(

@@ -19,6 +19,7 @@ from ops.config.label_checks import ANY_LABEL, LabelRules
 from ops.config.probes import Probe, ProbeSet, VerificationRule
 from ops.config.sections import (
     ActingEnvironment,
+    ActionItemsConfig,
     Database,
     DurableObjects,
     GitHubConfig,
@@ -333,6 +334,7 @@ class Config(ConfigModel):
         default_factory=NotifyConfig, description="Chats that get notices. Names of secrets only."
     )
     github: GitHubConfig = Field(default_factory=GitHubConfig, description="The operations repository on GitHub.")
+    action_items: ActionItemsConfig | None = Field(default=None, description="Issues for action items (default: none).")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
         default_factory=dict, description="Runbook → its target times."
     )

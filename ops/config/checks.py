@@ -422,7 +422,7 @@ def _check_probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[s
                 yield where, "a secret of the run, which no page may get; name the variable of a test login"
 
 
-RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:")
+RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:", "actions:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}

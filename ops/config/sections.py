@@ -390,6 +390,15 @@ class RotatedSecret(ConfigModel):
         return self
 
 
+class ActionItemsConfig(ConfigModel):
+    """Issues for the action items of reports. Without this section, no label and no reminder exists."""
+
+    required_from: Literal["sev1", "sev2", "sev3"] | None = Field(
+        default=None,
+        description="Severity from which open action items are reminded of, once a week (default: never).",
+    )
+
+
 class GitHubConfig(ConfigModel):
     """Settings of the operations repository: branch, features of the GitHub plan, and schedules."""
 

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
-from ops.core.names import CHECK_OUTAGE, LEAD_LABEL, RECOVERY_PREFIX, RESUME_LABEL, STOP_LABEL
+from ops.core.names import ACTIONS_LABEL, CHECK_OUTAGE, LEAD_LABEL, RECOVERY_PREFIX, RESUME_LABEL, STOP_LABEL
 from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
 from ops.gate.attempts import refuse_approval_again, refuse_unknown_time
 from ops.gate.outcomes import (
+    ActionsDue,
     ApprovalEvent,
     GateJob,
     HandOver,
@@ -98,7 +99,9 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
     if label.lower() == CHECK_OUTAGE:
-        return _outage_check(payload, issue, label, job)
+        return OutageCheck(**_read_people(payload, issue, job), label=label)
+    if label.lower() == ACTIONS_LABEL:
+        return ActionsDue(**_read_people(payload, issue, job), label=label)
     if label.lower() == REPORT_LABEL:
         return _report_due(payload, job, "updated_at", label=label)
     if label.lower() == APPROVE_LABEL:
@@ -157,14 +160,14 @@ def _read_hand_over(
     )
 
 
-def _outage_check(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> OutageCheck:
-    return OutageCheck(
-        incident=fields.number(issue, "number", of="issue."),
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
-        actor=job.actor,
-        label=label,
-    )
+def _read_people(payload: Any, issue: Mapping[str, Any], job: GateJob) -> dict[str, Any]:
+    """Return the fields of an event on an issue."""
+    return {
+        "incident": fields.number(issue, "number", of="issue."),
+        "sender": fields.text(payload, "sender", "login"),
+        "sender_id": fields.number(payload, "sender", "id"),
+        "actor": job.actor,
+    }
 
 
 def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob) -> Outcome:
@@ -329,7 +332,8 @@ def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent
 
 
 def _is_ours(label: str, config: "Config") -> bool:
-    fixed = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, STOP_LABEL, RESUME_LABEL}
+    optional = {ACTIONS_LABEL} if config.action_items else set[str]()
+    fixed = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, STOP_LABEL, RESUME_LABEL, *optional}
     known = {*fixed, *(name.lower() for name in config.labels)}
     # A label with the prefix is meant for Backout, even if `ops.yml` does not have it.
     prefixes = (RECOVERY_PREFIX, LEAD_LABEL) if config.github.leads else (RECOVERY_PREFIX,)

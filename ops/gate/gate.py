@@ -90,6 +90,8 @@ class Gate:
                 return self._report_due(outcome)
             case outcomes.OutageCheck():
                 return self._check_outage(outcome)
+            case outcomes.ActionsDue():
+                return self._actions_due(outcome)
             case outcomes.HandOver():
                 return self._hand_over(outcome)
             case outcomes.StopEvent():
@@ -309,6 +311,18 @@ class Gate:
             go="false", report="false", check="true", incident=str(asked.incident), environment=environments[0]
         )
         self.say(f"the label requests a check for an outage in {environments[0]}")
+        return 0
+
+    def _actions_due(self, asked: outcomes.ActionsDue) -> int:
+        """Pass on that a report needs issues for its action items. The job after this one reads and answers there."""
+        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self._widest)
+        if answer.reason is not None:
+            return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
+        self._warn_on_failure(
+            "label", lambda number: triggers.remove_label(self.repository, number, asked.label), asked.incident
+        )
+        self._write_outputs(go="false", report="false", check="actions", incident=str(asked.incident))
+        self.say(f"the label requests issues for the action items of #{asked.incident}")
         return 0
 
     def _hand_over(self, event: outcomes.HandOver) -> int:

@@ -106,6 +106,13 @@ class OutageCheck(IncidentEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActionsDue(IncidentEvent):
+    """A label on a report that requests issues for its action items. Nothing is recovered."""
+
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedRequest:
     """A refused request. `message` and `hint` are our text; `{name}` in them stands for untrusted text in `values`."""
 
@@ -136,6 +143,7 @@ Outcome = (
     | ApprovalEvent
     | ReportDue
     | OutageCheck
+    | ActionsDue
     | HandOver
     | StopEvent
     | RefusedRequest

@@ -20,7 +20,16 @@ from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
-from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest, StopEvent
+from ops.gate.outcomes import (
+    ActionsDue,
+    ApprovalEvent,
+    GateJob,
+    HandOver,
+    OutageCheck,
+    RecoveryRequest,
+    RefusedRequest,
+    StopEvent,
+)
 from ops.render import button_text, code_span, escape_markdown, linked
 
 if TYPE_CHECKING:
@@ -296,7 +305,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 def no_permission(
     answer: "PermissionCheck",
     login: str,
-    asked: RecoveryRequest | OutageCheck | HandOver | StopEvent,
+    asked: RecoveryRequest | OutageCheck | ActionsDue | HandOver | StopEvent,
     lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None

@@ -26,7 +26,7 @@ RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends
 GATE_OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",
     "report": "`true` if a report is due afterwards, else `false`",
-    "check": "`true` if a check for an outage is due; it only reads",
+    "check": "`true` if a check for an outage is due; it only reads. `actions` if issues for action items are due",
     "job": "id of the job that recovers; empty if none may start",
     "runbook": "runbook of the run",
     "power": "GitHub environment with the secrets of the runbook: `recovery`, `security` or `database`",

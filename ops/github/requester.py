@@ -199,6 +199,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("POST", "/labels", "the labels of the repository", LABEL),
     ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
     ("GET", "/collaborators/[^/]+/permission", "the permission of a user", _PERMISSION),
+    ("GET", "/assignees/[^/]+", "the people who may be assigned", None),
     ("GET", "/actions/runs", "the workflow runs", {"workflow_runs": [_RUN | {"id": int}]}),
     ("GET", r"/actions/runs/\d+", "the workflow run", _RUN),
     ("GET", r"/actions/runs/\d+/approvals", "the reviews of the workflow run", [_REVIEW]),

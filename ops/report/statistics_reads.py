@@ -4,7 +4,7 @@ A report holds the facts as of its last renewal. They count while nobody acted o
 report, the records of the incident are read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config
 from ops.app.registry import record_rules
 from ops.core.clock import Period, current_time, parse_period
-from ops.core.errors import OpsError, ProviderError
+from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -21,7 +21,8 @@ from ops.github.comments import author_login, is_pull_request
 from ops.github.issues import TrustedAuthors, list_recent_incidents
 from ops.github.journal import read_issue_journal
 from ops.report import issue as reports
-from ops.report.action_items import ActionItem, find_action_items
+from ops.report.action_issues import read_states
+from ops.report.action_items import ActionItem, ItemState, count_open, find_action_items, track_items
 from ops.report.evidence import IncidentEvidence
 from ops.report.facts import IncidentFacts, find_facts, parse_facts
 from ops.report.statistics import CountedIncident, Statistics, split_drills
@@ -36,8 +37,6 @@ DRILL = "drill"
 MOST_JOURNALS = 50
 """Incidents whose records are read one by one, the newest first: each costs three calls or more."""
 NOT_READ = f"it has no current report, and only {MOST_JOURNALS} such incidents are read"
-MOST_LINKED = 50
-"""Linked issues of action items that are read."""
 OWN_COMMENTS = timedelta(minutes=2)
 """Time after the read of a report in which its job writes its own comments on the issue."""
 MAX_CALLS = 8
@@ -88,10 +87,11 @@ class _IncidentReader:
         read = run_in_batches([partial(self._try_records, each) for each in missing[:MOST_JOURNALS]], MAX_CALLS)
         from_records = {each.number: answer for each, answer in zip(missing, read, strict=False)}
         items = {number: find_action_items(pages[number], self._name) for number in pages.keys() & numbers}
-        closed = self._find_closed(item for listed in items.values() for item in listed or ())
+        linked = (item for listed in items.values() for item in listed or ())
+        states = read_states(self._repository, (item.issue for item in linked if item.issue and not item.is_done))
         return [
             _count_incident(
-                each, facts[each.number] or from_records.get(each.number, NOT_READ), items.get(each.number), closed
+                each, facts[each.number] or from_records.get(each.number, NOT_READ), items.get(each.number), states
             )
             for each in issues
         ]
@@ -117,19 +117,6 @@ class _IncidentReader:
             return error.message
         return find_facts(IncidentEvidence(**vars(journal), places=self._places))
 
-    def _find_closed(self, items: Iterable[ActionItem]) -> set[int]:
-        """Return the linked issues that are closed; one that cannot be read is none."""
-        linked = sorted({item.issue for item in items if item.issue and not item.is_done}, reverse=True)
-        states = run_in_batches([partial(self._is_closed, number) for number in linked[:MOST_LINKED]], MAX_CALLS)
-        return {number for number, is_closed in zip(linked, states, strict=False) if is_closed}
-
-    def _is_closed(self, number: int) -> bool:
-        try:
-            with provider_errors():
-                return self._repository.get_issue(number).state == "closed"
-        except ProviderError:
-            return False
-
 
 def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
     """Return the facts of the report, unless the issue changed since, such as by a note or by reopening it."""
@@ -140,7 +127,7 @@ def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
 
 
 def _count_incident(
-    issue: "Issue", facts: IncidentFacts | str, items: list[ActionItem] | None, closed: set[int]
+    issue: "Issue", facts: IncidentFacts | str, items: list[ActionItem] | None, states: Mapping[int, ItemState]
 ) -> CountedIncident:
     """Return the incident. `facts` may be the reason why they are unknown."""
     return CountedIncident(
@@ -151,6 +138,6 @@ def _count_incident(
         is_open=issue.state != "closed",
         is_drill=any(label.name == DRILL for label in issue.labels),
         facts=None if isinstance(facts, str) else facts,
-        open_actions=None if items is None else sum(not each.is_done and each.issue not in closed for each in items),
+        open_actions=None if items is None else count_open(track_items(items, states)),
         unread=facts if isinstance(facts, str) else "",
     )

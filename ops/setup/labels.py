@@ -15,7 +15,15 @@ from ops.config.labels import format_params
 from ops.config.sections import read_template_labels
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
-from ops.core.names import HOLD_LIFT, LEAD_LABEL, RECOVERY_PREFIX, count_of, quote_name
+from ops.core.names import (
+    ACTION_ITEM_LABEL,
+    ACTIONS_LABEL,
+    HOLD_LIFT,
+    LEAD_LABEL,
+    RECOVERY_PREFIX,
+    count_of,
+    quote_name,
+)
 from ops.core.redaction import Redactor
 from ops.setup import team_file
 
@@ -45,6 +53,9 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
     wanted = dict(LABELS)
     if any(each.databases for each in config.environments.values()):
         wanted[APPROVE_LABEL] = LabelStyle("0e8a16", LABEL_PURPOSE)
+    if config.action_items is not None:
+        wanted[ACTIONS_LABEL] = LabelStyle("c5def5", "Makes an issue of each action item of the report")
+        wanted[ACTION_ITEM_LABEL] = LabelStyle("c2e0c6", "Work that a post-incident report asks for")
     for login in config.github.leads:
         wanted[f"{LEAD_LABEL}{login}"] = LabelStyle("d4c5f9", f"Hands the lead of the incident over to {login}")
     for name, label in config.labels.items():

@@ -92,14 +92,15 @@ def starts(label: str) -> bool:
 def is_request(label: str) -> bool:
     """Return whether a label requests something that the gate answers on the issue."""
     name = label.casefold()
-    return starts(name) or name.startswith("lead:") or name in {"approve:restore", "ops:stop", "ops:resume"}
+    return starts(name) or name.startswith(("approve:", "lead:", "actions:")) or name in {"ops:stop", "ops:resume"}
 
 
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
-    name, where = label.casefold(), " --incident " + str(number)
-    commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
-    commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
+    name, issue, where = label.casefold(), str(number), " --incident " + str(number)
+    commands = {"report": " incident report " + issue, "actions:create": " incident actions --create " + issue}
+    commands |= {"check-outage": " check-outage" + where, "ops:stop": " stop --reason TEXT" + where}
+    commands |= {"ops:resume": " stop --lift"}
     if starts(name):  # ops.yml says what
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

@@ -202,3 +202,15 @@ def is_collaborator(call: GitHubCall) -> GitHubAnswer:
     if user is None or call.repository.collaborator_role(user) is None:
         raise not_found()
     return GitHubAnswer(status=204)
+
+
+@ROUTES.add(
+    "GET",
+    REPO + "/assignees/{assignee}",
+    RouteAccess("issues:read", "issues/assignees#check-if-a-user-can-be-assigned"),
+)
+def is_assignable(call: GitHubCall) -> GitHubAnswer:
+    user = call.repository.user(call.parameters["assignee"])
+    if user is None or call.repository.collaborator_role(user) is None:
+        raise not_found()
+    return GitHubAnswer(status=204)
