@@ -26,7 +26,7 @@ from ops.tools import process
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.files import CommittedFile
-    from ops.github.hold_labels import HoldLabels
+    from ops.github.lift_labels import LiftLabels
     from ops.github.pulls import PullRequests
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
@@ -100,10 +100,10 @@ class _Repository:
         return pulls
 
     @functools.cached_property
-    def hold_labels(self) -> "HoldLabels":
-        from ops.github.hold_labels import HoldLabels
+    def lift_labels(self) -> "LiftLabels":
+        from ops.github.lift_labels import LiftLabels
 
-        return self._write_guards.add(HoldLabels(lambda: self.pulls.repository))
+        return self._write_guards.add(LiftLabels(lambda: self.pulls.repository))
 
     @functools.cached_property
     def limits(self) -> "CommittedFile":

@@ -102,7 +102,7 @@ def run_guard(
         if not result.database.id:
             databases = d1.list_databases()
             result.database = replace(result.database, id=find_database_id(result.database.name, databases))
-        tools = GuardTools(d1, clock, run_id(environ), say, client.writing, signals.hold, keep)
+        tools = GuardTools(d1, clock, run_id(environ), say, client.writing, signals.delay, keep)
         try:
             guard(tools, result, dry_run=dry_run)
         finally:

@@ -91,7 +91,7 @@ class RunRequest:
 
 def _read_config(path: Path, signals: SignalHandler) -> "Config":
     """Return ops.yml. pydantic would swallow the exception of a signal, and call the file wrong."""
-    with signals.hold():
+    with signals.delay():
         return read_config(path)[0]
 
 
@@ -116,7 +116,7 @@ def run(
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_open_event_file(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
-        timeline = Timeline(clock, redactor, sinks, lead=_seconds_since_trigger(request, clock), unbroken=signals.hold)
+        timeline = Timeline(clock, redactor, sinks, lead=_seconds_since_trigger(request, clock), unbroken=signals.delay)
         _record_request(timeline, request, environ, session, _event_facts(run_id, environ, config))
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))

@@ -90,7 +90,7 @@ LIFTED = "hold:lifted"
 
 
 @dataclass(frozen=True)
-class HoldLift:
+class CommitHoldLift:
     """The label LIFTED on an incident, and who added it last."""
 
     by: str

@@ -20,7 +20,7 @@ from ops.core.run_record import ENDED_KIND, MAX_TEXT, PreviousRuns, RecordRow, R
 from ops.core.timeline import EventKind
 from ops.database import terms, time_travel
 from ops.database.applies import TABLE
-from ops.database.holds import RECENT
+from ops.database.migration_holds import RECENT
 from ops.database.restore import ANSWERED, NO_ROW, PLANNED_PREFIX, TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
 from ops.database.state import DatabaseState
 from ops.database.time_travel import (

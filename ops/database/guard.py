@@ -32,8 +32,8 @@ from ops.database.applies import TABLE as APPLIES
 from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
 from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
-from ops.database.holds import TABLE as HOLDS
-from ops.database.holds import Hold, find_hold, read_holds
+from ops.database.migration_holds import TABLE as HOLDS
+from ops.database.migration_holds import MigrationHold, find_migration_hold, read_migration_holds
 from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
 from ops.database.predicted_losses import compare_rows, judge_losses, run_locally
 from ops.database.state import has_table, read_applied_names, read_objects, without_applies
@@ -61,7 +61,7 @@ DEPLOY_AFTERWARDS = "Deploy this commit only after its migrations are applied."
 class _State:
     schema: "frozenset[tuple[SqlValue, ...]]"
     migrations: tuple[Migration, ...]
-    holds: tuple[Hold, ...]
+    holds: tuple[MigrationHold, ...]
     applies: Mapping[str, RecordedApply]
 
     @property
@@ -104,7 +104,9 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
 
 
 def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
-    objects, holds = run_parallel_mixed([lambda: read_objects(d1, database.id), lambda: read_holds(d1, database.id)])
+    objects, holds = run_parallel_mixed(
+        [lambda: read_objects(d1, database.id), lambda: read_migration_holds(d1, database.id)]
+    )
     migrations, applies = run_parallel_mixed(
         [
             lambda: d1.list_migrations(database.id, database.table) if has_table(objects, database.table) else (),
@@ -135,11 +137,13 @@ def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: l
     return pending
 
 
-def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], holds: Sequence[Hold]) -> None:
+def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], holds: Sequence[MigrationHold]) -> None:
     """Raise Refused for a held migration, also under another name."""
     for each in pending:
         content = hash_migration(each.text)
-        held = find_hold(holds, each.name, content) or next((hold for hold in holds if hold.hash == content), None)
+        held = find_migration_hold(holds, each.name, content) or next(
+            (hold for hold in holds if hold.hash == content), None
+        )
         if held:
             shown = str(held) if held.migration == each.name else f"{quote_name(each.name)} has the content of {held}"
             name = held.migration.replace("'", "''")
@@ -186,7 +190,7 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
         _record_apply(tools, result, apply)
         _send_script(tools, database, create_table_sql(database.table), is_repeatable=True)
         for each in pending:
-            with tools.hold():
+            with tools.delay():
                 _apply_migration(tools, database, each)
                 result.applied.append(each.name)
                 result.last = each.name

@@ -114,7 +114,7 @@ class GuardTools:
     say: Callable[[str], None]
     writing: Callable[[], AbstractContextManager[None]]
     """Permits writes inside the block."""
-    hold: Callable[[], AbstractContextManager[None]]
+    delay: Callable[[], AbstractContextManager[None]]
     """Delays signals to the end of the block: a write gets its answer, and is noted."""
     keep: Callable[[], None]
     """Called before the first write, so that the way back survives a kill."""

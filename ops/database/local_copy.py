@@ -22,7 +22,7 @@ from typing import Self
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
 from ops.core.sql import fold_name
-from ops.database import applies, holds
+from ops.database import applies, migration_holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
 from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
 from ops.database.schema_tables import fill_tables, loses_rows, read_snapshot
@@ -85,7 +85,7 @@ _END = f";{_BLANK}END{_BLANK};"
 _TO_END = re.compile(f"(?:{_NO_SEMICOLON}|(?!{_END});)*+(?:{_END})?", re.IGNORECASE | re.DOTALL)
 """Text up to the end of a trigger."""
 _RESERVED = "names that begin with _cf_ belong to D1"
-_OWN_TABLES = (holds.TABLE, applies.TABLE)
+_OWN_TABLES = (migration_holds.TABLE, applies.TABLE)
 _OWN = f"the tables {' and '.join(_OWN_TABLES)} belong to Backout, which lifts holds with lift-hold"
 _ORPHANS = 'SELECT DISTINCT "table" FROM pragma_foreign_key_check'
 MAX_CLEANINGS = 10
@@ -120,7 +120,7 @@ class LocalCopy:
         self._sets_foreign_keys, self._written = False, set[str]()
         self._hidden, self._has_rows = 0, has_rows
         self._losses: LossTracker | None = None  # while the schema is not complete
-        for own in (holds.CREATE_TABLE, applies.CREATE_TABLE):
+        for own in (migration_holds.CREATE_TABLE, applies.CREATE_TABLE):
             self._connection.execute(own.sql)
         try:
             self._create(schema)

@@ -13,10 +13,10 @@ from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearW
 from ops.core.names import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
-from ops.database import holds
-from ops.database.holds import Hold
+from ops.database import migration_holds
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, split_statements
 from ops.database.losses import FileLosses, LossCounts, RowLoss, read_losses, refuse_losses
+from ops.database.migration_holds import MigrationHold
 from ops.database.row_counts import count_again, count_losses, describe_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
@@ -78,7 +78,7 @@ class MigrationRevert:
     database: "Database"
     migration: Migration
     down: DownFile
-    hold: Hold
+    hold: MigrationHold
     before: DatabaseState
     bookmark: str
     """State right before the revert, as it was read last."""
@@ -100,7 +100,7 @@ class MigrationRevert:
         table = self.database.migrations_table
         hold = replace(self.hold, undo=self.bookmark)
         row = SqlStatement(f'DELETE FROM "{table}" WHERE name = ?', (self.migration.name,))  # noqa: S608
-        return (*holds.hold_last_migration(hold, table), *map(SqlStatement, self.down.statements), row)
+        return (*migration_holds.hold_last_migration(hold, table), *map(SqlStatement, self.down.statements), row)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class RevertSources:
     state: DatabaseState
     bookmark: str
     """Current one."""
-    holds: tuple[Hold, ...]
+    holds: tuple[MigrationHold, ...]
     files: SourceFiles
     uploads: Mapping[str, Sequence[WorkerVersion]]
     """Service → versions of its Worker."""
@@ -125,7 +125,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
         [
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
-            lambda: holds.read_holds(d1, database.id),
+            lambda: migration_holds.read_migration_holds(d1, database.id),
             lambda: read_migrations(ctx, name, database),
             *(partial(ctx.cloudflare.workers.list_uploads, each.worker) for each in services),
         ]
@@ -142,7 +142,9 @@ def plan_revert(
     refuse_later_migrations(migration, state.migrations)
     down = read_down_file(ctx.cloudflare.d1, sources, database, name, migration)
     content = hash_of(sources.files, database.require_migrations(name), migration.name)
-    hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
+    hold = migration_holds.make_migration_hold(
+        migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at
+    )
     newer = {
         service: [each for each in found if each.created_on and each.created_on > migration.applied_at]
         for service, found in sources.uploads.items()
@@ -150,7 +152,7 @@ def plan_revert(
     return MigrationRevert(name, database, migration, down, hold, state, sources.bookmark, newer)
 
 
-def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[Hold]) -> Migration | None:
+def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[MigrationHold]) -> Migration | None:
     """Return the migration to take back; None if it was taken back already. `migrations` are those applied.
 
     Raises:
@@ -277,7 +279,7 @@ def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> I
 def check_revert(ctx: Context[Any], revert: MigrationRevert) -> ObservedState:
     """Compare before the batch, and read the bookmark; afterwards find out whether it is done."""
     d1, name = ctx.cloudflare.d1, revert.migration.name
-    now, held = read_state(d1, revert.database), holds.read_holds(d1, revert.database.id)
+    now, held = read_state(d1, revert.database), migration_holds.read_migration_holds(d1, revert.database.id)
     runs = {each.run for each in held if each.migration == name}
     is_applied = any(each.name == name for each in now.migrations)
     if revert.sent:
@@ -345,7 +347,7 @@ def _rejected_revert(ctx: Context[Any], revert: MigrationRevert, error: Provider
         read = "are unchanged" if is_same else "were changed by another run or person"
     except ProviderError as failed:
         read = f"could not be read: {failed.message}"
-    why = "it is not the last migration any more" if holds.NOT_LAST in error.message else error.message
+    why = "it is not the last migration any more" if migration_holds.NOT_LAST in error.message else error.message
     return RevertRejectedError(
         f"D1 rejected the revert of {revert.migration.name}: {why}; its schema and migrations {read}",
         reason=error.reason,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.d1 import Migration, SqlResult, SqlStatement, SqlValue, quote_identifier
 from ops.core.errors import ProviderError, Reason
 from ops.core.threads import run_parallel, run_parallel_mixed
-from ops.database import applies, holds
+from ops.database import applies, migration_holds
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -23,7 +23,7 @@ MAX_TABLES = 20
 """Tables that are counted: those of `created` and `rows` in ops.yml, then others in alphabetical order."""
 _SCHEMA = SqlStatement(
     "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' "  # noqa: S608
-    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{holds.TABLE}' ORDER BY type, name"
+    f"AND name NOT LIKE '!_cf!_%' ESCAPE '!' AND name <> '{migration_holds.TABLE}' ORDER BY type, name"
 )
 """The objects that people made; `_cf_` belongs to D1, and the holds to Backout."""
 

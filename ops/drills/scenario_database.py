@@ -15,7 +15,7 @@ from ops.core.errors import ConfigError, Decision
 from ops.core.sql import DOWN
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation
-from ops.database.holds import TABLE as HOLDS
+from ops.database.migration_holds import TABLE as HOLDS
 from ops.database.time_travel import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION
 from ops.drills import (
     database_content,

@@ -123,7 +123,7 @@ class ChangeWriter:
         for last in (False, True):
             record(EventKind.WRITING, f"{sent.step.target}: {sent.step.before} → {sent.step.after}")
             try:
-                with self.signals.hold(), self.writing():
+                with self.signals.delay(), self.writing():
                     answer = sent.step.apply(sent.ctx)
                     sent.progress.is_answered = True
                     record(EventKind.WRITTEN, answer)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ops.core.timeline import Timeline
     from ops.core.verdict import MaintenanceCheck, ProbeResult
     from ops.github.files import CommittedFile
-    from ops.github.hold_labels import HoldLabels
+    from ops.github.lift_labels import LiftLabels
     from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
     from ops.probes.application import DurableObjectAdmin
@@ -122,7 +122,7 @@ class GitHubApi(Protocol):
         ...
 
     @property
-    def hold_labels(self) -> "HoldLabels":
+    def lift_labels(self) -> "LiftLabels":
         """Labels of its incidents that lift holds of commits."""
         ...
 

@@ -43,7 +43,7 @@ def rehearse(
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
         _undo_rehearsal(ctx, planned, started, writer, progress)
         raise
-    with writer.signals.hold():
+    with writer.signals.delay():
         _undo_rehearsal(ctx, planned, started, writer, progress)
     if seen is None:
         return

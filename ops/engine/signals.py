@@ -58,7 +58,7 @@ class SignalHandler:
     """Turns the first signal into an exception in the main thread: Interrupted in a run, else SignalReceived."""
 
     def __init__(self) -> None:
-        self._holding = 0
+        self._delaying = 0
         self._pending: int | None = None
         self._raised = False
         self._unanswered: int | None = None
@@ -89,16 +89,16 @@ class SignalHandler:
                 signal.signal(number, handler)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def delay(self) -> Iterator[None]:
         """Delay a signal to the end of the outermost block; an exception of the block goes first."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._holding += 1
+        self._delaying += 1
         try:
             yield
         finally:
-            self._holding -= 1
+            self._delaying -= 1
         self.raise_pending()
 
     def stop_raising(self) -> None:
@@ -109,11 +109,11 @@ class SignalHandler:
     def raise_pending(self) -> None:
         """Raise a signal that was delayed, or that was raised where Python ignored it."""
         number = self._unanswered if self._raised else self._pending
-        if number is not None and not self._holding:
+        if number is not None and not self._delaying:
             self._raise(number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._holding or self._raised:
+        if self._delaying or self._raised:
             self._pending = number
         elif _is_in_import(frame):
             self._pending = number

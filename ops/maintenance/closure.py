@@ -47,7 +47,7 @@ class ClosedBy(Protocol):
         ...
 
     @property
-    def holders(self) -> Mapping[str, str]:
+    def owner_texts(self) -> Mapping[str, str]:
         """Services that are closed before this run → who closed them, in words."""
         ...
 
@@ -128,9 +128,9 @@ class Closure:
         return {name: why for each in self.methods for name, why in each.taken.items()}
 
     @property
-    def holders(self) -> Mapping[str, str]:
+    def owner_texts(self) -> Mapping[str, str]:
         """Return the services that were closed before this run, with who closed them in words."""
-        return {name: why for each in self.methods for name, why in each.holders.items()}
+        return {name: why for each in self.methods for name, why in each.owner_texts.items()}
 
     @property
     def resumed(self) -> Mapping[str, str]:
@@ -193,8 +193,8 @@ class Closure:
                 parts.append(f"{name} {kept}, because {taken[name]}; open it with `{opens[name].command}`")
             else:
                 part = ", and a part of it is open" if name in opened else ""
-                holder = f", {self.holders[name]}" if self.holders.get(name) else ""
-                stays = f"{name} was in maintenance before this run and stays so{part}{holder}"
+                owner_text = f", {self.owner_texts[name]}" if self.owner_texts.get(name) else ""
+                stays = f"{name} was in maintenance before this run and stays so{part}{owner_text}"
                 parts.append(f"{stays}; open it with `{opens[name].command}`")
         parts += [f"close all of {name} with `{command.command}`" for name, command in closes.items()]
         return "; ".join(parts), next(iter([*closes.values(), *opens.values()]), None)
@@ -247,8 +247,8 @@ class Closure:
             yield f"{run} closed {name} and did not reopen it. This run does, after healthy checks"
         for name, end in self.kept.items():
             yield f"{name} is in maintenance already, and this run does not reopen it"
-            if self.holders.get(name):
-                yield f"{name} was {self.holders[name]}"
+            if self.owner_texts.get(name):
+                yield f"{name} was {self.owner_texts[name]}"
             if end:
                 again = ctx.suggest("maintenance", service=name, state=plan_by_switch.ON).command
                 until = format_utc(end)

@@ -18,7 +18,7 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import plan_by_routes, steps
-from ops.maintenance.ownership import SameIntent, describe_holder
+from ops.maintenance.ownership import SameIntent, describe_window_owners
 from ops.maintenance.plan_by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
@@ -56,7 +56,7 @@ class RouteClosure:
     reopening: Sequence[MaintenanceStep] | None = None
     """What `turn_off` turned out to be, by the state after the closing."""
     taken: Mapping[str, str] = field(default_factory=dict)
-    holders: Mapping[str, str] = field(default_factory=dict)
+    owner_texts: Mapping[str, str] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     """Targets of `turn_off` that were sent."""
     closing_calls: int = 0
@@ -267,8 +267,8 @@ def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
     own = [each for each in closings if each.is_own]
     windows = tuple(each for each in guard.closing_windows or () if each not in [closing.window for closing in own])
     now, existing = ctx.clock.now(), [each.existing for each in closings if each.existing]
-    holders = {each.service: describe_holder(each, now) for each in existing}
-    closure = RouteClosure(closings, stored, on, holders=holders)
+    owner_texts = {each.service: describe_window_owners(each, now) for each in existing}
+    closure = RouteClosure(closings, stored, on, owner_texts=owner_texts)
     back = [
         write
         for each in own

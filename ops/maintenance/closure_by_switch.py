@@ -13,7 +13,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.maintenance import plan_by_switch, refusals
-from ops.maintenance.ownership import SameIntent, describe_holder_of_switch
+from ops.maintenance.ownership import SameIntent, describe_switch_owners
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
@@ -39,7 +39,7 @@ class SwitchClosure:
     """Value that was on before this run."""
     resumed_run: str = ""
     """Run that wrote it and did not turn it off, in words; this run does."""
-    holders: Mapping[str, str] = field(default_factory=dict)
+    owner_texts: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
     is_closed_by_run: bool = False
     """Whether this run sent `turn_on`."""
@@ -171,15 +171,15 @@ def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, 
     value, now = current.value if current.is_on(ctx.clock.now()) else None, ctx.clock.now()
     if value is None:
         return SwitchClosure(service)
-    run, holder = intent.find_run_of_switch(service.name, value, current.key), describe_holder_of_switch(value, now)
+    run, owner_text = intent.find_run_of_switch(service.name, value, current.key), describe_switch_owners(value, now)
     shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if run else None
     if shown is not None and current.differs_from(shown):  # one of them is up to a minute behind
         if shown.state == plan_by_switch.ON:
-            run, holder = "", "taken over by another run, which the application shows and KV does not show yet"
+            run, owner_text = "", "taken over by another run, which the application shows and KV does not show yet"
         elif (now - value.since).total_seconds() > ctx.environment.require_runtime().settle:
             return SwitchClosure(service)  # the application has had the time to see this value, so it was turned off
     closure = SwitchClosure(
-        service, ends_at=value.until, standing=current, resumed_run=run, holders={service.name: holder}
+        service, ends_at=value.until, standing=current, resumed_run=run, owner_texts={service.name: owner_text}
     )
     if run:
         _plan_opening(ctx, closure, current)

@@ -31,7 +31,7 @@ class Release:
     """Service and path → the window with the owners that remain."""
     held: str = ""
     """Windows that stay closed, with their owners, for people."""
-    holders: tuple[StateOwner, ...] = ()
+    remaining_owners: tuple[StateOwner, ...] = ()
     """Owners of the windows that stay closed."""
     notices: Mapping[int, str] = field(default_factory=dict)
     """Other incident → text about its windows."""
@@ -68,7 +68,7 @@ def plan_release(
 
 def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
     now, requester = ctx.clock.now(), ctx.request.requester
-    opened, kept, holders = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
+    opened, kept, remaining = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
     notices, held, released = dict[int, list[str]](), list[str](), list[str]()
     for window in wanted:
         owners = window.active_owners(now)
@@ -77,7 +77,7 @@ def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acc
         state = (
             f"{window.scope} stays offline, held by {describe_owners(others)}" if others else f"{window.scope} opens"
         )
-        holders += others
+        remaining += others
         held += [state] if others else []
         if not others:
             opened.append(window)
@@ -88,14 +88,14 @@ def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acc
             continue
         for number in {each.incident for each in owners if each.incident} - {requester.incident}:
             notices.setdefault(number, []).append(state)
-    if holders and (accepted or not (opened or kept)):
+    if remaining and (accepted or not (opened or kept)):
         scopes = " and ".join(each.scope for each in wanted)
         standing, effect = ("is", "opens it") if len(wanted) == 1 else ("are", "opens them")
         raise held_by_others(
-            f"{scopes} {standing} in maintenance", holders, requester=requester, effect=effect, accepted=accepted
+            f"{scopes} {standing} in maintenance", remaining, requester=requester, effect=effect, accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
-    return Release(tuple(opened), kept, "; ".join(held), tuple(holders), told, tuple(released))
+    return Release(tuple(opened), kept, "; ".join(held), tuple(remaining), told, tuple(released))
 
 
 def list_released(scope: str, owners: Sequence[StateOwner], requester: Requester) -> list[str]:
@@ -110,7 +110,7 @@ def _release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreada
     lines, notices = list[str](), dict[int, list[str]]()
     for window in wanted:
         owners = () if window.edited else window.active_owners(now)
-        lines += [f"{describe_unread_holder(window)}, because it was edited"] if window.edited else []
+        lines += [f"{describe_unread_owners(window)}, because it was edited"] if window.edited else []
         lines += [f"{window.scope}, held by {describe_owners(owners)}"] if owners else []
         for number in {each.incident for each in owners if each.incident} - {incident}:
             notices.setdefault(number, []).append(describe_opened(ctx, window.scope))
@@ -118,7 +118,7 @@ def _release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreada
     return Release(tuple(wanted), {}, notices=told, released=(*lines, *unreadable))
 
 
-def describe_unread_holder(window: MaintenanceWindow) -> str:
+def describe_unread_owners(window: MaintenanceWindow) -> str:
     return f"who holds {window.scope}, and until when, cannot be read"
 
 
@@ -202,7 +202,7 @@ def name_only_run(owners: Sequence[StateOwner]) -> str:
     return f"a run of {quote_name(owners[0].person)}" if is_alone else ""
 
 
-def describe_holder(window: MaintenanceWindow, now: datetime) -> str:
+def describe_window_owners(window: MaintenanceWindow, now: datetime) -> str:
     """Describe who keeps a window closed: a run, the incidents, or a person; empty if each has ended."""
     owners = window.active_owners(now)
     if window.reopened_by:
@@ -211,7 +211,7 @@ def describe_holder(window: MaintenanceWindow, now: datetime) -> str:
     return f"held by {describe_owners(owners)}" if owners else ""
 
 
-def describe_holder_of_switch(value: SwitchValue, now: datetime) -> str:
+def describe_switch_owners(value: SwitchValue, now: datetime) -> str:
     """Describe who keeps a service closed by its switch, which names the person of a run and not the run."""
     owners = value.active_owners(now)
     if run := name_only_run(owners):

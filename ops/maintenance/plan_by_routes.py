@@ -392,13 +392,13 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         ),
         describe_remains=partial(plan_text.describe_half_open, changes, undo),
         reason=None if released.is_needed else Reason.NOT_OFF,
-        next_step=suggest_acceptance(ctx, "maintenance", released.holders) or ctx.status_command,
+        next_step=suggest_acceptance(ctx, "maintenance", released.remaining_owners) or ctx.status_command,
         done_message=f"Released {what}" if stays else f"Reopened {what}{released.also}",
         proved_claim=plan_text.describe_stays(what, stays, released.held)
         if stays or (released.held and not opened)
         else f"{what} is open as requested{released.exception}{gone}",
         proves_health=bool(probes),
-        tasks=ask_first(released.holders),
+        tasks=ask_first(released.remaining_owners),
         notices=released.notices,
         probes=partial(_build_probe_set, service, probes, addresses, stored),
     )

@@ -16,7 +16,7 @@ from ops.core.verdict import SEEN
 from ops.engine import timed_end
 from ops.engine.context import Context
 from ops.maintenance.drift import RecoveredState
-from ops.maintenance.ownership import describe_unread_holder
+from ops.maintenance.ownership import describe_unread_owners
 from ops.maintenance.routes import (
     MAX_ZONES,
     IngressPaths,
@@ -182,10 +182,10 @@ def unread_zone_warnings(ingress: IngressPaths) -> Iterator[str]:
 def unchanged_warnings(
     ctx: Context[Any], skipped: Iterable[SkippedRoute], remaining: Iterable[MaintenanceWindow]
 ) -> Iterator[str]:
-    """Yield the skipped routes, and the windows that stay with an unreadable holder, with a command that opens them."""
+    """Yield the skipped routes, and the windows that stay with an unreadable owner, with a command that opens them."""
     yield from (f"unchanged: {each.reason}" for each in skipped)
     for window in (each for each in remaining if each.edited):
-        unread = f"unchanged: {describe_unread_holder(window)}"
+        unread = f"unchanged: {describe_unread_owners(window)}"
         if window.service in ctx.environment.services:
             opens = ctx.suggest("maintenance", service=window.service, state="off", release_all=True).command
             unread += f". To open it: `{opens}`"

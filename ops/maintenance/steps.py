@@ -266,7 +266,7 @@ def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWri
     ):
         return world
     is_closed = world.state == ChangeState.DONE
-    if _guard_holds(ctx, stored, guard, deployments[0] if deployments else None):
+    if _matches_guard(ctx, stored, guard, deployments[0] if deployments else None):
         return world
     if guard.closing_windows is None:
         again, _ = _read_ingress(ctx, stored, way, target)
@@ -279,7 +279,7 @@ def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWri
     return _changed_elsewhere(text)
 
 
-def _guard_holds(
+def _matches_guard(
     ctx: Context[Any], stored: StoredState, guard: ConcurrencyGuard, newest: WorkerDeployment | None
 ) -> bool:
     """Return whether ops-maintenance is as the guard requires. A list that begins with an older deployment lags."""

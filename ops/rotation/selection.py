@@ -238,15 +238,15 @@ def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str,
     listed = (
         PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
         PlanSection("Skipped", selected.skipped),
-        PlanSection("Workers", tuple(_list_holders(workers))),
-        PlanSection("Pages projects, set by a person", tuple(_list_holders(selected.secrets_by_project))),
+        PlanSection("Workers", tuple(_list_secrets_by_place(workers))),
+        PlanSection("Pages projects, set by a person", tuple(_list_secrets_by_place(selected.secrets_by_project))),
         PlanSection("GitHub secrets", tuple(_list_copies(selected))),
     )
     return tuple(section for section in listed if section.lines)
 
 
-def _list_holders(names_by_holder: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    yield from (f"{holder}: {', '.join(names)}" for holder, names in names_by_holder.items())
+def _list_secrets_by_place(names_by_place: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    yield from (f"{place}: {', '.join(names)}" for place, names in names_by_place.items())
 
 
 def _list_copies(selected: RotationSelection) -> Iterator[str]:
@@ -291,7 +291,7 @@ def describe_unwritten_copies(selected: RotationSelection, by_hand: Mapping[str,
 
 def describe_unproved_sites(selected: RotationSelection) -> str:
     """Return what the end of a rotation does not prove; empty without a Pages project."""
-    sites = ", ".join(_list_holders(selected.secrets_by_project))
+    sites = ", ".join(_list_secrets_by_place(selected.secrets_by_project))
     return f"not proved: that Pages has the new values ({sites})" if sites else ""
 
 

@@ -15,7 +15,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection, RunOutcome
-from ops.core.standing_rollback import LIFTED, HoldLift
+from ops.core.standing_rollback import LIFTED, CommitHoldLift
 from ops.core.threads import run_parallel
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, RequestEffect, Runbook, TokenPermissions, WatchedState, param
@@ -81,7 +81,7 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
         limits = {each.name: limit for each, (_, limit) in zip(services, read, strict=True) if limit}
         mine = [each for each in holds if each.incident == incident]
         others = [each for each in holds if each.incident != incident]
-        lift = ctx.github.hold_labels.read_lift(incident) if mine else None
+        lift = ctx.github.lift_labels.read_lift(incident) if mine else None
         newest = max((each.since for each in mine), default=None)
         if newest is None or (lift and lift.ends(newest)):
             names = [f"{each.name} ({limits[each.name]})" if each.name in limits else each.name for each in services]
@@ -106,13 +106,13 @@ class _RemoveLabel(Step):
     wanted: _WantedLift
 
     def check(self, ctx: Context[Any]) -> ObservedState:
-        lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
+        lift = ctx.github.lift_labels.read_lift(self.wanted.incident)
         is_there = lift is not None and not lift.ends(self.wanted.newest)
         text = f"incident {self.wanted.incident} has {'the' if is_there else 'no'} old label {LIFTED}"
         return ObservedState(ChangeState.PLANNED if is_there else ChangeState.DONE, text)
 
     def apply(self, ctx: Context[Any]) -> str:
-        ctx.github.hold_labels.remove_lift(self.wanted.incident)
+        ctx.github.lift_labels.remove_lift(self.wanted.incident)
         return f"removed the label {LIFTED}"
 
 
@@ -123,13 +123,13 @@ class _AddLabel(Step):
     """LIFTED, or on a laptop the label that requests the run of the bot."""
 
     def check(self, ctx: Context[Any]) -> ObservedState:
-        lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
+        lift = ctx.github.lift_labels.read_lift(self.wanted.incident)
         if lift and lift.ends(self.wanted.newest):
             return ObservedState(ChangeState.DONE, f"incident {self.wanted.incident} has the label {LIFTED} of the bot")
         return ObservedState(ChangeState.PLANNED, f"the bot has not added {LIFTED} to incident {self.wanted.incident}")
 
     def apply(self, ctx: Context[Any]) -> str:
-        labels = ctx.github.hold_labels
+        labels = ctx.github.lift_labels
         if self.label == LIFTED:
             labels.add(self.wanted.incident, self.label)
         else:
@@ -158,7 +158,7 @@ def _check_not_superseded(incident: int, newest: datetime, requested_at: datetim
 
 def _ending_plan(
     incident: int,
-    lift: HoldLift | None,
+    lift: CommitHoldLift | None,
     mine: Sequence[CommitHold],
     others: Sequence[CommitHold],
     services: Iterable[str],
@@ -177,11 +177,11 @@ def _ending_plan(
 def _lift_plan(
     ctx: Context[LiftCommitHold.Params],
     wanted: _WantedLift,
-    lift: HoldLift | None,
+    lift: CommitHoldLift | None,
     mine: Sequence[CommitHold],
     others: Sequence[CommitHold],
 ) -> StepPlan:
-    is_bot = ctx.github.hold_labels.is_bot()
+    is_bot = ctx.github.lift_labels.is_bot()
     step = _AddLabel(
         target=f"Holds of incident {wanted.incident}",
         before="held",
@@ -206,7 +206,7 @@ def _lift_plan(
     )
 
 
-def _remove_outdated(wanted: _WantedLift, lift: HoldLift) -> Step:
+def _remove_outdated(wanted: _WantedLift, lift: CommitHoldLift) -> Step:
     return _RemoveLabel(
         target=f"Label {LIFTED} on incident {wanted.incident}",
         before=f"added by {quote_name(lift.by)} at {format_utc(lift.at)}, and lifts nothing",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection, RunOutcome
-from ops.database.holds import Hold, lift_holds, read_holds
+from ops.database.migration_holds import MigrationHold, lift_migration_holds, read_migration_holds
 from ops.database.runbook_base import DatabaseRunbook
 from ops.engine.context import Context
 from ops.engine.runbook import RequestEffect, TokenPermissions, WatchedState, param
@@ -45,7 +45,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     def plan(self, ctx: Context[Params]) -> StepPlan:
         database = ctx.environment.database(ctx.params.database)
         name, migration = ctx.params.database, ctx.params.name
-        held = read_holds(ctx.cloudflare.d1, database.id)
+        held = read_migration_holds(ctx.cloudflare.d1, database.id)
         lifted, others = _split_holds(held, migration)
         if not lifted:
             _refuse_wrong_name(migration, name, held)
@@ -82,17 +82,17 @@ class _Lift(Step):
     database: "Database"
 
     def check(self, ctx: Context[LiftHold.Params]) -> ObservedState:
-        lifted, _ = _split_holds(read_holds(ctx.cloudflare.d1, self.database.id), ctx.params.name)
+        lifted, _ = _split_holds(read_migration_holds(ctx.cloudflare.d1, self.database.id), ctx.params.name)
         if lifted:
             return ObservedState(ChangeState.PLANNED, f"{ctx.params.name} is held")
         return ObservedState(ChangeState.DONE, f"{ctx.params.database} has no hold of {ctx.params.name}")
 
     def apply(self, ctx: Context[LiftHold.Params]) -> str:
-        ctx.cloudflare.d1.run_batch(self.database.id, [lift_holds(ctx.params.name)])
+        ctx.cloudflare.d1.run_batch(self.database.id, [lift_migration_holds(ctx.params.name)])
         return f"lifted the hold of {ctx.params.name}"
 
 
-def _refuse_wrong_name(migration: str, database: str, held: Sequence[Hold]) -> None:
+def _refuse_wrong_name(migration: str, database: str, held: Sequence[MigrationHold]) -> None:
     """Raise Refused if another hold is meant. Any other file name may be one whose hold was lifted before."""
     known = dict.fromkeys(each.migration for each in held)
     typed = migration.casefold().removesuffix(".sql")
@@ -104,7 +104,7 @@ def _refuse_wrong_name(migration: str, database: str, held: Sequence[Hold]) -> N
         )
 
 
-def _split_holds(held: Sequence[Hold], migration: str) -> tuple[list[Hold], list[Hold]]:
+def _split_holds(held: Sequence[MigrationHold], migration: str) -> tuple[list[MigrationHold], list[MigrationHold]]:
     """Return the holds of a migration, and those of others."""
     lifted = [each for each in held if each.migration == migration]
     return lifted, [each for each in held if each not in lifted]

@@ -27,7 +27,14 @@ from ops.database.earlier_restores import (
     refuse_step_back_after_restore,
     refuse_unnamed_migration,
 )
-from ops.database.holds import Hold, RestoredHolds, find_lost_holds, make_hold, read_holds, refuse_second_step_back
+from ops.database.migration_holds import (
+    MigrationHold,
+    RestoredMigrationHolds,
+    find_lost_migration_holds,
+    make_migration_hold,
+    read_migration_holds,
+    refuse_second_step_back,
+)
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
 from ops.database.runbook_base import DatabaseRunbook, hash_if_known
 from ops.database.state import DatabaseState
@@ -116,7 +123,7 @@ class _Restoration:
     """None if there is nothing to take back."""
     closure: Closure = field(default_factory=Closure)
     """Maintenance of its services."""
-    holds: RestoredHolds | None = None
+    holds: RestoredMigrationHolds | None = None
     checked: DatabaseChecks | None = None
     undo: str = ""
     """Bookmark that undoes an earlier restore, which this run only checks."""
@@ -228,7 +235,9 @@ def _check_restore(
     return observed
 
 
-def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | None, restore: DatabaseRestore) -> str:
+def _send_restore(
+    ctx: Context[RestoreDatabase.Params], kept: RestoredMigrationHolds | None, restore: DatabaseRestore
+) -> str:
     """Record the earlier holds, and send the restore. The new holds name its undo."""
     if kept:
         kept.record(ctx)
@@ -263,7 +272,7 @@ class _Reads:
     retention: str
     closing: Callable[[], Closure]
     """Plan of the maintenance, which takes more rounds of calls than the rest."""
-    holds: tuple[Hold, ...]
+    holds: tuple[MigrationHold, ...]
     workers: tuple[tuple[str, WorkerReads], ...]
     """Service and reads of each Worker that uses the database."""
 
@@ -287,7 +296,7 @@ def _read_before_restore(
             lambda: state.read_clock(d1, database.id),
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, ctx.clock.now()),
-            lambda: read_holds(d1, database.id),
+            lambda: read_migration_holds(d1, database.id),
             *(partial(read_worker, ctx, each) for each in workers),
         ]
     )
@@ -404,13 +413,13 @@ def _describe_remains(
 
 def _plan_holds(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, taken_back: list[str], target: str
-) -> RestoredHolds:
+) -> RestoredMigrationHolds:
     name, hashes = ctx.params.database, hash_if_known(ctx, ctx.params.database, database, taken_back)
     new = (
-        make_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
+        make_migration_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
         for each, content in hashes.items()
     )
-    return RestoredHolds(name, database.id, reads.holds, tuple(new), target)
+    return RestoredMigrationHolds(name, database.id, reads.holds, tuple(new), target)
 
 
 def _list_records(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> tuple[RunRecord, ...]:
@@ -442,7 +451,7 @@ def _plan_proof(
     known = {*(each.migration for each in reads.holds), *(each.name for each in reads.state.migrations)}
     missing = [
         each
-        for each in dict.fromkeys((*named, *find_lost_holds(newest_record(records, name), name)))
+        for each in dict.fromkeys((*named, *find_lost_migration_holds(newest_record(records, name), name)))
         if each not in known
     ]
     held = _plan_holds(ctx, database, reads, missing, "")

@@ -13,9 +13,9 @@ from ops.core.names import count_of
 from ops.core.plan import PlanSection, RunOutcome
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, holds, plan_text, revert, terms
-from ops.database.holds import refuse_second_step_back
+from ops.database import checks, migration_holds, plan_text, revert, terms
 from ops.database.losses import describe_losses
+from ops.database.migration_holds import refuse_second_step_back
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
 from ops.database.runbook_base import DatabaseRunbook
@@ -184,7 +184,7 @@ def _revert_sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
     if down.all_losses:
         yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
-    yield PlanSection("Holds", (f"{planned.migration.name}: {holds.HELD_UNTIL}",))
+    yield PlanSection("Holds", (f"{planned.migration.name}: {migration_holds.HELD_UNTIL}",))
     limit = format_duration(checks.TIME_LIMIT)
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
 

@@ -2,5 +2,5 @@
 
 Subjects: also the signs of an outage, and the recovery menu with them.
 
-Examples: read_status, list_held, orphan_lines.
+Examples: read_status, list_held_states, orphan_lines.
 """

@@ -10,18 +10,18 @@ from ops.core.clock import parse_utc
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner
 from ops.core.redaction import Redactor
-from ops.core.standing_rollback import HoldLift
+from ops.core.standing_rollback import CommitHoldLift
 from ops.core.threads import run_parallel, start_call
-from ops.database.holds import Hold, read_holds
+from ops.database.migration_holds import MigrationHold, read_migration_holds
 from ops.github.client import connect, is_configured
-from ops.github.hold_labels import HoldLabels
-from ops.status.held import HeldState, UnreadSource, try_read
+from ops.github.lift_labels import LiftLabels
+from ops.status.held_states import HeldState, UnreadSource, try_read
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
 if TYPE_CHECKING:
     from ops.config import Service
 
-T = TypeVar("T", CommitHold, Hold)
+T = TypeVar("T", CommitHold, MigrationHold)
 GITHUB_SECONDS = 3.0
 """Longest wait for GitHub, which knows whether a hold was lifted."""
 KIND, HELD = "hold", "must not be deployed again"
@@ -56,8 +56,8 @@ def read_all_holds(
     files, unread_files = _read_each(migrations, "held migrations")
     lifts, unread_lifts = _read_lifts([each for found in code.values() for each in found], environ, redactor)
     where = {"environment": environment.name}
-    held = [_hold_commit(each, program, where) for found in code.values() for each in found if each not in lifts]
-    held += [_hold_migration(each, name, program, where) for name, found in files.items() for each in found]
+    held = [_held_commit(each, program, where) for found in code.values() for each in found if each not in lifts]
+    held += [_held_migration(each, name, program, where) for name, found in files.items() for each in found]
     return tuple(held), (*unread_code, *unread_files, *unread_lifts)
 
 
@@ -66,8 +66,8 @@ def _read_commits(session: Session, service: "Service") -> tuple[tuple[CommitHol
     return read_commit_holds(session.workers, service.name, service.worker)
 
 
-def _read_migrations(session: Session, database: str) -> tuple[tuple[Hold, ...], str]:
-    return read_holds(session.d1, database), ""
+def _read_migrations(session: Session, database: str) -> tuple[tuple[MigrationHold, ...], str]:
+    return read_migration_holds(session.d1, database), ""
 
 
 def _read_each(
@@ -93,7 +93,7 @@ def _read_lifts(
     if not numbers or not is_configured(environ):
         why = "set GITHUB_TOKEN and GITHUB_REPOSITORY"
         return set(), (UnreadSource(SECTIONS, LIFTS, why),) if numbers else ()
-    labels = HoldLabels(partial(connect, environ, redactor, read_only=True))
+    labels = LiftLabels(partial(connect, environ, redactor, read_only=True))
     reads = [partial(_try_lift, labels, each) for each in numbers]
     try:
         results = start_call(partial(run_parallel, reads)).result(timeout=GITHUB_SECONDS)
@@ -104,11 +104,11 @@ def _read_lifts(
     return lifted, tuple(replace(lack, exit_code=0, hint="") for _, lack in results if lack)
 
 
-def _try_lift(labels: HoldLabels, incident: int) -> tuple[HoldLift | None, UnreadSource | None]:
+def _try_lift(labels: LiftLabels, incident: int) -> tuple[CommitHoldLift | None, UnreadSource | None]:
     return try_read(lambda: labels.read_lift(incident), f"{LIFTS} in incident {incident}", SECTIONS)
 
 
-def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:
+def _held_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:
     command = build_command(program, "hold lift", {**where, "incident": hold.incident}) if hold.incident else ""
     return HeldState(
         KIND,
@@ -123,7 +123,7 @@ def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> He
     )
 
 
-def _hold_migration(hold: Hold, database: str, program: str, where: Mapping[str, str]) -> HeldState:
+def _held_migration(hold: MigrationHold, database: str, program: str, where: Mapping[str, str]) -> HeldState:
     incident = int(hold.incident) if hold.incident.isdigit() else None
     since = parse_utc(hold.held_at)
     options = {**where, "database": database, "name": hold.migration, "incident": incident}

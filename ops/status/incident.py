@@ -21,7 +21,7 @@ from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
-from ops.status.held import HeldState, UnreadSource, list_held, name_incidents, try_read
+from ops.status.held_states import HeldState, UnreadSource, list_held_states, name_incidents, try_read
 from ops.status.live import read_rollback
 from ops.status.status import EnvironmentStatus, read_status
 from ops.status.text import HELD_KINDS, warning_lines
@@ -114,8 +114,12 @@ def _read_environment(
         rollbacks, lacks = _read_rollbacks(session)
     whole = replace(read, limits=tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE))))
     status = whole.of_incident(number)
-    held = [each for each in list_held(status) if not each.owners or number in {one.incident for one in each.owners}]
-    others = [each for each in list_held(whole) if each.owners and number not in {one.incident for one in each.owners}]
+    held = [
+        each for each in list_held_states(status) if not each.owners or number in {one.incident for one in each.owners}
+    ]
+    others = [
+        each for each in list_held_states(whole) if each.owners and number not in {one.incident for one in each.owners}
+    ]
     return LiveHeld(
         items=tuple(_build_item(status, each) for each in held),
         others=tuple(_build_item(whole, each) for each in others),

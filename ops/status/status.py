@@ -33,12 +33,12 @@ from ops.maintenance import drift, steps
 from ops.maintenance.drift import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.former_configuration import find_service
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
-from ops.status.held import (
+from ops.status.held_states import (
     HeldState,
     TemporaryLimit,
     UndeclaredSwitch,
     UnreadSource,
-    list_held,
+    list_held_states,
     name_incidents,
     temporary_limits,
     try_read,
@@ -239,7 +239,7 @@ class EnvironmentStatus:
             ],
             "orphaned_routes": [{"pattern": each.pattern, "service": each.service} for each in self.orphans],
             OPEN: [vars(each) for each in self.openings],
-            "held": [each.to_json() for each in list_held(self)],
+            "held": [each.to_json() for each in list_held_states(self)],
             "unread": list(map(str, self.unread)),
             "unknown": sorted({section for each in self.unread for section in each.sections}),
             "exit_code": self.error.exit_code if self.error else 0,

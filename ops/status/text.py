@@ -10,7 +10,7 @@ from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
-from ops.status.held import UnreadSource, list_held
+from ops.status.held_states import UnreadSource, list_held_states
 from ops.status.holds import SECTIONS
 from ops.status.live import LiveService
 from ops.status.overview import KnownIncidents
@@ -26,7 +26,7 @@ def status_lines(
 ) -> Iterator[str]:
     """Yield the sections. One says `none` only if all of it was read. `drills`: None without staging drills."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
-    held = (each.describe(status.read_at) for each in list_held(status))
+    held = (each.describe(status.read_at) for each in list_held_states(status))
     for title, found, *sections in (
         ("live", _live_lines(status), "services"),
         (HELD, (*opening_lines(status), *held, *orphan_lines(status)), *SECTIONS, "switches", "limits", *AT_THE_EDGE),

@@ -15,7 +15,7 @@ from ops.core.clock import SystemClock
 from ops.core.plan import LiveState
 from ops.core.redaction import Secret
 from ops.core.sql import hash_migration
-from ops.database.holds import Hold, replace_holds
+from ops.database.migration_holds import MigrationHold, replace_migration_holds
 from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
 from ops.database.state import read_migrations, read_objects
 from ops.database.time_travel import last_apply, splits_an_apply
@@ -183,8 +183,8 @@ def test_wrong_check_is_refused_before_a_write(shop: Deployment, check: str, tex
 
 
 def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -> None:
-    hold = Hold("0001_customers.sql", hash_migration(FIRST), "42", "1.1-00aa", "2026-11-26T03:00:00Z")
-    for statement in replace_holds([hold]):
+    hold = MigrationHold("0001_customers.sql", hash_migration(FIRST), "42", "1.1-00aa", "2026-11-26T03:00:00Z")
+    for statement in replace_migration_holds([hold]):
         shop.world.sandbox.d1.query(ID, statement.sql, *statement.params)
 
     refused = shop.guard()
@@ -206,8 +206,8 @@ def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -
 
 
 def test_hold_without_a_hash_is_lifted_by_the_printed_command(shop: Deployment) -> None:
-    hold = Hold("0001_customers.sql", "", "", "run-1", "2026-11-26T03:00:00Z")
-    for statement in replace_holds([hold]):
+    hold = MigrationHold("0001_customers.sql", "", "", "run-1", "2026-11-26T03:00:00Z")
+    for statement in replace_migration_holds([hold]):
         shop.world.sandbox.d1.query(ID, statement.sql, *statement.params)
     refused = shop.guard()
     (sql,) = re.findall(r"--command '(.*)'`", refused.err)

@@ -9,7 +9,7 @@ import pytest
 from ops.cloudflare.marks import parse_schema_marks
 from ops.core.sql import hash_migration
 from ops.database.applies import CREATE_TABLE as CREATE_APPLIES
-from ops.database.holds import CREATE_TABLE as CREATE_HOLDS
+from ops.database.migration_holds import CREATE_TABLE as CREATE_HOLDS
 from tests.conftest import World
 from tests.support.deployment import BINDING, FIRST, ID, TABLE, Deployment, jsonc, open_repository
 

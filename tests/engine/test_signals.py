@@ -177,7 +177,7 @@ def test_signal_at_the_end_of_a_run_interrupts_the_next() -> None:
         process.stop_raising()
         os.kill(os.getpid(), signal.SIGINT)
 
-    with process.in_run(), pytest.raises(Interrupted, match="SIGINT"), process.hold():
+    with process.in_run(), pytest.raises(Interrupted, match="SIGINT"), process.delay():
         pass
 
 
@@ -232,7 +232,7 @@ def test_signal_in_a_finalizer_interrupts_the_next_step(
     process = SignalHandler()
     with process.in_run():
         InterruptsInFinalizer()
-        with pytest.raises(Interrupted, match="SIGINT"), process.hold():
+        with pytest.raises(Interrupted, match="SIGINT"), process.delay():
             pass
 
     assert "Traceback" not in capfd.readouterr().err
@@ -333,7 +333,7 @@ def test_signal_during_thread_start_keeps_the_thread_intact(monkeypatch: pytest.
 
 def test_held_signal_at_the_end_of_a_run_is_not_raised() -> None:
     process = SignalHandler()
-    with process.in_run(), process.hold():
+    with process.in_run(), process.delay():
         os.kill(os.getpid(), signal.SIGINT)
         process.stop_raising()
 

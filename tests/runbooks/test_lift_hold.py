@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ops.database import holds
-from ops.database.holds import Hold
+from ops.database import migration_holds
+from ops.database.migration_holds import MigrationHold
 from tests.conftest import World
 from tests.support import databases
 from tests.support.commands import ended
@@ -14,9 +14,9 @@ from tests.support.databases import ID, Library
 NAME = 'it\'s "1"; DROP TABLE books.sql'
 AT = "2026-11-24T03:05:00Z"
 HELD = (
-    Hold(NAME, "aa", "41", "run-1", AT, "b1"),
-    Hold(NAME, "bb", "", "run-2", AT),
-    Hold("0009_x.sql", "", "", "run-3", AT),
+    MigrationHold(NAME, "aa", "41", "run-1", AT, "b1"),
+    MigrationHold(NAME, "bb", "", "run-2", AT),
+    MigrationHold("0009_x.sql", "", "", "run-3", AT),
 )
 WRITE = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "DELETE FROM backout_holds"}
 
@@ -24,7 +24,7 @@ WRITE = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "
 @pytest.fixture
 def library(world: World) -> Library:
     found = databases.prepared(world)
-    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in holds.replace_holds(HELD)])
+    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in migration_holds.replace_migration_holds(HELD)])
     return found
 
 

@@ -71,7 +71,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
     "ops/runbooks/all_clear.py AllClear.plan": (PLANNING, RANDOM),
-    "ops/status/held.py _describe_run": (KILLED,),
+    "ops/status/held_states.py _describe_run": (KILLED,),
     "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
     "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
     "ops/workers/reupload.py DeployUpload.check": (CONTINUED,),

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ops.database import holds
-from ops.database.holds import Hold
+from ops.database import migration_holds
+from ops.database.migration_holds import MigrationHold
 from tests.conftest import World
 from tests.support import databases
 from tests.support.databases import ID
@@ -79,8 +79,11 @@ def test_service_that_does_not_run_the_check_holds_nothing(world: World) -> None
 def test_held_migration_is_listed(world: World) -> None:
     library = databases.prepared(world)
     at = "2026-11-24T03:05:00Z"
-    rows = [Hold("0002_price.sql", "", "41", "run-1", at), Hold("0003_tax.sql", "aa", "", "run-2", at)]
-    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in holds.replace_holds(rows)])
+    rows = [
+        MigrationHold("0002_price.sql", "", "41", "run-1", at),
+        MigrationHold("0003_tax.sql", "aa", "", "run-2", at),
+    ]
+    world.sandbox.d1.store(ID).run([(each.sql, each.params) for each in migration_holds.replace_migration_holds(rows)])
     where = ["--environment", "production", "--config", str(world.config), "--json"]
 
     def listed(**environ: Any) -> Any:

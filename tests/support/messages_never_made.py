@@ -31,7 +31,7 @@ _REASONS = {
         "ops/drills/scenario_switch.py _write_normal_states ConfigError",
     ),
     "another check refuses first; this one protects the next change of the code": (
-        "ops/github/hold_labels.py HoldLabels._require_writing Refused read_only",
+        "ops/github/lift_labels.py LiftLabels._require_writing Refused read_only",
         "ops/github/pulls.py PullRequests._write Refused read_only",
         "ops/github/secrets.py EnvironmentSecrets.put Refused read_only",
         "ops/setup/doctor/facts.py Facts.config NotProvable",

@@ -8,7 +8,7 @@ from typing import Any
 from urllib import parse
 
 from ops.tools.hold_check.http_reads import fetch_json, is_loopback, read_site
-from ops.tools.hold_check.values import SHA, Environ, Hold, Question, UnreadError, UsageError, format_time
+from ops.tools.hold_check.values import SHA, Environ, HeldVersion, Question, UnreadError, UsageError, format_time
 
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
 MARK = re.compile(r"ops1 incident=([0-9]{1,18}|-) run=([A-Za-z0-9._-]+) blames=([0-9a-f-]{36})(?![^ ;])")
@@ -19,7 +19,7 @@ SMALLEST_PAGE = 10
 """A shorter first page is the only one. Cloudflare documents no page of this list, and none of fewer rows elsewhere."""
 Reader = Callable[[str], Any]
 """Returns Cloudflare's result at a path. Raises UnreadError and UsageError."""
-Reading = tuple["list[Hold]", str, str]
+Reading = tuple["list[HeldVersion]", str, str]
 """Holds, newest first; for people what was read, and what was not."""
 
 
@@ -81,7 +81,7 @@ def _read_worker(read: Reader, path: str) -> Reading:
     return list(_worker_holds(marked, versions)), extent, unread
 
 
-def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping[str, Any]) -> Iterator[Hold]:
+def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping[str, Any]) -> Iterator[HeldVersion]:
     """Yield the holds. A rollback within one commit, such as of a secret edit, blames no code."""
     by_number = {row["number"]: row for row in versions.values() if isinstance(row.get("number"), int)}
 
@@ -100,7 +100,7 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
         commit, live = commit_of(blamed), [each["version_id"] for each in row["versions"] if each["percentage"]]
         if not commit or commit.isdigit() or {*map(commit_of, live)} != {commit}:  # digits may be a shared date
             name = f"run {run}" if incident == "-" else f"incident {incident}"
-            yield Hold(name, blamed, commit, _created_at(row).isoformat())
+            yield HeldVersion(name, blamed, commit, _created_at(row).isoformat())
 
 
 def named_commit(tag: str, message: str) -> str:
@@ -134,7 +134,7 @@ def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
         before = max(older, key=_created_at)
         able, unread = _compare_site(str(project["subdomain"]), live, before, environ)
         extent += ", and one read of the site shows it"
-    return [Hold(f"deployment {row['id'][:8]}", row["id"], _site_commit(row)) for row in able], extent, unread
+    return [HeldVersion(f"deployment {row['id'][:8]}", row["id"], _site_commit(row)) for row in able], extent, unread
 
 
 def _compare_site(host: str, live: Any, before: Any, environ: Environ) -> tuple[list[Any], str]:

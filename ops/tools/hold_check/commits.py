@@ -14,7 +14,7 @@ from ops.tools.hold_check.values import (
     TRAILER,
     UNKNOWN,
     Environ,
-    Hold,
+    HeldVersion,
     Question,
     UsageError,
 )
@@ -43,7 +43,7 @@ def find_head(question: Question, environ: Environ) -> str:
     return commit
 
 
-def judge_hold(hold: Hold, question: Question, environ: Environ) -> str:
+def judge_hold(hold: HeldVersion, question: Question, environ: Environ) -> str:
     """Return the state of a hold for the asked commit. Raises ShortHistoryError and UsageError."""
     listed, is_known = "", True
     try:

@@ -20,7 +20,7 @@ from ops.tools.hold_check.values import (
     UNKNOWN,
     Answer,
     Environ,
-    Hold,
+    HeldVersion,
     Lift,
     Question,
     UnreadError,
@@ -53,7 +53,7 @@ def check(question: Question, environ: Environ, *, token: str, refuses_unread: b
     return replace(answer, hint="The deployment goes on. Compare its commit with the open incidents yourself.")
 
 
-def _judge_commit(question: Question, environ: Environ, listed: list[Hold], extent: str, missing: str) -> Answer:
+def _judge_commit(question: Question, environ: Environ, listed: list[HeldVersion], extent: str, missing: str) -> Answer:
     if not listed and not missing:
         return Answer(GO, f"{question.target} has no hold: {extent}.")
     if not listed:
@@ -65,9 +65,11 @@ def _judge_commit(question: Question, environ: Environ, listed: list[Hold], exte
     return _hold_answer(question, holds, lifts, short if any(each.state == UNKNOWN for each in holds) else "", missing)
 
 
-def _judge_commits(listed: Iterable[Hold], question: Question, environ: Environ) -> tuple[list[Hold], str]:
+def _judge_commits(
+    listed: Iterable[HeldVersion], question: Question, environ: Environ
+) -> tuple[list[HeldVersion], str]:
     """Return the holds with their states, and why the history is too short for one; empty if it is not."""
-    holds, short = list[Hold](), ""
+    holds, short = list[HeldVersion](), ""
     for hold in listed:
         try:
             holds.append(replace(hold, state=commits.judge_hold(hold, question, environ)))
@@ -77,13 +79,13 @@ def _judge_commits(listed: Iterable[Hold], question: Question, environ: Environ)
     return holds, short
 
 
-def _read_lifts(holds: Iterable[Hold], question: Question, environ: Environ) -> dict[str, Lift]:
+def _read_lifts(holds: Iterable[HeldVersion], question: Question, environ: Environ) -> dict[str, Lift]:
     """Return incident → its lift, for the incidents that matter to the commit."""
     numbers = dict.fromkeys(each.incident for each in holds if each.incident and each.state in {HELD, UNKNOWN})
     return {number: read_lift(question.operations, number, environ) for number in numbers}
 
 
-def _apply_lift(hold: Hold, lift: Lift | None) -> Hold:
+def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
     """Return the hold, lifted if the lift is later. The next rollback of the incident holds again."""
     if lift is None or hold.state not in {HELD, UNKNOWN}:
         return hold
@@ -95,7 +97,7 @@ def _apply_lift(hold: Hold, lift: Lift | None) -> Hold:
 
 
 def _hold_answer(
-    question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift], short: str, missing: str
+    question: Question, holds: Sequence[HeldVersion], lifts: Mapping[str, Lift], short: str, missing: str
 ) -> Answer:
     commit = question.commit[:12]
     if held := [each for each in holds if each.state == HELD]:
@@ -117,7 +119,7 @@ def _hold_answer(
 
 
 def _refuse_commit(
-    held: Sequence[Hold], lifts: Mapping[str, Lift], question: Question, holds: Sequence[Hold]
+    held: Sequence[HeldVersion], lifts: Mapping[str, Lift], question: Question, holds: Sequence[HeldVersion]
 ) -> Answer:
     times = [f" at {format_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)
@@ -133,5 +135,5 @@ def _refuse_commit(
     return Answer(REFUSED, text, f"{hint}{''.join(ways)}", question.commit, tuple(holds))
 
 
-def _list_names(holds: Iterable[Hold]) -> str:
+def _list_names(holds: Iterable[HeldVersion]) -> str:
     return ", ".join(dict.fromkeys(each.name for each in holds))

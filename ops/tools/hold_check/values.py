@@ -40,7 +40,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Hold:
+class HeldVersion:
     """A blamed version, or deployment of a site. Its commit and the time of the rollback are empty if unknown."""
 
     name: str
@@ -84,4 +84,4 @@ class Answer:
     message: str
     hint: str = ""
     commit: str = ""
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[HeldVersion, ...] = ()

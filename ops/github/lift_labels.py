@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.client_guards import WriteGuard
 from ops.core.errors import Reason, Refused
-from ops.core.standing_rollback import LIFTED, HoldLift
+from ops.core.standing_rollback import LIFTED, CommitHoldLift
 from ops.github.client import newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT, own_login
 from ops.github.triggers import remove_label
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HINT = "The token needs *Issues: write* in the operations repository."
 
 
-class HoldLabels(WriteGuard):
+class LiftLabels(WriteGuard):
     """Labels of incidents in the operations repository. Each method raises ProviderError, a write UnclearWrite too."""
 
     def __init__(self, open_repository: "Callable[[], Repository]") -> None:
@@ -32,7 +32,7 @@ class HoldLabels(WriteGuard):
         with provider_errors(HINT):
             return own_login(self._open()) == BOT
 
-    def read_lift(self, incident: int) -> HoldLift | None:
+    def read_lift(self, incident: int) -> CommitHoldLift | None:
         """Return the label LIFTED of the incident; None if it is not there now."""
         repository = self._open()
         with provider_errors(HINT):
@@ -42,7 +42,7 @@ class HoldLabels(WriteGuard):
                 if event.event == "labeled" and event.label.name.lower() == LIFTED:
                     actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit
                     by = actor.login if actor else ""
-                    return HoldLift(by, event.created_at.astimezone(UTC), is_by_bot=by == BOT)
+                    return CommitHoldLift(by, event.created_at.astimezone(UTC), is_by_bot=by == BOT)
         return None
 
     def add(self, incident: int, label: str) -> None:

@@ -37,7 +37,7 @@ CREATE_TABLE = SqlStatement(
 
 
 @dataclass(frozen=True)
-class Hold:
+class MigrationHold:
     """A migration that must not be applied again."""
 
     migration: str
@@ -56,18 +56,18 @@ class Hold:
         return f"{quote_name(self.migration)}, held since {quote_name(self.held_at)} ({why})"
 
 
-def make_hold(
+def make_migration_hold(
     migration: str, content_hash: str, *, incident: int | None, run: str, now: datetime, undo: str = ""
-) -> Hold:
-    return Hold(migration, content_hash, str(incident or ""), run, format_rfc3339(now), undo)
+) -> MigrationHold:
+    return MigrationHold(migration, content_hash, str(incident or ""), run, format_rfc3339(now), undo)
 
 
-def find_hold(holds: Iterable[Hold], migration: str, content_hash: str) -> Hold | None:
+def find_migration_hold(holds: Iterable[MigrationHold], migration: str, content_hash: str) -> MigrationHold | None:
     """Return the hold that refuses a migration with this content."""
     return next((each for each in holds if each.migration == migration and each.hash in {"", content_hash}), None)
 
 
-def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
+def read_migration_holds(d1: "D1Api", database_id: str) -> tuple[MigrationHold, ...]:
     """Return the holds of a database, oldest first, without rows that Backout cannot have written.
 
     Raises ProviderError, and Refused for a table of others.
@@ -86,7 +86,7 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
 
 
 def refuse_second_step_back(
-    held: Iterable[Hold], words: str, hint: str, *, incident: int | None, now: datetime
+    held: Iterable[MigrationHold], words: str, hint: str, *, incident: int | None, now: datetime
 ) -> None:
     """Refuse `words` for the last migration after one was taken back: repeated, they would take back one more."""
     for hold in held:
@@ -95,14 +95,16 @@ def refuse_second_step_back(
             raise Refused(text, reason=Reason.NO_TARGET, hint=hint)
 
 
-def _is_recent(hold: Hold, now: datetime) -> bool:
+def _is_recent(hold: MigrationHold, now: datetime) -> bool:
     try:
         return now - parse_utc(hold.held_at) < RECENT
     except ValueError:
         return True
 
 
-def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold]) -> tuple[Hold, ...]:
+def migration_holds_after_restore(
+    holds: Iterable[MigrationHold], target: str, new: Iterable[MigrationHold]
+) -> tuple[MigrationHold, ...]:
     """Return the holds that a database must have after a restore to the bookmark `target`.
 
     A restore that undoes a run removes the holds of that run only. Without a target all are kept.
@@ -111,7 +113,7 @@ def holds_after_restore(holds: Iterable[Hold], target: str, new: Iterable[Hold])
     return tuple((kept | {(each.migration, each.hash): each for each in new}).values())
 
 
-def replace_holds(holds: Iterable[Hold]) -> Iterator[SqlStatement]:
+def replace_migration_holds(holds: Iterable[MigrationHold]) -> Iterator[SqlStatement]:
     """Yield the batch after which a database has exactly these holds, also those that a restore took away.
 
     It makes the table again: one that others made may lack the key, or have triggers.
@@ -121,7 +123,7 @@ def replace_holds(holds: Iterable[Hold]) -> Iterator[SqlStatement]:
     yield from map(_insert_hold, holds)
 
 
-def hold_last_migration(hold: Hold, migrations_table: str) -> Iterator[SqlStatement]:
+def hold_last_migration(hold: MigrationHold, migrations_table: str) -> Iterator[SqlStatement]:
     """Yield the start of a batch that takes back a migration. D1 refuses it unless that is the last one applied.
 
     A second copy of the batch fails too, since the first one took the row of the migration away.
@@ -132,12 +134,12 @@ def hold_last_migration(hold: Hold, migrations_table: str) -> Iterator[SqlStatem
     yield _insert_hold(hold, migration=f"({last})")
 
 
-def lift_holds(migration: str) -> SqlStatement:
+def lift_migration_holds(migration: str) -> SqlStatement:
     """Return the statement that lifts all holds of a migration."""
     return SqlStatement(f"DELETE FROM {TABLE} WHERE migration = ?", (migration,))  # noqa: S608
 
 
-def _insert_hold(hold: Hold, migration: str = "?") -> SqlStatement:
+def _insert_hold(hold: MigrationHold, migration: str = "?") -> SqlStatement:
     values = ", ".join([migration, *"?" * (len(_COLUMNS) - 1)])
     sql = (
         f"INSERT INTO {TABLE} ({', '.join(_COLUMNS)}) VALUES ({values}) ON CONFLICT (migration, hash) DO UPDATE SET "  # noqa: S608
@@ -146,15 +148,15 @@ def _insert_hold(hold: Hold, migration: str = "?") -> SqlStatement:
     return SqlStatement(sql, (hold.migration, hold.hash, hold.incident, hold.run, hold.held_at, hold.undo))
 
 
-def is_hold(hold: Hold) -> bool:
+def is_hold(hold: MigrationHold) -> bool:
     """Return whether Backout can have written a hold: everyone who may write the database can write a row."""
     name, *others = vars(hold).values()
     is_short = 0 < len(name) <= LONGEST_NAME and max(map(len, others)) <= LONGEST_TEXT
     return is_short and all(text.isprintable() for text in (name, *others))
 
 
-def _parse_hold(row: Mapping[str, SqlValue]) -> Hold:
-    return Hold(*(str(row[name] or "") for name in _COLUMNS))
+def _parse_hold(row: Mapping[str, SqlValue]) -> MigrationHold:
+    return MigrationHold(*(str(row[name] or "") for name in _COLUMNS))
 
 
 RESTORED = "hold to write back to "
@@ -163,15 +165,15 @@ HELD_UNTIL = "held until its content changes, or a responder lifts the hold with
 
 
 @dataclass
-class RestoredHolds:
+class RestoredMigrationHolds:
     """Holds of a database that a run restores."""
 
     name: str
     """Name of the database in ops.yml."""
     database_id: str
-    found: tuple[Hold, ...]
+    found: tuple[MigrationHold, ...]
     """Holds as read last before the restore."""
-    new: tuple[Hold, ...]
+    new: tuple[MigrationHold, ...]
     """Holds of the migrations that the restore takes back."""
     target: str = ""
     """Bookmark that is restored."""
@@ -183,7 +185,7 @@ class RestoredHolds:
         self.new = tuple(filter(is_hold, self.new))  # the guard applies no file of another name
 
     @property
-    def steps(self) -> "tuple[WriteHolds, ...]":
+    def steps(self) -> "tuple[WriteMigrationHolds, ...]":
         """Return the step that writes the holds, if there are holds."""
         if not (self.found or self.new):
             return ()
@@ -191,12 +193,16 @@ class RestoredHolds:
             f"Holds of D1 database {self.name}",
             ", ".join(quote_name(each.migration) for each in self.desired),
         )
-        return (WriteHolds(target, "as restored", names or "none", "the database shows them", None, holds=self),)
+        return (
+            WriteMigrationHolds(target, "as restored", names or "none", "the database shows them", None, holds=self),
+        )
 
     @property
-    def desired(self) -> tuple[Hold, ...]:
+    def desired(self) -> tuple[MigrationHold, ...]:
         """Return the holds that the database must have after the restore."""
-        return holds_after_restore(self.found, self.target, [replace(each, undo=self.undo) for each in self.new])
+        return migration_holds_after_restore(
+            self.found, self.target, [replace(each, undo=self.undo) for each in self.new]
+        )
 
     @property
     def sections(self) -> tuple[PlanSection, ...]:
@@ -210,7 +216,7 @@ class RestoredHolds:
 
     def read_again(self, ctx: Context[Any]) -> None:
         """Read the holds right before the restore."""
-        self.found = read_holds(ctx.cloudflare.d1, self.database_id)
+        self.found = read_migration_holds(ctx.cloudflare.d1, self.database_id)
 
     def record(self, ctx: Context[Any]) -> None:
         """Record the holds before the restore, which takes the earlier ones away."""
@@ -219,7 +225,7 @@ class RestoredHolds:
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Compare the holds with those that the database must have. A read before the write may be a stale one."""
-        live = read_holds(ctx.cloudflare.d1, self.database_id)
+        live = read_migration_holds(ctx.cloudflare.d1, self.database_id)
         is_done = {*live} == {*self.desired} and (self.is_sent or not live)
         names = ", ".join(quote_name(each.migration) for each in live) or "no migration"
         return ObservedState(ChangeState.DONE if is_done else ChangeState.PLANNED, f"{self.name} holds {names}")
@@ -227,15 +233,15 @@ class RestoredHolds:
     def apply(self, ctx: Context[Any]) -> str:
         """Write the holds; repeating it does no harm. Raises NotApplied, CloudflareApiError and UnclearWrite."""
         self.is_sent = True
-        ctx.cloudflare.d1.run_batch(self.database_id, [*replace_holds(self.desired)])
+        ctx.cloudflare.d1.run_batch(self.database_id, [*replace_migration_holds(self.desired)])
         return f"{self.name} holds {', '.join(map(str, self.desired)) or 'no migration'}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WriteHolds(Step):
+class WriteMigrationHolds(Step):
     """Write the holds that the database must have after the restore."""
 
-    holds: RestoredHolds
+    holds: RestoredMigrationHolds
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         return self.holds.check(ctx)
@@ -244,7 +250,7 @@ class WriteHolds(Step):
         return self.holds.apply(ctx)
 
 
-def find_lost_holds(records: Iterable[RunRecord], name: str) -> Iterator[str]:
+def find_lost_migration_holds(records: Iterable[RunRecord], name: str) -> Iterator[str]:
     """Yield the migrations whose holds an interrupted restore may have taken away from a database, or not written."""
     for run in records:
         for row in run.rows:

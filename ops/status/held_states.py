@@ -132,16 +132,16 @@ class HeldState:
         return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, **ends}
 
 
-def list_held(status: StatusSource) -> Iterator[HeldState]:
+def list_held_states(status: StatusSource) -> Iterator[HeldState]:
     """Yield the held states: closed services first."""
-    yield from (_hold_window(status, each) for each in status.windows)
-    yield from (_hold_switch(status, each) for each in status.switches)
-    yield from (_hold_undeclared(status, each) for each in status.undeclared)
-    yield from map(_hold_limit, status.limits)
+    yield from (_held_window(status, each) for each in status.windows)
+    yield from (_held_switch(status, each) for each in status.switches)
+    yield from (_held_undeclared_switch(status, each) for each in status.undeclared)
+    yield from map(_held_limit, status.limits)
     yield from status.holds
 
 
-def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState:
+def _held_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState:
     owners, end = window.active_owners(status.read_at), parse_utc(window.until) if window.until else None
     since = parse_utc(window.since)
     name = status.names.get(window.service, window.service)
@@ -177,7 +177,7 @@ def _status_again(status: StatusSource) -> str:
     return f"`{build_command(status.program, 'status', {'environment': status.environment})}`"
 
 
-def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
+def _held_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     value = switch.value
     assert value is not None
     owners = value.active_owners(status.read_at)
@@ -203,7 +203,7 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     )
 
 
-def _hold_undeclared(status: StatusSource, switch: UndeclaredSwitch) -> HeldState:
+def _held_undeclared_switch(status: StatusSource, switch: UndeclaredSwitch) -> HeldState:
     closes = f" ({switch.service} is offline)" if switch.name == MAINTENANCE_SWITCH else ""
     return HeldState(
         "switches",
@@ -236,7 +236,7 @@ def _release_switch(status: StatusSource, switch: "SwitchState") -> tuple[str, M
     return "feature", {"name": switch.name, "state": switch.rules.normal, **where}
 
 
-def _hold_limit(limit: TemporaryLimit) -> HeldState:
+def _held_limit(limit: TemporaryLimit) -> HeldState:
     state = f"{limit.limit} in {limit.period} s"
     owners = (StateOwner(limit.incident, "pull request", limit.until),) if limit.incident else ()
     step = f"remove its `temporary` from {LIMITS_FILE}"
