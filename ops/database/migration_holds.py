@@ -165,7 +165,7 @@ HELD_UNTIL = "held until its content changes, or a responder lifts the hold with
 
 
 @dataclass
-class RestoredMigrationHolds:
+class RestoredHolds:
     """Holds of a database that a run restores."""
 
     name: str
@@ -241,7 +241,7 @@ class RestoredMigrationHolds:
 class WriteMigrationHolds(Step):
     """Write the holds that the database must have after the restore."""
 
-    holds: RestoredMigrationHolds
+    holds: RestoredHolds
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         return self.holds.check(ctx)

@@ -29,7 +29,7 @@ from ops.database.earlier_restores import (
 )
 from ops.database.migration_holds import (
     MigrationHold,
-    RestoredMigrationHolds,
+    RestoredHolds,
     find_lost_migration_holds,
     make_migration_hold,
     read_migration_holds,
@@ -123,7 +123,7 @@ class _Restoration:
     """None if there is nothing to take back."""
     closure: Closure = field(default_factory=Closure)
     """Maintenance of its services."""
-    holds: RestoredMigrationHolds | None = None
+    holds: RestoredHolds | None = None
     checked: DatabaseChecks | None = None
     undo: str = ""
     """Bookmark that undoes an earlier restore, which this run only checks."""
@@ -235,9 +235,7 @@ def _check_restore(
     return observed
 
 
-def _send_restore(
-    ctx: Context[RestoreDatabase.Params], kept: RestoredMigrationHolds | None, restore: DatabaseRestore
-) -> str:
+def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | None, restore: DatabaseRestore) -> str:
     """Record the earlier holds, and send the restore. The new holds name its undo."""
     if kept:
         kept.record(ctx)
@@ -413,13 +411,13 @@ def _describe_remains(
 
 def _plan_holds(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, taken_back: list[str], target: str
-) -> RestoredMigrationHolds:
+) -> RestoredHolds:
     name, hashes = ctx.params.database, hash_if_known(ctx, ctx.params.database, database, taken_back)
     new = (
         make_migration_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
         for each, content in hashes.items()
     )
-    return RestoredMigrationHolds(name, database.id, reads.holds, tuple(new), target)
+    return RestoredHolds(name, database.id, reads.holds, tuple(new), target)
 
 
 def _list_records(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> tuple[RunRecord, ...]:

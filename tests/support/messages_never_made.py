@@ -9,7 +9,7 @@ _REASONS = {
     ),
     "this machine has the tool, and root reads every file": (
         "ops/app/database_guard.py _read_migrations ConfigError 2",
-        "ops/setup/doctor/files.py probe_tools Finding 2",
+        "ops/setup/doctor/repository_files.py examine_probe_tools Finding 2",
         "ops/setup/doctor/machine.py _default_index NotProvable",
         "ops/site_build/__init__.py SiteBuilder._run _missing_tool",
         "ops/site_build/__init__.py SiteBuilder._wrangler _missing_tool",

@@ -14,17 +14,17 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_in_background
 from ops.github import client, issues
 from ops.setup import workflows
-from ops.setup.doctor import accounts, files, machine, policy, repository, services
+from ops.setup.doctor import cloudflare_account, github_policy, github_settings, machine, repository_files, services
 from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable, describe_blocked
 from ops.setup.doctor.facts import Facts
 from ops.setup.labels import desired_labels
 
 CHECKS: tuple[Check[Facts], ...] = (
-    *files.CHECKS,
-    *accounts.CHECKS,
+    *repository_files.CHECKS,
+    *cloudflare_account.CHECKS,
     *services.CHECKS,
-    *repository.CHECKS,
-    *policy.CHECKS,
+    *github_settings.CHECKS,
+    *github_policy.CHECKS,
     *machine.CHECKS,
 )
 TIME_LIMIT = 9.0

@@ -24,7 +24,7 @@ NO_ACCOUNT = "0" * 32
 
 
 @check("internet", repository, why="Nothing can be recovered from here.")
-def internet(facts: Facts) -> Findings:
+def examine_internet(facts: Facts) -> Findings:
     """Does this machine reach the internet?"""
     pages = (CLOUDFLARE_STATUS, GITHUB_STATUS)
     problems = run_parallel([partial(find_download_problem, facts.public_web, page) for page in pages])
@@ -34,7 +34,7 @@ def internet(facts: Facts) -> Findings:
 
 
 @check("clock", repository, needs=("internet",), why="Requests look older or newer than they are, and are refused.")
-def clock(facts: Facts) -> Findings:
+def examine_clock(facts: Facts) -> Findings:
     """Is the clock of this machine right?"""
     client = CloudflareClient(facts.base_url, Secret("none"), token_name="none", clock=facts.clock)  # noqa: S106  no token
     try:
@@ -55,7 +55,7 @@ def clock(facts: Facts) -> Findings:
 
 
 @check("cloudflare-status", repository, needs=("internet",), why="A recovery may fail for a reason that is not yours.")
-def cloudflare_status(facts: Facts) -> Findings:
+def examine_cloudflare_status(facts: Facts) -> Findings:
     """Does Cloudflare report its products as operational?"""
     yield from _not_operational(facts, CLOUDFLARE_STATUS, _products_in_use(facts), group=PRODUCTS_GROUP)
 
@@ -71,7 +71,7 @@ def _products_in_use(facts: Facts) -> tuple[str, ...]:
     needs=("internet",),
     why="A label or button may start late or not at all: use the laptop command.",
 )
-def github_status(facts: Facts) -> Findings:
+def examine_github_status(facts: Facts) -> Findings:
     """Does GitHub report Actions and Issues as operational?"""
     yield from _not_operational(facts, GITHUB_STATUS, GITHUB_COMPONENTS)
 
@@ -88,9 +88,12 @@ def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str
 
 
 @check(
-    "packages", repository, needs=("config", "internet"), why="Jobs cannot install Backout: no label or button works."
+    "packages",
+    repository,
+    needs=("config", "internet"),
+    why="Jobs cannot install Backout: no label or button works.",
 )
-def packages(facts: Facts) -> Findings:
+def examine_packages(facts: Facts) -> Findings:
     """Can a job download what it installs?"""
     archive = facts.config.github.wheels_archive
     page = archive or f"{_default_index()}/click/"
@@ -109,4 +112,4 @@ def _default_index() -> str:
     return str(PyPI.simple_url)
 
 
-CHECKS = (internet, clock, cloudflare_status, github_status, packages)
+CHECKS = (examine_internet, examine_clock, examine_cloudflare_status, examine_github_status, examine_packages)

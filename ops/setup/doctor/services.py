@@ -16,9 +16,16 @@ from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.snapshot import MAX_DEPLOYMENTS, SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
-from ops.setup.doctor.accounts import EXPIRES_SOON
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
-from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
+from ops.setup.doctor.cloudflare_account import EXPIRES_SOON
+from ops.setup.doctor.facts import (
+    DatabaseFacts,
+    ServiceFacts,
+    databases,
+    services,
+    sites,
+    workers,
+)
 from ops.setup.github_secrets import TOKEN_PAGE
 from ops.workers.rollback_finder import find_site_rollback, read_worker_rollback
 
@@ -39,7 +46,7 @@ TIMEOUT = 5.0
 
 
 @check("worker", workers, needs=("token-reads",), why="A recovery of this service is refused at once.")
-def worker(service: ServiceFacts) -> Findings:
+def examine_worker(service: ServiceFacts) -> Findings:
     """Does the Worker exist?"""
     names = {each.name for each in service.environment.workers}
     if (name := service.config.worker) not in names:
@@ -47,7 +54,7 @@ def worker(service: ServiceFacts) -> Findings:
 
 
 @check("assets", workers, needs=("worker",), why="A rollback may mistake two releases with equal code for one.")
-def assets(service: ServiceFacts) -> Findings:
+def examine_assets(service: ServiceFacts) -> Findings:
     """Is it known whether the Worker has static assets?"""
     listed = {each.name: each.has_assets for each in service.environment.workers}
     reported, configured = listed[service.config.worker], service.config.static_assets
@@ -63,7 +70,7 @@ def assets(service: ServiceFacts) -> Findings:
 
 
 @check("versions", workers, needs=("worker",), why="A rollback cannot be undone, or no fix can be deployed.")
-def versions(service: ServiceFacts) -> Findings:
+def examine_versions(service: ServiceFacts) -> Findings:
     """Can the live and the newest version be deployed again?"""
     deployable = {each.id for each in service.deployable}
     uploads = service.session.workers.list_uploads(service.config.worker)
@@ -76,7 +83,7 @@ def versions(service: ServiceFacts) -> Findings:
 
 
 @check("horizon", services, needs=("worker", "project"), why="A rollback may not reach the last good release.")
-def horizon(service: ServiceFacts) -> Findings:
+def examine_horizon(service: ServiceFacts) -> Findings:
     """Does a rollback reach back for a week? Of a Worker 100 versions can be deployed, of a site 25 are read."""
     if service.config.pages:
         yield from _site_horizon(service)
@@ -108,7 +115,7 @@ def _site_horizon(service: ServiceFacts) -> Findings:
 
 
 @check("newest-release", services, needs=("worker", "project"), why="The next merge may ship a bug again.")
-def newest_release(service: ServiceFacts) -> Findings:
+def examine_newest_release(service: ServiceFacts) -> Findings:
     """Is the newest release live? A rollback stands until the next one."""
     session = service.session
     if service.config.worker:
@@ -123,7 +130,7 @@ def newest_release(service: ServiceFacts) -> Findings:
 
 
 @check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
-def bindings(service: ServiceFacts) -> Findings:
+def examine_bindings(service: ServiceFacts) -> Findings:
     """Do the databases and namespaces that the Worker binds exist?"""
     for each in service.session.workers.list_bindings(service.config.worker):
         if each.kind == "kv_namespace":
@@ -140,7 +147,7 @@ def bindings(service: ServiceFacts) -> Findings:
 
 
 @check("worker-secrets", workers, needs=("worker",), why="A rotation refuses a secret that the Worker does not have.")
-def worker_secrets(service: ServiceFacts) -> Findings:
+def examine_worker_secrets(service: ServiceFacts) -> Findings:
     """Does the Worker have the secrets that ops.yml rotates?"""
     rotated = [
         name
@@ -158,7 +165,7 @@ def worker_secrets(service: ServiceFacts) -> Findings:
 
 
 @check("project", sites, needs=("token-reads",), why="A recovery of this service is refused at once.")
-def project(service: ServiceFacts) -> Findings:
+def examine_project(service: ServiceFacts) -> Findings:
     """Does the Pages project exist?"""
     try:
         service.project  # noqa: B018  the read is the question
@@ -174,7 +181,7 @@ def project(service: ServiceFacts) -> Findings:
     needs=("project",),
     why="Backout compares another site with the deployments, and cannot identify the live one.",
 )
-def site_url(service: ServiceFacts) -> Findings:
+def examine_site_url(service: ServiceFacts) -> Findings:
     """Does the project serve the URL in ops.yml?"""
     host, domains = urlsplit(service.config.url).hostname or "", service.project.domains
     if domains and host not in domains:
@@ -184,7 +191,7 @@ def site_url(service: ServiceFacts) -> Findings:
 
 
 @check("compare", sites, needs=("site-url", "url"), why="A rollback without a named target is refused.")
-def compare(service: ServiceFacts) -> Findings:
+def examine_compare(service: ServiceFacts) -> Findings:
     """Do the paths in `compare` identify the live deployment from this machine?"""
     try:
         site = service.read_site()
@@ -214,7 +221,7 @@ def _has_same_commit(site: "PagesSnapshot", live: "PagesDeployment", name: str) 
     needs=("worker", "assets", "versions", "bindings", "project", "compare"),
     why="A rollback is refused until a person names a target.",
 )
-def rollback(service: ServiceFacts) -> Findings:
+def examine_rollback(service: ServiceFacts) -> Findings:
     """Does a rollback find a target now?"""
     plan = service.rollback
     if not isinstance(plan, Refused):
@@ -230,7 +237,7 @@ def rollback(service: ServiceFacts) -> Findings:
 
 
 @check("url", services, needs=("config", "internet"), why="No probe can tell whether a recovery helped.")
-def url(service: ServiceFacts) -> Findings:
+def examine_url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
     _require_url(service)
     where = f"{service.config.url}/"
@@ -249,7 +256,7 @@ def _require_url(service: ServiceFacts) -> None:
 
 
 @check("probes", services, needs=("url",), why="A good recovery would count as failed, or as not proved.")
-def probes(service: ServiceFacts) -> Findings:
+def examine_probes(service: ServiceFacts) -> Findings:
     """Are all probes healthy, and does one read the version of a Worker?"""
     quick = tuple(each for each in service.config.probes if each.http or each.page)
     for each in service.config.probes:
@@ -266,7 +273,7 @@ def probes(service: ServiceFacts) -> Findings:
 
 
 @check("probe-access", services, needs=("token-valid",), why="From its end on, no probe gets past Access.")
-def probe_access(service: ServiceFacts) -> Findings:
+def examine_probe_access(service: ServiceFacts) -> Findings:
     """Is the Access service token of the probes valid for another month?"""
     pairs = dict.fromkeys(each for each in map(_access_variables, service.config.probes) if any(each))
     for client_id, secret in pairs:
@@ -327,7 +334,7 @@ def _probe_problem(result: ProbeResult) -> Findings:
 
 
 @check("runtime", workers, needs=("url",), why="No change of a switch or limit can be proved.")
-def runtime(service: ServiceFacts) -> Findings:
+def examine_runtime(service: ServiceFacts) -> Findings:
     """Does the application show the switches and limits that ops.yml names?"""
     settings = service.environment.config.runtime
     if settings is None or settings.service != service.config.name:
@@ -347,7 +354,7 @@ def runtime(service: ServiceFacts) -> Findings:
 
 
 @check("database", databases, needs=("account",), why="A restore fails at its first read.")
-def database(facts: DatabaseFacts) -> Findings:
+def examine_database(facts: DatabaseFacts) -> Findings:
     """Does the D1 database exist, and can the token read it?"""
     token = facts.environment.config.token
     try:
@@ -367,7 +374,7 @@ def database(facts: DatabaseFacts) -> Findings:
 
 
 @check("database-tables", databases, needs=("database",), why="A restore counts no rows, or its checks say nothing.")
-def tables(facts: DatabaseFacts) -> Findings:
+def examine_tables(facts: DatabaseFacts) -> Findings:
     """Do the tables, columns and queries of the database in ops.yml exist?"""
     config = facts.config
     listed = {
@@ -387,7 +394,7 @@ def tables(facts: DatabaseFacts) -> Findings:
 
 
 @check("kept-rows", databases, needs=("database",), why="A restore by a label or button is refused.")
-def kept_rows(facts: DatabaseFacts) -> Findings:
+def examine_kept_rows(facts: DatabaseFacts) -> Findings:
     """Is there a private R2 bucket in which jobs keep the rows that a restore loses?"""
     if not (tables := facts.config.kept_tables):
         return
@@ -441,7 +448,7 @@ def _bad_queries(facts: DatabaseFacts) -> Iterator[Finding]:
     needs=("database",),
     why="Maintenance leaves a Worker open that writes during a restore.",
 )
-def database_bindings(facts: DatabaseFacts) -> Findings:
+def examine_database_bindings(facts: DatabaseFacts) -> Findings:
     """Does the database name exactly the services whose Workers bind it?"""
     for service in facts.environment.config.services.values():
         if not service.worker:
@@ -466,23 +473,23 @@ def _query_database(facts: DatabaseFacts, sql: str) -> SqlResult:
 
 
 CHECKS = (
-    worker,
-    assets,
-    versions,
-    horizon,
-    newest_release,
-    bindings,
-    worker_secrets,
-    project,
-    site_url,
-    compare,
-    rollback,
-    url,
-    probes,
-    probe_access,
-    runtime,
-    database,
-    tables,
-    kept_rows,
-    database_bindings,
+    examine_worker,
+    examine_assets,
+    examine_versions,
+    examine_horizon,
+    examine_newest_release,
+    examine_bindings,
+    examine_worker_secrets,
+    examine_project,
+    examine_site_url,
+    examine_compare,
+    examine_rollback,
+    examine_url,
+    examine_probes,
+    examine_probe_access,
+    examine_runtime,
+    examine_database,
+    examine_tables,
+    examine_kept_rows,
+    examine_database_bindings,
 )

@@ -11,7 +11,14 @@ from ops.core.names import LIMITS_FILE, first_of
 from ops.core.version import __version__
 from ops.setup import sync, team_file, workflow_jobs, workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, check
-from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
+from ops.setup.doctor.facts import (
+    EnvironmentFacts,
+    Facts,
+    ServiceFacts,
+    environments,
+    repository,
+    services,
+)
 from ops.setup.labels import check_template_labels
 
 FIRST_NODE24: Final = {
@@ -35,7 +42,7 @@ CONTACTS, NO_LOCATION = " contacts[", "no token_location"
 
 
 @check("config", repository, why="Every recovery reads ops.yml first, and refuses a file with a problem.")
-def config(facts: Facts) -> Findings:
+def examine_config(facts: Facts) -> Findings:
     """Is ops.yml free of errors?"""
     if (error := facts.config_error) is not None:
         yield Finding("; ".join([error.message, *error.problems]), error.hint)
@@ -47,7 +54,7 @@ def config(facts: Facts) -> Findings:
     needs=("config",),
     why="A service without probes cannot be proved healthy, and a shared token lets one mistake hit two environments.",
 )
-def config_warnings(facts: Facts) -> Findings:
+def examine_config_warnings(facts: Facts) -> Findings:
     """Is ops.yml free of warnings?"""
     for warning in facts.warnings:
         if CONTACTS not in warning and NO_LOCATION not in warning:
@@ -60,7 +67,7 @@ def config_warnings(facts: Facts) -> Findings:
     needs=("config",),
     why="GitHub never shows a secret again: without it nobody can recover from a laptop.",
 )
-def token_location(facts: Facts) -> Findings:
+def examine_token_location(facts: Facts) -> Findings:
     """Does ops.yml say where people find each token?"""
     for warning in facts.warnings:
         if NO_LOCATION in warning:
@@ -68,7 +75,7 @@ def token_location(facts: Facts) -> Findings:
 
 
 @check("contacts", repository, needs=("config",), why="After a failed recovery, nobody knows whom to call.")
-def contacts(facts: Facts) -> Findings:
+def examine_contacts(facts: Facts) -> Findings:
     """Are the contacts in ops.yml filled in?"""
     for each in facts.config.contacts:
         if not each.is_named:
@@ -81,7 +88,7 @@ def contacts(facts: Facts) -> Findings:
     needs=("config",),
     why="GitHub adds a template's labels for everybody who opens the form, so a stranger starts a recovery.",
 )
-def issue_templates(facts: Facts) -> Findings:
+def examine_issue_templates(facts: Facts) -> Findings:
     """Are the issue templates free of labels that start a recovery?"""
     try:
         check_template_labels(facts.root, facts.config)
@@ -96,7 +103,7 @@ def issue_templates(facts: Facts) -> Findings:
     needs=("config",),
     why="A button or label starts another job than ops.yml says, or none.",
 )
-def generated_files(facts: Facts) -> Findings:
+def examine_generated_files(facts: Facts) -> Findings:
     """Are the workflows and the issue form as ops.yml has them?"""
     try:
         differences = facts.file_differences
@@ -123,9 +130,11 @@ SERVER_ACTIONS = re.compile("|".join(map(re.escape, workflows.SERVER_PINS.values
 
 
 @check(
-    "action-runtimes", repository, why="GitHub's runners no longer have Node 20: the job fails before its first step."
+    "action-runtimes",
+    repository,
+    why="GitHub's runners no longer have Node 20: the job fails before its first step.",
 )
-def action_runtimes(facts: Facts) -> Findings:
+def examine_action_runtimes(facts: Facts) -> Findings:
     """Do the workflows use actions that GitHub's runners can still run?"""
     for name, text in workflows.read_files(facts.root / workflows.FOLDER).items():
         used = USES.findall(SERVER_ACTIONS.sub("", text))
@@ -141,7 +150,7 @@ def action_runtimes(facts: Facts) -> Findings:
     needs=("config",),
     why="When the included minutes are used up, GitHub starts no job, and no recovery either.",
 )
-def minutes(facts: Facts) -> Findings:
+def examine_minutes(facts: Facts) -> Findings:
     """Do the schedules leave enough minutes for recoveries?"""
     used = sum(task.minutes for task in workflow_jobs.scheduled_tasks(facts.config))
     if workflow_jobs.uses_too_many_minutes(facts.config, used):
@@ -152,7 +161,7 @@ def minutes(facts: Facts) -> Findings:
 
 
 @check("limits-file", environments, needs=("config",), why="No change of limits.yml takes effect until it is valid.")
-def limits_file(environment: EnvironmentFacts) -> Findings:
+def examine_limits_file(environment: EnvironmentFacts) -> Findings:
     """Is limits.yml free of errors?"""
     runtime = environment.config.runtime
     if runtime is None or runtime.limits is None:
@@ -177,7 +186,7 @@ def limits_file(environment: EnvironmentFacts) -> Findings:
     needs=("config",),
     why="The probe stays inconclusive, so no recovery of the service counts as proved.",
 )
-def probe_tools(service: ServiceFacts) -> Findings:
+def examine_probe_tools(service: ServiceFacts) -> Findings:
     """Are the programs of the probes installed here?"""
     for probe in service.config.probes:
         if probe.command is not None and not _is_program(probe.command.run[0], service.facts.root):
@@ -194,14 +203,14 @@ def _is_program(name: str, root: Path) -> bool:
 
 
 CHECKS = (
-    config,
-    config_warnings,
-    token_location,
-    contacts,
-    issue_templates,
-    generated_files,
-    action_runtimes,
-    minutes,
-    limits_file,
-    probe_tools,
+    examine_config,
+    examine_config_warnings,
+    examine_token_location,
+    examine_contacts,
+    examine_issue_templates,
+    examine_generated_files,
+    examine_action_runtimes,
+    examine_minutes,
+    examine_limits_file,
+    examine_probe_tools,
 )

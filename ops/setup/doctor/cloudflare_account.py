@@ -31,7 +31,7 @@ WROTE = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value, Decision.ST
     needs=("config",),
     why="No recovery of this environment can start here, and GitHub never shows a secret again.",
 )
-def token(environment: EnvironmentFacts) -> Findings:
+def examine_token(environment: EnvironmentFacts) -> Findings:
     """Is the Cloudflare token set here?"""
     facts, name = environment.facts, environment.config.token
     try:
@@ -45,7 +45,7 @@ def token(environment: EnvironmentFacts) -> Findings:
 
 
 @check("variables", environments, needs=("config",), why="The recovery that needs this secret is refused.")
-def variables(environment: EnvironmentFacts) -> Findings:
+def examine_variables(environment: EnvironmentFacts) -> Findings:
     """Are the other secrets of the recoveries set here?"""
     facts = environment.facts
     for name in dict.fromkeys(_needed_variables(environment)):
@@ -78,7 +78,7 @@ def _needed_variables(environment: EnvironmentFacts) -> Iterator[str]:
     needs=("token", "internet"),
     why="Cloudflare refuses every request of this environment.",
 )
-def token_valid(environment: EnvironmentFacts) -> Findings:
+def examine_token_valid(environment: EnvironmentFacts) -> Findings:
     """Does Cloudflare accept the token?"""
     try:
         status = start_call(lambda: environment.token).result(timeout=ANSWER_SECONDS).status
@@ -95,7 +95,7 @@ def token_valid(environment: EnvironmentFacts) -> Findings:
 
 
 @check("token-expiry", environments, needs=("token-valid",), why="An expired token stops every recovery.")
-def token_expiry(environment: EnvironmentFacts) -> Findings:
+def examine_token_expiry(environment: EnvironmentFacts) -> Findings:
     """Is the token valid for another month?"""
     if not (expires_on := environment.token.expires_on):
         return
@@ -117,7 +117,7 @@ def _advise_new_token(environment: EnvironmentFacts) -> str:
     needs=("token-valid",),
     why="Cloudflare answers a wrong account as it answers a wrong token, so people look in the wrong place.",
 )
-def account(environment: EnvironmentFacts) -> Findings:
+def examine_account(environment: EnvironmentFacts) -> Findings:
     """Does the token belong to the account in ops.yml?"""
     own = environment.config.account_id
     listed = AccountsApi(environment.session.client).list_accounts()
@@ -131,7 +131,7 @@ def account(environment: EnvironmentFacts) -> Findings:
 
 
 @check("token-reads", environments, needs=("account",), why="A plan fails at its first read.")
-def token_reads(environment: EnvironmentFacts) -> Findings:
+def examine_token_reads(environment: EnvironmentFacts) -> Findings:
     """Does the token have the permissions to read?"""
     for permission, read in _permission_reads(environment):
         try:
@@ -163,7 +163,7 @@ def _permission_reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Call
     needs=("token-reads",),
     why="The plan of a recovery succeeds, and its first change fails.",
 )
-def token_writes(environment: EnvironmentFacts) -> Findings:
+def examine_token_writes(environment: EnvironmentFacts) -> Findings:
     """Does the token have the permissions to write?"""
     needed = [group for group in environment.permissions if not group.endswith(" Read")]
     if not needed and not _must_not_write_databases(environment):
@@ -198,7 +198,7 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
     needs=("token-reads",),
     why="A leaked token, or a changed workflow, can do more than a recovery needs.",
 )
-def token_excess(environment: EnvironmentFacts) -> Findings:
+def examine_token_excess(environment: EnvironmentFacts) -> Findings:
     """Has the token no more rights than the runbooks need?"""
     try:
         groups = tokens.read_permission_groups(
@@ -261,7 +261,7 @@ def _proved_by_runs(environment: EnvironmentFacts) -> frozenset[str]:
     needs=("token-reads",),
     why="Switches and limits are written to this namespace: none of them can change.",
 )
-def namespace(environment: EnvironmentFacts) -> Findings:
+def examine_namespace(environment: EnvironmentFacts) -> Findings:
     """Does the KV namespace of `runtime` exist?"""
     if (runtime := environment.config.runtime) is None:
         return
@@ -276,7 +276,7 @@ def namespace(environment: EnvironmentFacts) -> Findings:
     needs=("token-reads",),
     why="Maintenance mode cannot be turned on, or leaves the service open.",
 )
-def maintenance_ready(environment: EnvironmentFacts) -> Findings:
+def examine_maintenance_ready(environment: EnvironmentFacts) -> Findings:
     """Is maintenance mode prepared?"""
     if not environment.uses_routes:
         return
@@ -296,7 +296,7 @@ def maintenance_ready(environment: EnvironmentFacts) -> Findings:
     needs=("token-reads",),
     why="Maintenance mode at the edge needs a zone that the token can read; without one it cannot close the service.",
 )
-def routes(environment: EnvironmentFacts) -> Findings:
+def examine_routes(environment: EnvironmentFacts) -> Findings:
     """Can the token read the zone of each service that maintenance mode closes?"""
     if not environment.uses_routes:
         return
@@ -311,15 +311,15 @@ def routes(environment: EnvironmentFacts) -> Findings:
 
 
 CHECKS = (
-    token,
-    variables,
-    token_valid,
-    token_expiry,
-    account,
-    token_reads,
-    token_writes,
-    token_excess,
-    namespace,
-    maintenance_ready,
-    routes,
+    examine_token,
+    examine_variables,
+    examine_token_valid,
+    examine_token_expiry,
+    examine_account,
+    examine_token_reads,
+    examine_token_writes,
+    examine_token_excess,
+    examine_namespace,
+    examine_maintenance_ready,
+    examine_routes,
 )

@@ -38,7 +38,7 @@ PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
 
 
 @check("github", repository, needs=("internet",), why="The settings that labels and buttons need were not checked.")
-def github(facts: Facts) -> Findings:
+def examine_github(facts: Facts) -> Findings:
     """Can this machine read the operations repository?"""
     try:
         facts.repository  # noqa: B018  the read is the question
@@ -60,7 +60,7 @@ def github(facts: Facts) -> Findings:
     needs=("config", "github"),
     why="The gate refuses every run, because only `github.branch` may act.",
 )
-def default_branch(facts: Facts) -> Findings:
+def examine_default_branch(facts: Facts) -> Findings:
     """Is `github.branch` the default branch?"""
     own, configured = facts.repository.default_branch, facts.config.github.branch
     if own != configured:
@@ -77,7 +77,7 @@ def default_branch(facts: Facts) -> Findings:
     needs=("config",),
     why="The workflows may not start, or drop waiting recoveries.",
 )
-def enterprise_server(facts: Facts) -> Findings:
+def examine_enterprise_server(facts: Facts) -> Findings:
     """Is the repository on github.com, and `github.enterprise_server` false?"""
     if host := other_server(facts.environ):
         yield Finding(f"the repository is on {host}, and {ONLY}", ELSEWHERE)
@@ -87,7 +87,7 @@ def enterprise_server(facts: Facts) -> Findings:
 
 
 @check("actions", repository, needs=("config", "github"), why="No job starts: GitHub cannot download its actions.")
-def actions_repository(facts: Facts) -> Findings:
+def examine_actions_repository(facts: Facts) -> Findings:
     """Do the actions that the workflows use exist, in `github.actions` or in this copy?"""
     name, command = facts.config.github.actions, f"{facts.program} workflows sync --actions OWNER/NAME@SHA"
     if missing := workflows.missing_actions(facts.root, facts.config):
@@ -112,7 +112,7 @@ def actions_repository(facts: Facts) -> Findings:
     needs=("default-branch",),
     why="Everyone with write access can change code that runs beside a token.",
 )
-def branch_protection(facts: Facts) -> Findings:
+def examine_branch_protection(facts: Facts) -> Findings:
     """Is the default branch protected?"""
     branch = facts.config.github.branch
     try:
@@ -130,7 +130,7 @@ def branch_protection(facts: Facts) -> Findings:
     needs=("default-branch", "workflows"),
     why="Only files on the default branch act: GitHub runs an older set-up.",
 )
-def pushed(facts: Facts) -> Findings:
+def examine_pushed(facts: Facts) -> Findings:
     """Are ops.yml, the workflows and their programs on the default branch?"""
     if facts.is_job:
         return
@@ -162,9 +162,12 @@ def _blob_digest(path: Path) -> str:
 
 
 @check(
-    "workflows-enabled", repository, needs=("github",), why="GitHub starts no disabled workflow: a label does nothing."
+    "workflows-enabled",
+    repository,
+    needs=("github",),
+    why="GitHub starts no disabled workflow: a label does nothing.",
 )
-def workflows_enabled(facts: Facts) -> Findings:
+def examine_workflows_enabled(facts: Facts) -> Findings:
     """Are all workflows enabled?"""
     for each in facts.github(files.list_workflows):
         if each.state != "active":
@@ -178,7 +181,7 @@ def workflows_enabled(facts: Facts) -> Findings:
     needs=("config", "github"),
     why="GitHub creates a missing environment without secrets or rules when a job names it.",
 )
-def github_environments(facts: Facts) -> Findings:
+def examine_github_environments(facts: Facts) -> Findings:
     """Do the GitHub environments exist that the workflows name?"""
     for each in facts.needed_environments:
         if each.name in facts.protections and facts.protections[each.name] is None:
@@ -192,7 +195,7 @@ def github_environments(facts: Facts) -> Findings:
     needs=("config", "github"),
     why="Everyone who can push reads the secrets of the repository, and a job on any branch gets them.",
 )
-def unused_environments(facts: Facts) -> Findings:
+def examine_unused_environments(facts: Facts) -> Findings:
     """Does ops.yml use the GitHub environments that the plan has?"""
     if facts.config.github.environments:
         return
@@ -209,7 +212,7 @@ def unused_environments(facts: Facts) -> Findings:
     needs=("environments", "default-branch"),
     why="A person can run changed code with the secrets, from any branch.",
 )
-def environment_branches(facts: Facts) -> Findings:
+def examine_environment_branches(facts: Facts) -> Findings:
     """May only the default branch use each GitHub environment?"""
     branch = facts.config.github.branch
     for name, rules in facts.protections.items():
@@ -224,7 +227,7 @@ def environment_branches(facts: Facts) -> Findings:
     needs=("environments",),
     why="A job that waits for a reviewer holds the queue: no recovery behind it starts.",
 )
-def reviewers(facts: Facts) -> Findings:
+def examine_reviewers(facts: Facts) -> Findings:
     """Do reviewers approve only where ops.yml asks for it?"""
     page = f"{actions.repository_page(facts.environ)}/settings/environments"
     for each in facts.needed_environments:
@@ -256,7 +259,7 @@ def reviewers(facts: Facts) -> Findings:
     needs=("environments",),
     why="The job of a label or button starts, and fails without its token.",
 )
-def secrets(facts: Facts) -> Findings:
+def examine_secrets(facts: Facts) -> Findings:
     """Are the secrets of the jobs stored on GitHub?"""
     if facts.is_job:
         raise NotProvable(
@@ -281,7 +284,7 @@ def secrets(facts: Facts) -> Findings:
     needs=("environments",),
     why="A job on any branch gets it, so everyone who can push can read its value.",
 )
-def repository_secrets(facts: Facts) -> Findings:
+def examine_repository_secrets(facts: Facts) -> Findings:
     """Are the secrets of the jobs only in GitHub environments?"""
     if not facts.config.github.environments:
         return
@@ -292,7 +295,7 @@ def repository_secrets(facts: Facts) -> Findings:
 
 
 @check("labels", repository, needs=("config", "github"), why="A person cannot choose a label that does not exist.")
-def labels(facts: Facts) -> Findings:
+def examine_labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
     wanted, command = desired_labels(facts.config), f"{facts.program} labels sync"
 
@@ -312,7 +315,7 @@ def labels(facts: Facts) -> Findings:
 
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
-def responders(facts: Facts) -> Findings:
+def examine_responders(facts: Facts) -> Findings:
     """May every responder and lead of ops.yml write to the repository, and may somebody start each recovery?"""
     lists = [each for option in _recoveries_with_responders(facts.config) for each in option[1]]
     listed = [login for each in lists for login in each.logins]
@@ -356,7 +359,7 @@ def _repository_permission(repository: "Repository", login: str) -> dict[str, st
     needs=("config", "github"),
     why="Artifacts of redeploy-pages would publish the source of a private site.",
 )
-def artifact_privacy(facts: Facts) -> Findings:
+def examine_artifact_privacy(facts: Facts) -> Findings:
     """Are artifacts with the source of a site private?"""
     if facts.repository.is_private and not facts.repository.is_internal:
         return
@@ -369,7 +372,7 @@ def artifact_privacy(facts: Facts) -> Findings:
 
 
 @check("drill", repository, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
-def drill(facts: Facts) -> Findings:
+def examine_drill(facts: Facts) -> Findings:
     """Was a recovery practiced in the last 40 days?"""
     records = [each.record for issue in facts.records(DRILL) for each in issue if each.is_run]
     done = [each.rows[0].at for each in records if each.decision in PRACTICED and each.rows]
@@ -386,7 +389,7 @@ def drill(facts: Facts) -> Findings:
     needs=("config", "github"),
     why="The times of the last drill are those to expect of the next recovery.",
 )
-def staging_drill(facts: Facts) -> Findings:
+def examine_staging_drill(facts: Facts) -> Findings:
     """Did the last staging drill, if ops.yml has any, reach its targets within the last 40 days?"""
     drill = facts.config.staging_drill
     if drill is None:
@@ -401,22 +404,22 @@ def staging_drill(facts: Facts) -> Findings:
 
 
 CHECKS = (
-    github,
-    default_branch,
-    enterprise_server,
-    actions_repository,
-    branch_protection,
-    pushed,
-    workflows_enabled,
-    github_environments,
-    unused_environments,
-    environment_branches,
-    reviewers,
-    secrets,
-    repository_secrets,
-    labels,
-    responders,
-    artifact_privacy,
-    drill,
-    staging_drill,
+    examine_github,
+    examine_default_branch,
+    examine_enterprise_server,
+    examine_actions_repository,
+    examine_branch_protection,
+    examine_pushed,
+    examine_workflows_enabled,
+    examine_github_environments,
+    examine_unused_environments,
+    examine_environment_branches,
+    examine_reviewers,
+    examine_secrets,
+    examine_repository_secrets,
+    examine_labels,
+    examine_responders,
+    examine_artifact_privacy,
+    examine_drill,
+    examine_staging_drill,
 )

@@ -46,7 +46,7 @@ def _read_repository_setting(facts: Facts, read: "Callable[[Repository], T | Non
     needs=("branch-protection",),
     why="One person alone can change the code that runs beside a token.",
 )
-def workflow_review(facts: Facts) -> Findings:
+def examine_workflow_review(facts: Facts) -> Findings:
     """Does a change of the workflows need a review by another person?"""
     rules = facts.github(partial(protection.branch_rules, branch=facts.config.github.branch))
     reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
@@ -88,7 +88,7 @@ def _matches_code_owner(pattern: str, path: str) -> bool:
 
 
 @check("actions-policy", repository, needs=("config", "github"), why="GitHub starts no job, and nobody is answered.")
-def actions_policy(facts: Facts) -> Findings:
+def examine_actions_policy(facts: Facts) -> Findings:
     """Do the rules of the repository allow its workflows to start?"""
     policy = _read_repository_setting(facts, protection.read_actions_policy, "which actions the repository allows")
     page = _settings_page(facts, "actions")
@@ -140,7 +140,7 @@ def _is_denied(policy: protection.ActionsPolicy, action: str, own: str, *, is_pu
     needs=("config", "github"),
     why="Any workflow may change the repository, or the pull request of propose-limits is refused.",
 )
-def workflow_token(facts: Facts) -> Findings:
+def examine_workflow_token(facts: Facts) -> Findings:
     """Does GITHUB_TOKEN have the rights that the workflows need, and no more?"""
     rights = _read_repository_setting(facts, protection.read_workflow_token, "the rights of GITHUB_TOKEN")
     page = _settings_page(facts, "actions")
@@ -162,7 +162,7 @@ def workflow_token(facts: Facts) -> Findings:
     needs=("github",),
     why="A stranger's pull request runs changed workflows, and uses up the jobs that recoveries wait for.",
 )
-def fork_approval(facts: Facts) -> Findings:
+def examine_fork_approval(facts: Facts) -> Findings:
     """Do workflows of pull requests from strangers wait for an approval?"""
     if facts.repository.is_private:
         return
@@ -179,7 +179,7 @@ def fork_approval(facts: Facts) -> Findings:
     needs=("config", "github"),
     why="GitHub keeps the jobs waiting for a day, and no recovery starts.",
 )
-def runners(facts: Facts) -> Findings:
+def examine_runners(facts: Facts) -> Findings:
     """Do enough runners take the jobs, if `github.runs_on` names other ones than GitHub's?"""
     settings = facts.config.github
     wanted = {"runs_on": settings.runs_on, "watch_runner": settings.watch_runner}
@@ -206,4 +206,10 @@ def runners(facts: Facts) -> Findings:
         raise NotProvable(text, f"Look for runners that are idle or active at {page}.")
 
 
-CHECKS = (workflow_review, actions_policy, workflow_token, fork_approval, runners)
+CHECKS = (
+    examine_workflow_review,
+    examine_actions_policy,
+    examine_workflow_token,
+    examine_fork_approval,
+    examine_runners,
+)
