@@ -480,6 +480,7 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     rows.add("status", rows_of(status))
     rows.add("versions", rows_of(bakery.ops("versions", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
     rows.add("targets", rows_of(bakery.ops("targets", "--json", CLOUDFLARE_API_TOKEN="all").result))
+    rows.add("hand-over", rows_of(bakery.ops("hand-over", "--json", CLOUDFLARE_API_TOKEN="all").result))
     bakery.ops("rollback-worker", "--service", "shop", "--yes", CLOUDFLARE_API_TOKEN="all")
     rows.add("last", rows_of(bakery.ops("last", "--json").result))
     rows.add("check-outage", rows_of(bakery.ops("check-outage", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
@@ -488,4 +489,4 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     hub = bakery.world.sandbox.github
     stats = bakery.ops("stats", "--json", CLOUDFLARE_API_TOKEN="all", **hub.environ()).result
     rows.add("stats", rows_of(stats))
-    contract.compare(rows, "status", "versions", "targets", "last", "check-outage", "watch", "stats")
+    contract.compare(rows, "status", "versions", "targets", "hand-over", "last", "check-outage", "watch", "stats")

@@ -47,6 +47,7 @@ COMMANDS = (
     "versions shop",
     "versions blog",
     "targets",
+    "hand-over",
     "stats",
     "status",
     "last",

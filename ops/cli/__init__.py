@@ -42,7 +42,7 @@ from ops.cli.pages_build import site
 from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
-from ops.cli.status import check_outage, last, status, targets, versions, watch
+from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
 from ops.cli.stop import stop
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
 from ops.core.names import did_you_mean, quote_name
@@ -64,6 +64,7 @@ READ_ONLY_COMMANDS = {
         "status",
         "versions",
         "targets",
+        "hand-over",
         "last",
         "check-outage",
         "watch",
@@ -140,6 +141,7 @@ cli.add_command(site)
 cli.add_command(stats)
 cli.add_command(status)
 cli.add_command(targets)
+cli.add_command(hand_over)
 cli.add_command(versions)
 cli.add_command(check_outage)
 cli.add_command(stop)

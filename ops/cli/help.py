@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Recover": ("status", "versions", "targets", "last", "check-outage", "watch", "guard", "label"),
+    "Recover": ("status", "versions", "targets", "last", "hand-over", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
     "Incident": ("incident", "stats", "evidence", "stop"),
     "Set-up": (

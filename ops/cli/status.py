@@ -410,3 +410,39 @@ def _parse_length(text: str) -> timedelta:
     if not SHORTEST_WATCH <= length <= LONGEST_WATCH:
         raise ConfigError(f'"{text[:40]}" is no length of a watch', hint="Use 2m to 2h, such as `--for 30m`.")
     return length
+
+
+@click.command(
+    "hand-over",
+    cls=ExampleCommand,
+    epilog="""
+    ops hand-over
+    ops hand-over --markdown
+    """,
+)
+@click.option(
+    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
+)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def hand_over(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_json: bool, config: Path) -> None:
+    """Show what the next person on call must know (read-only).
+
+    Open incidents, watches, a stop, rollbacks, closed services, switches, temporary limits, holds and their ends, and
+    when a drill is due. What could not be read says `unknown`, with exit code 4; 2 without a usable token.
+    """
+    from ops.report.hand_over import hand_over_lines, read_hand_over, render_hand_over
+
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    is_quiet = as_json or as_markdown
+    read = read_hand_over(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
+    if as_json:
+        echo_json(read.to_json())
+    else:
+        for line in render_hand_over(read).splitlines() if as_markdown else hand_over_lines(read):
+            echo(line)
+    if read.error:
+        raise read.error

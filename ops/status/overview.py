@@ -11,10 +11,10 @@ from ops.app.configuration import read_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_duration, format_rfc3339
 from ops.core.errors import ConfigError, OpsError
-from ops.core.incident_fold import fold_incident
+from ops.core.incident_fold import WATCH, fold_incident
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, find_lists
-from ops.core.run_record import RecordRules
+from ops.core.run_record import RecordRules, RunRecord
 from ops.core.threads import run_parallel, start_call
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render import to_one_line
@@ -46,9 +46,12 @@ class OpenIncident:
     last_result: str
     """Result of the last run in one sentence; "" without a run, while it continues, and for older records."""
     url: str
+    watches: tuple[RunRecord, ...] = ()
+    """Records of its watches without a result, as far as they count. The JSON result has none."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "opened_at": format_rfc3339(self.opened_at)}
+        shown = {name: value for name, value in vars(self).items() if name != "watches"}
+        return {**shown, "opened_at": format_rfc3339(self.opened_at)}
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def _describe_incident(
     from ops.github.journal import read_issue_journal
 
     journal = read_issue_journal(issue, rules, read_at=now)
+    open_watches = (one for one in journal.records if one.record.source == WATCH and not one.record.decision)
     state, last = fold_incident(journal, places=places), next(reversed(journal.our_runs), None)
     return OpenIncident(
         number=issue.number,
@@ -168,6 +172,7 @@ def _describe_incident(
         last_run=last.record.runbook if last else "",
         last_result=last.record.headline if last else "",
         url=issue.html_url,
+        watches=tuple(one.record for one in open_watches if not one.doubt),
     )
 
 

@@ -10,7 +10,7 @@ from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
-from ops.status.held_states import UnreadSource, list_held_states
+from ops.status.held_states import list_held_states
 from ops.status.holds import SECTIONS
 from ops.status.live import LiveService
 from ops.status.overview import KnownIncidents
@@ -26,15 +26,10 @@ def status_lines(
 ) -> Iterator[str]:
     """Yield the sections. One says `none` only if all of it was read. `drills`: None without staging drills."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
-    held = (each.describe(status.read_at) for each in list_held_states(status))
-    for title, found, *sections in (
-        ("live", _live_lines(status), "services"),
-        (HELD, (*opening_lines(status), *held, *orphan_lines(status)), *SECTIONS, "switches", "limits", *AT_THE_EDGE),
-    ):
+    live = [*_live_lines(status), *_unknown_lines(status, "services")]
+    for title, lines in (("live", live), (HELD, [*held_lines(status)])):
         yield f"  {title}"
-        unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]
-        for line in [*found, *unknown] or [NOTHING]:
-            yield f"    {to_one_line(line)}"
+        yield from (f"    {to_one_line(line)}" for line in lines or [NOTHING])
     yield "  open incidents"
     yield from (f"    {line}" for line in incidents.lines())
     if drills:
@@ -44,21 +39,41 @@ def status_lines(
         yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
 
 
+def held_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield everything that is held, with its owners and its end, and what of it is unknown."""
+    yield from opening_lines(status)
+    yield from (each.describe(status.read_at) for each in list_held_states(status))
+    yield from orphan_lines(status)
+    yield from _unknown_lines(status, *SECTIONS, "switches", "limits", *AT_THE_EDGE)
+
+
+def attention_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield what differs from a usual release: accidents, rollbacks, unfinished guards, and what is unknown."""
+    for each in status.live:
+        yield from (f"{each.service}: {line}" for line in _live_notes(each, status))
+    yield from _unknown_lines(status, "services")
+
+
 def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.live:
         yield f"{each.service}: {_describe_live(each, status)}"
-        if each.warning:
-            yield f"  ! {each.warning}"
-        if each.guarded_until and each.guarded_until > status.read_at:
-            yield f"  no guard of this deployment has finished: its time ends at {each.guarded_until:%H:%M} UTC"
-        if each.rollback:
-            yield from (f"  ! {line}" for line in (str(each.rollback), *each.rollback.next_merge))
+        yield from (f"  {line}" for line in _live_notes(each, status))
         yield from (f"  compared with the deployment URL, {line}" for line in each.compared)
 
 
-def _unknown_line(each: UnreadSource, status: EnvironmentStatus) -> str:
-    """Return one line. If nothing was read, the hint is that of the error, once."""
-    return f"! unknown, {each if status.has_read else f'{each.name}: {each.message}'}"
+def _live_notes(each: LiveService, status: EnvironmentStatus) -> Iterator[str]:
+    if each.warning:
+        yield f"! {each.warning}"
+    if each.guarded_until and each.guarded_until > status.read_at:
+        yield f"no guard of this deployment has finished: its time ends at {each.guarded_until:%H:%M} UTC"
+    if each.rollback:
+        yield from (f"! {line}" for line in (str(each.rollback), *each.rollback.next_merge))
+
+
+def _unknown_lines(status: EnvironmentStatus, *sections: str) -> Iterator[str]:
+    """Yield why parts of the sections are unknown. If nothing was read, the hint is that of the error, once."""
+    for each in status.unread_in(*sections):
+        yield f"! unknown, {each if status.has_read else f'{each.name}: {each.message}'}"
 
 
 def opening_lines(status: EnvironmentStatus) -> Iterator[str]:

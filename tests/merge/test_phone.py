@@ -32,9 +32,11 @@ from ops.gate.outcomes import RefusedRequest
 from ops.github.stops import StopAnswer
 from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
+from ops.maintenance.state import MaintenanceWindow
 from ops.publish.comment import render_note
 from ops.report.drill_trend import render_result as render_drill
 from ops.report.facts import IncidentFacts
+from ops.report.hand_over import HandOver, render_hand_over
 from ops.report.statistics import CountedIncident, Statistics, split_drills
 from ops.report.statistics_text import render_statistics
 from ops.setup.doctor import results as doctor
@@ -42,8 +44,12 @@ from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.github_secrets import TOKEN_PAGE
 from ops.status.changes import ServiceChanges
+from ops.status.held_states import UnreadSource
+from ops.status.live import LiveService
 from ops.status.outage import OutageReport
 from ops.status.outage import render_comment as render_outage
+from ops.status.overview import KnownIncidents, OpenIncident
+from ops.status.status import EnvironmentStatus
 from ops.status.targets import ServiceTarget, TargetState, TargetTable, render_targets
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.state import NewerDeployment, WatchState
@@ -182,6 +188,24 @@ def drill_result() -> str:
     return render_drill(slow, DrillTrend(NOW, merge_drills(drills), LONG))
 
 
+def hand_over() -> str:
+    """Return the hand-over of two accounts, one of which cannot be read, with an incident and a lost watch."""
+    start = NOW - timedelta(minutes=20)
+    watch = WatchState("x", start, NOW + timedelta(minutes=10), "", "hhh")
+    record = RunRecord("w", source="watch", environment="production", service="checkout", watch=watch.to_json())
+    opened = OpenIncident(42, LONG, "", "sev1", NOW, "open", LONG, "", "", "", URL, (record,))
+    at = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
+    closed = MaintenanceWindow("checkout", "shop-checkout", "/orders", LONG, "", at, "", 42, ())
+    lost = UnreadSource(("services", "switches", "maintenance"), "switches and limits in KV", LONG, exit_code=4)
+    live = LiveService("checkout", "worker", (), NOW, "", warning=LONG)
+    environments = (
+        EnvironmentStatus("production", NOW, live=(live,), windows=(closed,)),
+        EnvironmentStatus("staging", NOW, unread=(lost,), has_read=False),
+    )
+    known = KnownIncidents([opened], stopped=StopAnswer(problem=LONG))
+    return render_hand_over(HandOver(NOW, environments, known, DrillTrend(NOW, problem=LONG)))
+
+
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
@@ -198,6 +222,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "targets": targets,
     "stats": stats,
     "drill-result": drill_result,
+    "hand-over": hand_over,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     **{f"menu-forty-{number}": partial(menu_of_forty, number) for number in (0, 1, 3, 40)},
     "readme": team_files.readme,

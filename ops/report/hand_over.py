@@ -1,0 +1,136 @@
+"""Collect what the next person on call must know: `ops hand-over`.
+
+It reads what `ops status` of each environment and `ops incident list` read, and changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ops.app.configuration import load_config
+from ops.core.clock import format_rfc3339, format_utc
+from ops.core.drill_trend import DrillTrend
+from ops.core.errors import OpsError, ProviderError
+from ops.core.redaction import Redactor
+from ops.core.threads import run_parallel
+from ops.render import collapse_blank_lines, load_templates, to_one_line
+from ops.status import drills, overview
+from ops.status.overview import KnownIncidents, stop_lines
+from ops.status.status import EnvironmentStatus, environment_status
+from ops.status.text import NOTHING, attention_lines, held_lines
+from ops.watch.state import MAX_PAUSE, WatchState, parse_state
+
+
+@dataclass(frozen=True)
+class OpenWatch:
+    """A watch on an open incident that has no result yet."""
+
+    incident: int
+    environment: str
+    service: str
+    state: WatchState
+
+    def has_runner(self, now: datetime) -> bool:
+        return now - self.state.seen_at <= MAX_PAUSE
+
+    def describe(self, now: datetime) -> str:
+        kind = "stays closed" if self.state.is_closed else "stays healthy"
+        text = f"#{self.incident}: whether {self.service} in {self.environment} {kind}"
+        if self.has_runner(now):
+            return f"{text}, until {format_utc(self.state.until)}"
+        return f"! {text}: no round since {format_utc(self.state.seen_at)}; to continue it: `ops watch --stopped`"
+
+    def to_json(self, now: datetime) -> dict[str, Any]:
+        return {
+            "incident": self.incident,
+            "environment": self.environment,
+            "service": self.service,
+            "closed": self.state.is_closed,
+            "until": format_rfc3339(self.state.until),
+            "seen_at": format_rfc3339(self.state.seen_at),
+            "has_runner": self.has_runner(now),
+        }
+
+
+@dataclass(frozen=True)
+class HandOver:
+    read_at: datetime
+    environments: tuple[EnvironmentStatus, ...]
+    incidents: KnownIncidents
+    drills: DrillTrend | None
+    """None if ops.yml has no staging drills."""
+
+    @property
+    def watches(self) -> tuple[OpenWatch, ...]:
+        return tuple(
+            OpenWatch(each.number, record.environment, record.service, state)
+            for each in self.incidents.incidents
+            for record in each.watches
+            if (state := parse_state(record.watch, self.read_at)) is not None
+        )
+
+    @property
+    def error(self) -> OpsError | None:
+        """The error of the command if an environment was not read whole; its own if there is only one."""
+        failed = [(each.environment, each.error) for each in self.environments if each.error is not None]
+        if len(failed) == 1:
+            return failed[0][1]
+        if not failed:
+            return None
+        names, first = ", ".join(name for name, _ in failed), failed[0][1]
+        hint = "The reasons are above. `ops doctor` checks the tokens."
+        return ProviderError(f"not everything was read: {names}", reason=first.reason, hint=hint)
+
+    def sections(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield each title with its lines, at least one; the open incidents come before them."""
+        unread = ["! unknown: the open incidents were not read"] if self.incidents.problem else []
+        yield "watches", [each.describe(self.read_at) for each in self.watches] or unread or [NOTHING]
+        for each in self.environments:
+            yield f"{each.environment}: rolled back, or not as expected", [*attention_lines(each)] or [NOTHING]
+            yield f"{each.environment}: held", [*held_lines(each)] or [NOTHING]
+        if self.drills:
+            yield "staging drills", [*self.drills.lines()]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "read_at": format_rfc3339(self.read_at),
+            "environments": [each.to_json() for each in self.environments],
+            **self.incidents.to_json(),
+            "watches": None if self.incidents.problem else [each.to_json(self.read_at) for each in self.watches],
+            **({"staging_drills": self.drills.to_json()} if self.drills else {}),
+            "exit_code": self.error.exit_code if self.error else 0,
+        }
+
+
+def read_hand_over(environment: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> HandOver:
+    """Read all environments and GitHub in parallel. `environment`: the only one to read (default: all).
+
+    Raises ConfigError.
+    """
+    config = load_config(config_path, environ, redactor)
+    names = [config.environment(environment).name] if environment else list(config.environments)
+    finish_incidents = overview.start_reading(config_path, environ, redactor)
+    finish_drills = drills.start_reading(config_path, environ, redactor)
+    environments = run_parallel([partial(environment_status, name, config_path, environ, redactor) for name in names])
+    read_at = max(each.read_at for each in environments)
+    return HandOver(read_at, tuple(environments), finish_incidents(), finish_drills())
+
+
+def hand_over_lines(hand_over: HandOver) -> Iterator[str]:
+    """Yield the lines for a terminal."""
+    yield f"Hand-over, read at {format_utc(hand_over.read_at)}"
+    yield "  open incidents"
+    yield from (f"    {line}" for line in hand_over.incidents.lines())
+    for title, lines in hand_over.sections():
+        yield f"  {title}"
+        yield from (f"    {to_one_line(line)}" for line in lines)
+
+
+def render_hand_over(hand_over: HandOver) -> str:
+    """Return Markdown for an issue or a chat."""
+    template, stopped = load_templates().get_template("hand_over.md.j2"), hand_over.incidents.stopped
+    return collapse_blank_lines(template.render(hand_over=hand_over, stopped=[*stop_lines(stopped)])).strip()
