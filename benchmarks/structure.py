@@ -59,7 +59,8 @@ def count_structure(root: Path) -> list[Figure]:
     short = [f"{name} ({count})" for name, count in lines.items() if 0 < count < SHORT]
     return [
         Figure("children of ops", len({_child(name) for name in imports if name.startswith("ops.")}), 33),
-        Figure("ordered pairs of children of ops that import each other", len(find_pairs(imports)), 180),
+        # 5 of them: the staging drill uploads, renders and comments, and asks the gate for a stop, from `scheduled`.
+        Figure("ordered pairs of children of ops that import each other", len(find_pairs(imports)), 185),
         Figure("file circles in ops and sandbox", len(circles), 0, tuple(circles)),
         Figure(f"modules over {LONG} lines", len(long), 0, tuple(long)),
         Figure("modules directly in ops", len(list((root / "ops").glob("*.py"))), 3),

@@ -42,6 +42,7 @@ from ops.cli.pages_build import site
 from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
+from ops.cli.staging_drill import staging_drill
 from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
 from ops.cli.stop import stop
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
@@ -138,6 +139,7 @@ cli.add_command(limits)
 cli.add_command(sandbox)
 cli.add_command(setup)
 cli.add_command(site)
+cli.add_command(staging_drill)
 cli.add_command(stats)
 cli.add_command(status)
 cli.add_command(targets)

@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "database",
         "hold",
         "drill",
+        "staging-drill",
         "sandbox",
         "new-runbook",
         "completion",

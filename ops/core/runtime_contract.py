@@ -20,6 +20,8 @@ LIMIT_PROBE_PATH = "/__ops/limits/"
 LIMITS_KEY = "ops/limits"
 NAMESPACE_BINDING = "OPS_RUNTIME"
 """Binding through which an application reads its KV namespace."""
+DRILL_VARIABLE = "OPS_DRILL_UNTIL"
+"""Plain-text variable of a version: until that time its health path fails."""
 SWITCH_KEY_PREFIX = "ops/switch/"
 AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
 """Names of the switches whose states the contract defines."""
@@ -195,6 +197,8 @@ class RuntimeState:
     limits: Mapping[str, ReportedLimit] = field(default_factory=dict)
     switches: Mapping[str, ReportedSwitch] = field(default_factory=dict)
     ai: ReportedAi | None = None
+    knows_drills: bool = False
+    """Whether its health path fails while DRILL_VARIABLE has a time ahead."""
 
 
 def parse_runtime_state(text: str) -> RuntimeState:
@@ -216,6 +220,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
             limits={name: _parse_reported_limit(value) for name, value in (limits.get("values") or {}).items()},
             switches={name: _parse_reported_switch(value) for name, value in (document.get("switches") or {}).items()},
             ai=None if ai is None else _parse_reported_ai(ai),
+            knows_drills=isinstance(document.get("drill"), dict),
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a document of the runtime contract ({type(error).__name__})") from None

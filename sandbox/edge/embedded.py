@@ -10,7 +10,8 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
 - `upstream`, such as `{"provider": "groq", "secret": "NAME"}`: request a completion from that provider of the sandbox
   with the secret as the key; answer 502 on failure, as an application with a revoked key does.
 - `runtime`: follow the runtime contract (`runtime_contract.py`), if a KV namespace is bound as OPS_RUNTIME. It declares
-  `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {}}`.
+  `{"limits": {NAME: {"limit", "period", "key", "probe"}}, "switches": {NAME: {"normal", "on_unknown"}}, "ai": {},
+  "drill": true}`.
 - `throws`, a text: throw an exception with it, which the code does not catch. `share` (0 to 1) is the share of the
   requests that get `status` or `throws`, at regular intervals; the others are healthy. Default: all.
 - `sql`: run this statement on the D1 database bound first, and answer `body` or its rows; 500 if it fails.
@@ -20,7 +21,8 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
 - `fetch_cache`, such as `{"url": URL, "seconds": 600}`: the code returns the response of that URL, which `fetch`
   caches.
 
-A Worker named ops-maintenance answers as the source of that Worker does.
+A version with the main module `ops-drill.js` adds the header of that module. A Worker named ops-maintenance answers
+as the source of that Worker does.
 """
 
 import hashlib
@@ -47,6 +49,8 @@ from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
 from sandbox.server import HttpRequest, HttpResponse
 
 BEHAVIOUR = "SANDBOX_BEHAVIOUR"
+_DRILL_MODULE = "ops-drill.js"
+"""Main module that a staging drill puts around the code."""
 
 _CHART = {
     "birth": {"date": "2000-01-01", "time": "12:00"},
@@ -87,6 +91,8 @@ class EmbeddedRuntime:
         paths = behaviour.get("paths", {})
         behaviour |= paths.get(_known_target(request, paths)) or paths.get(request.path, {})
         produce = partial(self._contract.handle, running, request, behaviour, partial(self._respond, running, request))
+        if running.version.upload.main_module == _DRILL_MODULE:
+            return _with_drill_header(produce())
         if request.path.startswith("/__ops/"):
             return produce()
         if fetched := behaviour.get("fetch_cache"):
@@ -141,6 +147,12 @@ class EmbeddedRuntime:
 
     def close(self) -> None:
         self._closed.set()
+
+
+def _with_drill_header(response: HttpResponse) -> HttpResponse:
+    """Return the response as the module of a staging drill does. A test compares both on workerd."""
+    response.headers.append(("ops-drill", "bad"))
+    return response
 
 
 def _known_target(request: HttpRequest, paths: Mapping[str, Any]) -> str:

@@ -121,6 +121,8 @@ BINDING = "OPS_RUNTIME"
 _AI_PATHS = ("/api/ai", "/api/charts/interpret")
 _AI_ORDER = ("groq", "cerebras", "iflow")
 _AI_SECONDS = 300
+_HEALTH, _DRILL = "/health", "OPS_DRILL_UNTIL"
+"""Path that a drill lets fail, and the variable that says until when."""
 _PROBES = "/__ops/limits/"
 _PROBE_BUCKETS = 16
 _RETRY_AFTER = 60
@@ -175,6 +177,8 @@ class RuntimeContract:
             now = self._effective_settings(running, binding["namespace_id"], declared)
         if (request.method, request.path) == ("GET", "/__ops/runtime"):
             return _json(200, self._report(running, declared, now), [("cache-control", "no-store")])
+        if request.path == _HEALTH and self._drilled_until(running, declared):
+            return _json(503, {"error": "drill"}, [("cache-control", "no-store")])
         if _is_closed(now, request.path):
             return self._refuse(now, "maintenance")
         if request.path.startswith(_PROBES):
@@ -236,11 +240,19 @@ class RuntimeContract:
             "limits": {"revision": now.revision, "values": now.limits},
             "switches": now.switches,
         }
+        if "drill" in declared:
+            shown["drill"] = {"until": self._drilled_until(running, declared)}
         if "ai" in declared:
             order = _provider_order(declared["ai"].get("order", _AI_ORDER), now.state("ai"))
             outcomes = self.outcomes.get(running.worker, {})
             shown["ai"] = {"seconds": _AI_SECONDS, "order": order, "outcomes": outcomes}
         return shown
+
+    def _drilled_until(self, running: RunningVersion, declared: Mapping[str, Any]) -> str | None:
+        """Return until when a drill lets the health path fail; None without one, or if the code knows no drills."""
+        until = running.version.upload.plain_text(_DRILL) or ""
+        is_on = "drill" in declared and _is_time(until) and not _has_passed(until, self._clock.now())
+        return until if is_on else None
 
     def _refuse(self, now: EffectiveSettings, switch: str) -> HttpResponse:
         details = now.details.get(switch, {"message": "", "until": None})

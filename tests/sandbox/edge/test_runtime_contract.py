@@ -258,3 +258,18 @@ def test_contract_requires_binding_and_behaviour(sandbox: Sandbox, edge: httpx.C
     sandbox.deploy(WORKER, sandbox.upload(WORKER, behaviour={"runtime": DECLARED}))
     sandbox.clock.advance(1)
     assert edge.get("/__ops/runtime").status_code == 404
+
+
+@pytest.mark.parametrize(("hours", "status"), [(1, 503), (-1, 200)])
+def test_variable_of_a_drill_lets_the_health_path_fail_until_its_time(
+    sandbox: Sandbox, edge: httpx.Client, hours: int, status: int
+) -> None:
+    until = _time_in(sandbox, hours=hours)
+    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+    behaviour = {"runtime": {**DECLARED, "drill": True}}
+    version = sandbox.upload(WORKER, bindings=bound, behaviour=behaviour, vars={"OPS_DRILL_UNTIL": until})
+    sandbox.deploy(WORKER, version)
+    sandbox.clock.advance(1)
+
+    assert (edge.get("/health").status_code, edge.get(CALC).status_code) == (status, 200)
+    assert _runtime_state(edge)["drill"] == {"until": until if status == 503 else None}

@@ -70,6 +70,9 @@ class Runtime {
     if (pathname === "/__ops/runtime") {
       return onlyGet(request) ?? Response.json(await this.#show(env), { headers: { "cache-control": "no-store" } });
     }
+    if (pathname === this.#declared.health && isDrilled(env)) {
+      return Response.json({ error: "drill" }, { status: 503, headers: { "cache-control": "no-store" } });
+    }
     if (this.#isClosed(pathname)) {
       return this.#closed();
     }
@@ -158,6 +161,7 @@ class Runtime {
       worker: env.CF_VERSION_METADATA?.id ?? null,
       limits: { revision: this.#seen.get(LIMITS)?.revision ?? null, values: Object.fromEntries(limits) },
       switches: Object.fromEntries(switches),
+      drill: { until: isDrilled(env) ? env.OPS_DRILL_UNTIL : null },
       ...(ai && { ai }),
     };
   }
@@ -322,6 +326,11 @@ async function within(milliseconds, promise) {
   } finally {
     clearTimeout(timer);
   }
+}
+
+// Tells whether a staging drill wants the health path to fail. A variable that was forgotten ends by itself.
+function isDrilled(env) {
+  return typeof env.OPS_DRILL_UNTIL === "string" && isAhead(env.OPS_DRILL_UNTIL);
 }
 
 function isAhead(moment) {

@@ -11,6 +11,7 @@
 //   POST /__test/readers    {limits, switches}: creates a reader with its own keys and no cache; returns its number
 //
 // The header `reader` selects the reader that answers a request. The header `without` lists bindings to remove.
+// The header `drill` is the variable OPS_DRILL_UNTIL.
 
 import application, { SessionDO } from "./index.js";
 import { createRuntime, OpsLimitBucket } from "./ops-runtime.js";
@@ -110,7 +111,8 @@ function seenBy(request, env, prefix) {
     return found;
   };
   const without = (request.headers.get("without") ?? "").split(",");
-  const bindings = Object.entries({ ...env, OPS_RUNTIME: { get } });
+  const drill = request.headers.get("drill");
+  const bindings = Object.entries({ ...env, OPS_RUNTIME: { get }, ...(drill && { OPS_DRILL_UNTIL: drill }) });
   return Object.fromEntries(bindings.filter(([name]) => !without.includes(name)));
 }
 

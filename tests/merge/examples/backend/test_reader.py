@@ -40,6 +40,7 @@ def test_missing_values_fall_back_to_declarations(new_reader: Reader) -> None:
         "worker": "2c8b7e91-5f0a-4a4e-9d0f-2f6f4f1f7a10",
         "limits": {"revision": None, "values": {"calc": {"limit": 3, "period": 60, "key": "ip"}}},
         "switches": {"feature": {"state": "careful", "revision": None}, "other": {"state": "on", "revision": None}},
+        "drill": {"until": None},
     }
     assert reader.http.post("/__ops/runtime").status_code == 405
 
@@ -324,3 +325,16 @@ def test_undeclared_maintenance_has_no_effect(new_reader: Reader) -> None:
     reader = new_reader({"calc": CALC})
     reader.put({"ops/switch/maintenance": switch_document("on")})
     assert statuses(reader, "/", 1) == [200]
+
+
+@pytest.mark.parametrize(("hours", "status"), [(1, 503), (-1, 200)])
+def test_variable_of_a_drill_lets_the_health_path_fail_until_its_time(
+    example: Example, hours: int, status: int
+) -> None:
+    until = example.moment(hours=hours)
+    health = example.http.get("/health", headers={"drill": until})
+    other = example.http.get("/api/charts/calculate?date=1990-05-17&time=08:30", headers={"drill": until})
+    shown = example.http.get("/__ops/runtime", headers={"drill": until}).json()
+
+    assert (health.status_code, other.status_code) == (status, 200)
+    assert shown["drill"] == {"until": until if status == 503 else None}

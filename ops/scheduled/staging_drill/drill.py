@@ -1,0 +1,387 @@
+"""Run, end and stop a staging drill: `ops staging-drill`.
+
+A drill is an incident with the label `drill`. Its state is that issue, and the deployments of the Worker: so another
+machine can end it. Without GitHub it is undone too.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app.configuration import load_config, probe_environ, published_prefix, register_secrets
+from ops.app.registry import load_runbook, record_rules
+from ops.app.run import RunRequest
+from ops.app.run import run as run_runbook
+from ops.app.scope import Place
+from ops.app.session import Session
+from ops.core.clock import current_time, format_rfc3339, format_utc
+from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
+from ops.core.errors import PROVED, ConfigError, Decision, NoEvidence, OpsError, ProviderError, Reason
+from ops.core.next_step import build_command
+from ops.core.redaction import Redactor
+from ops.core.run import EndedRun
+from ops.engine.engine import RunOptions
+from ops.engine.signals import PROCESS_SIGNALS
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.journal import read_journal
+from ops.scheduled.staging_drill import checks
+from ops.scheduled.staging_drill import incident as issues
+from ops.scheduled.staging_drill.bad_version import HEADER, DrillFault
+from ops.scheduled.staging_drill.runbooks import BreakStaging, UndoDrill
+from ops.scheduled.staging_drill.trace import DrillTrace, find_trace
+
+if TYPE_CHECKING:
+    from ops.config import Config, Environment, Service
+    from ops.config.staging_drill import StagingDrillConfig
+    from ops.core.incident_state import IssueRecord
+    from ops.core.timeline import EventSink
+    from ops.github.client import Repository
+
+RECOVERY = "rollback-worker"
+TIME_TO_RECOVER = timedelta(minutes=30)
+"""Time that people have for the recovery."""
+LONGEST = timedelta(minutes=40)
+"""Age at which any machine ends a drill, and the health path of its bad version works again by itself."""
+POLL = 10.0
+"""Seconds between two looks at a running drill."""
+SETTLE = 5.0
+"""Seconds from the bad deployment to the incident, at least: GitHub's times have whole seconds."""
+BREAK_WAIT = timedelta(minutes=2)
+"""Time until the bad version must be seen."""
+RECORD_WAIT = timedelta(minutes=5)
+"""Time from the rollback to the end of its run: its probes, and the report on the incident."""
+
+
+@dataclass(frozen=True)
+class DrillEnd:
+    """How a drill ended."""
+
+    incident: int
+    outcome: DrillOutcome
+    why: str
+    undo: str
+    """Result of the undo, for people."""
+    is_undone: bool
+    result: DrillResult
+    was_closed: bool = False
+    """Whether its incident was closed before, by a stop or a person: nothing is published then."""
+
+    @property
+    def write(self) -> DrillTime:
+        return self.result.write
+
+    @property
+    def verified(self) -> DrillTime:
+        return self.result.verified
+
+    @property
+    def exit_code(self) -> int:
+        if not self.is_undone:
+            return 5
+        codes = {DrillOutcome.PASSED: 0, DrillOutcome.FAILED: 6, DrillOutcome.NO_EVIDENCE: 8, DrillOutcome.STOPPED: 3}
+        return codes[self.outcome]
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {"incident": self.incident, "why": self.why, "undone": self.is_undone, "undo": self.undo}
+        return {"schema": 1, **facts, **self.result.to_json()}
+
+
+Ending = tuple[DrillOutcome, str]
+"""Outcome and reason of a drill that nobody recovered."""
+UNANSWERED: Ending = (DrillOutcome.FAILED, f"nobody recovered within {TIME_TO_RECOVER.seconds // 60} minutes")
+REPLACED: Ending = (DrillOutcome.NO_EVIDENCE, "another deployment replaced the bad version")
+CLOSED: Ending = (DrillOutcome.STOPPED, "its incident was closed")
+ENDED_EARLY: Ending = (DrillOutcome.STOPPED, "it was ended before a recovery")
+
+
+@dataclass(frozen=True)
+class StagingDrill:
+    """The drill of an `ops.yml`. Its methods raise OpsError."""
+
+    config: "Config"
+    section: "StagingDrillConfig"
+    path: Path
+    environ: Mapping[str, str]
+    redactor: Redactor
+    say: Callable[[str], object]
+    sink: "EventSink"
+    session: Session
+    ending: ExitStack = field(repr=False)
+
+    @property
+    def environment(self) -> "Environment":
+        return self.config.environment(self.section.environment)
+
+    @property
+    def service(self) -> "Service":
+        return self.environment.service(self.section.service)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.section.environment, self.section.service)
+
+    @cached_property
+    def repository(self) -> "Repository":
+        return connect(self.environ, self.redactor)
+
+    @cached_property
+    def fault(self) -> DrillFault:
+        """How the bad version will differ: by its health path if the application knows drills, else by a header."""
+        shown = self.session.fetch_runtime_state(self.service.url)
+        return DrillFault.HEADER if isinstance(shown, str) or not shown.knows_drills else DrillFault.HEALTH
+
+    @cached_property
+    def prober(self) -> checks.DrillProber:
+        variables = probe_environ(self.environ, register_secrets(self.environ, self.config, self.redactor))
+        return checks.DrillProber(self.config, self.place, self.session, self.environ, variables, self.redactor)
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the labels of ops.yml that start the recovery."""
+        names = {self.section.service, None}
+        return [
+            name
+            for name, each in self.config.labels.items()
+            if (each.runbook, each.environment) == (RECOVERY, self.section.environment)
+            and each.params.get("service") in names
+        ]
+
+    def read_trace(self, run: str = "") -> DrillTrace | None:
+        """Return what the newest drill, or that of a run, did to the Worker."""
+        return find_trace(self.session.workers.list_deployments(self.service.worker), run)
+
+    def describe(self) -> Iterator[str]:
+        """Yield the plan, for people."""
+        bad = "its health path answers 503" if self.fault is DrillFault.HEALTH else f"one more header, {HEADER}"
+        yield f"Drill of {self.place}: Worker {self.service.worker} in account {self.environment.account_id}"
+        yield f"  it deploys a harmless bad version: {bad}"
+        by = "this job" if self.section.unattended else "a person, by label, button or command"
+        yield f"  {by} recovers with {RECOVERY} within {TIME_TO_RECOVER.seconds // 60} minutes"
+        yield "  it puts back what is live now, also after a failure; after a crash, `ops staging-drill resume` does it"
+
+    def check(self, *, again: bool) -> None:
+        """Refuse a drill that may hurt anything, or prove nothing. Writes nothing."""
+        checks.check_account(self.config, self.environment, self.session)
+        drills, others = issues.split_open(self.repository)
+        if drills or others:
+            raise checks.open_incidents_refusal([*(each.number for each in drills), *(each.number for each in others)])
+        last = issues.find_last(self.repository)
+        if last is not None and last.was_stopped and not again:
+            raise checks.stopped_refusal(last.number)
+        checks.check_no_stop(self.config, self.environ, self.redactor, self.say)
+        trace = self.read_trace()
+        if trace is not None and trace.is_bad_live:
+            raise checks.bad_version_refusal(trace)
+        checks.check_live_version(self.service, self.session)
+        self.prober.require_healthy()
+
+    def run(self, recover: Callable[[int], object]) -> DrillEnd:
+        """Break, open the incident, wait for the recovery or `recover`, and undo. Call `check` before.
+
+        The incident is opened when the bad version is seen: no rollback returns to a version that was live when its
+        incident began. The bad version's own mark is the record before.
+        """
+        until = format_rfc3339(current_time(self.environ) + LONGEST)
+        try:
+            run = self._break(BreakStaging.Params(self.section.service, self.fault.value, until))
+            drill = self._open(run)
+        except BaseException:
+            self.undo("")
+            raise
+        ending = ENDED_EARLY
+        try:
+            ending = self._recover_and_wait(drill, recover)
+        finally:
+            end = self.end(drill, ending)
+        return end
+
+    def _break(self, params: BreakStaging.Params) -> str:
+        """Deploy the bad version, wait until it is seen, and return the id of the run. Raises OpsError."""
+        broken = self._run_part(BreakStaging(), params)
+        if broken.decision not in PROVED:
+            raise ProviderError(
+                f"the bad version could not be deployed: {broken.message}",
+                reason=Reason(broken.reason),
+                hint="Nothing is left of it: the drill looks at the Worker, and undoes what it finds.",
+            )
+        clock = self.session.clock
+        since = clock.now()
+        clock.sleep(SETTLE)
+        while not self.prober.sees_fault(self.fault):
+            if clock.now() - since > BREAK_WAIT:
+                raise NoEvidence(
+                    "the bad version was not seen to be bad",
+                    hint="A probe of the service must request its health path (docs/reference/runtime-contract.md).",
+                )
+            clock.sleep(POLL)
+        return broken.id
+
+    def _open(self, run: str) -> issues.DrillIncident:
+        now = current_time(self.environ)
+        seen = f"A drill of {RECOVERY}, not an emergency: nothing is broken for users."
+        drill = issues.open_drill(self.repository, run, self.place, seen, now)
+        self.say(f"opened the drill #{drill.number} {drill.url}")
+        return drill
+
+    def _recover_and_wait(self, drill: issues.DrillIncident, recover: Callable[[int], object]) -> Ending:
+        since = self.session.clock.now()
+        if self.section.unattended:
+            recover(drill.number)
+        else:
+            self._ask(drill.number, since)
+        return self._wait(drill, since)
+
+    def _ask(self, number: int, since: datetime) -> None:
+        """Ask people for the recovery. Labels set by a workflow start nothing, so a person sets it."""
+        program, *_ = published_prefix(self.environ, self.path, self.config)
+        where = {"service": self.section.service, "environment": self.section.environment, "incident": number}
+        values = {
+            "service": self.section.service,
+            "environment": self.section.environment,
+            "since": since,
+            "until": since + TIME_TO_RECOVER,
+            "labels": self.labels,
+            "runbook": RECOVERY,
+            "command": build_command(program, RECOVERY, where),
+        }
+        issues.comment(self.repository, number, issues.REQUEST, end=None, **values)
+        self.say(f"asked for the recovery on #{number}; waiting until {format_utc(since + TIME_TO_RECOVER)}")
+
+    def _wait(self, drill: issues.DrillIncident, since: datetime) -> Ending:
+        """Wait until the recovery has ended, and return how the drill ends without one."""
+        clock, until = self.session.clock, since + TIME_TO_RECOVER
+        while clock.now() < until:
+            if problem := self._find_interference(drill.number):
+                return DrillOutcome.STOPPED, problem
+            trace = self._try_trace(drill.run)
+            if trace is not None and not trace.is_bad_live:
+                if not trace.is_recovered:
+                    return REPLACED
+                until = min(until, trace.live.created_on + RECORD_WAIT)
+                if self._find_recovery(drill.number) is not None:
+                    break
+            clock.sleep(POLL)
+        return UNANSWERED
+
+    def _find_interference(self, number: int) -> str:
+        """Return why the drill must end now; empty if it may go on. What cannot be read ends nothing."""
+        try:
+            if not issues.read_drill(self.repository, number).is_open:
+                return CLOSED[1]
+        except ProviderError as error:
+            self.say(f"warning: GitHub does not say whether the drill was stopped ({error.message})")
+        return self.prober.find_failing_production()
+
+    def _try_trace(self, run: str) -> DrillTrace | None:
+        try:
+            return self.read_trace(run)
+        except ProviderError as error:
+            self.say(f"warning: the deployments cannot be read ({error.message})")
+            return None
+
+    def _find_recovery(self, number: int) -> "IssueRecord | None":
+        """Return the newest recovery of the drill that has ended; None without one, or if GitHub fails."""
+        try:
+            with provider_errors(CHECK_HINT):
+                read_at = current_time(self.environ)
+                journal = read_journal(self.repository, number, record_rules(self.config), read_at=read_at)
+        except OpsError as error:
+            self.say(f"warning: the records of #{number} cannot be read ({error.message})")
+            return None
+        place = (RECOVERY, self.section.environment, self.section.service)
+        runs = (one for one in reversed(journal.our_runs) if one.record.decision not in {"", Decision.REFUSED.value})
+        return next((one for one in runs if _place_of(one) == place), None)
+
+    def end(self, drill: issues.DrillIncident, ending: Ending) -> DrillEnd:
+        """Undo the drill, and judge it. `ending`: how it ends without a recovery."""
+        undo, is_undone = self.undo(drill.run)
+        recovery = self._find_recovery(drill.number)
+        outcome, why = _judge_end(recovery, ending)
+        target = self.config.recovery_targets.get(RECOVERY)
+        seconds = recovery.record.durations if recovery else {}
+        result = DrillResult(
+            RECOVERY,
+            DrillKind.STAGING,
+            self.section.environment,
+            self.section.service,
+            drill.opened_at,
+            outcome,
+            DrillTime(seconds.get("write"), target.write if target else None),
+            DrillTime(seconds.get("verified"), target.recovery if target else None),
+        )
+        return DrillEnd(drill.number, outcome, why, undo, is_undone, result, was_closed=ending == CLOSED)
+
+    def undo(self, run: str) -> tuple[str, bool]:
+        """Put back what was live before the drill of a run, or the newest one.
+
+        Return the result for people, and whether nothing is left of it.
+        """
+        try:
+            ended = self._run_part(UndoDrill(), UndoDrill.Params(self.section.service, run))
+            trace = self.read_trace(run)
+        except OpsError as error:
+            return error.message, False
+        return ended.message, trace is None or not trace.needs_undo
+
+    def _run_part(self, runbook: Any, params: Any) -> EndedRun:
+        """Run one of the drill's two changes. Only the drill itself writes on its incident."""
+        request = RunRequest(runbook=runbook, params=params, environment=self.section.environment, config=self.path)
+        environ = {name: value for name, value in self.environ.items() if name not in {"GITHUB_TOKEN", "GH_TOKEN"}}
+        options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
+        with PROCESS_SIGNALS.in_run() as signals:
+            ended, _ = run_runbook(request, environ, self.redactor, sink=self.sink, options=options, signals=signals)
+        return ended
+
+    def find_drills(self, *, now: bool) -> Iterator[issues.DrillIncident]:
+        """Yield the open drills that must end: old ones, or all with `now`."""
+        read_at = self.session.clock.now()
+        for each in issues.split_open(self.repository)[0]:
+            if now or read_at - each.opened_at >= LONGEST:
+                yield each
+            else:
+                self.say(f"drill #{each.number} goes on until {format_utc(each.opened_at + LONGEST)}")
+
+    def undo_old(self, *, now: bool) -> tuple[str, bool] | None:
+        """Undo what a drill left at Cloudflare, without GitHub. Return None if nothing is left, or it still runs."""
+        trace = self.read_trace()
+        if trace is None or not trace.needs_undo:
+            return None
+        if not now and self.session.clock.now() - trace.bad.created_on < LONGEST:
+            return None
+        return self.undo(trace.run)
+
+
+def _place_of(one: "IssueRecord") -> tuple[str, str, str]:
+    return one.record.runbook, one.record.environment, one.record.service
+
+
+def _judge_end(recovery: "IssueRecord | None", ending: Ending) -> Ending:
+    """Return outcome and reason. A recovery counts, also if something else ended the drill."""
+    if recovery is None:
+        return ending
+    if recovery.record.decision in PROVED:
+        return DrillOutcome.PASSED, recovery.result_text
+    return DrillOutcome.FAILED, recovery.result_text
+
+
+@contextmanager
+def open_staging_drill(
+    path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    say: Callable[[str], object],
+    sink: "EventSink",
+) -> Iterator[StagingDrill]:
+    """Read ops.yml, and make the clients. Raises ConfigError if it has no staging drill."""
+    config = load_config(path, environ, redactor)
+    if (section := config.staging_drill) is None:
+        raise ConfigError(f"{path} has no staging_drill", hint="Add it with the environment and service of staging.")
+    environment = config.environment(section.environment)
+    with ExitStack() as ending:
+        session = Session(environment, environ, ending, config, runbook=load_runbook(RECOVERY))
+        yield StagingDrill(config, section, path, environ, redactor, say, sink, session, ending)

@@ -1,0 +1,120 @@
+"""The incident of a staging drill: open it, find it, comment on it, close it.
+
+Its body has a record. One that a person edited, or that somebody without write access wrote, is no drill of ours.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.standing_rollback import LIFTED
+from ops.core.version import __version__
+from ops.github.client import CHECK_HINT, provider_errors
+from ops.github.comments import BOT, author_login, own_login, save_comment
+from ops.github.issues import INCIDENT, TrustedAuthors, list_open_incidents
+from ops.publish.comment import render_incident
+from ops.render import collapse_blank_lines, load_templates
+
+if TYPE_CHECKING:
+    from ops.app.scope import Place
+    from ops.github.client import Repository
+    from ops.github.issues import Issue
+
+LABEL = "drill"
+REQUEST, END = "request", "end"
+"""Names of the two comments."""
+STOPPED = "not_planned"
+"""Reason by which GitHub closes the issue of a drill that a person stopped."""
+NEWEST = 5
+"""Closed drills that are looked at for the newest one of ours."""
+
+
+@dataclass(frozen=True)
+class DrillIncident:
+    number: int
+    url: str
+    run: str
+    """Run that deployed the bad version."""
+    opened_at: datetime
+    is_open: bool
+    was_stopped: bool
+
+
+def open_drill(repository: "Repository", run: str, place: "Place", text: str, now: datetime) -> DrillIncident:
+    """Open the incident. Sent once: after a lost answer a second drill would be worse. Raises ProviderError."""
+    row = RecordRow(now, "requested", f"staging drill of {place.service} in {place.environment}")
+    record = RunRecord(
+        run,
+        source=DRILL_SOURCE,
+        environment=place.environment,
+        service=place.service,
+        rows=(row,),
+        program=__version__,
+    )
+    body = embed_record(render_incident(service=place.service, environment=place.environment, symptom=text), record)
+    title = f"Drill: recover {place.service} in {place.environment}"
+    with provider_errors(CHECK_HINT):
+        return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, LABEL]))
+
+
+def split_open(repository: "Repository") -> tuple[list[DrillIncident], "list[Issue]"]:
+    """Return the open drills of ours, newest first, and the other open incidents. Raises ProviderError."""
+    with provider_errors(CHECK_HINT):
+        listed = list_open_incidents(repository)
+        ours = {each.number for each in _filter_ours(repository, listed)}
+    drills = [_parse_drill(each) for each in listed if each.number in ours]
+    return drills, [each for each in listed if each.number not in ours]
+
+
+def find_last(repository: "Repository") -> DrillIncident | None:
+    """Return the newest drill of ours that ended. Raises ProviderError."""
+    with provider_errors(CHECK_HINT):
+        listed = repository.get_issues(state="closed", labels=[INCIDENT, LABEL], sort="created", direction="desc")
+        return next((_parse_drill(each) for each in _filter_ours(repository, islice(listed, NEWEST))), None)
+
+
+def read_drill(repository: "Repository", number: int) -> DrillIncident:
+    """Return the drill with this number, as it is now. Raises ProviderError."""
+    with provider_errors(CHECK_HINT):
+        return _parse_drill(repository.get_issue(number))
+
+
+def _filter_ours(repository: "Repository", listed: "Iterable[Issue]") -> "Iterator[Issue]":
+    trusted, own = TrustedAuthors(repository), own_login(repository)
+    for each in listed:
+        record, login = read_record(each.body or ""), author_login(each)
+        if record is None or record.source != DRILL_SOURCE or is_edited(each.body or ""):
+            continue
+        if LABEL in {label.name for label in each.labels} and (login == own or trusted.includes(login)):
+            yield each
+
+
+def _parse_drill(issue: "Issue") -> DrillIncident:
+    opened = issue.created_at.astimezone(UTC).replace(microsecond=0)
+    is_open = issue.state == "open"
+    record = read_record(issue.body or "")
+    run = record.run if record else ""
+    return DrillIncident(
+        issue.number, issue.html_url, run, opened, is_open, not is_open and issue.state_reason == STOPPED
+    )
+
+
+def comment(repository: "Repository", number: int, name: str, **values: Any) -> None:
+    """Write our comment of this name, or edit it. Raises ProviderError."""
+    marker = f"<!-- backout:staging-drill {name} -->"
+    text = load_templates().get_template("staging_drill.md.j2").render(number=number, **values)
+    save_comment(repository, number, marker, f"{collapse_blank_lines(text).strip()}\n\n{marker}\n")
+
+
+def close_drill(repository: "Repository", number: int, *, is_stopped: bool, lifts_hold: bool) -> None:
+    """Close the issue. `lifts_hold`: our bot lifts the hold that a rollback left. Raises ProviderError."""
+    with provider_errors(CHECK_HINT):
+        issue = repository.get_issue(number)
+        if issue.state == "closed":
+            return
+        if lifts_hold and own_login(repository) == BOT:
+            issue.add_to_labels(LIFTED)
+        issue.edit(state="closed", state_reason=STOPPED if is_stopped else "completed")

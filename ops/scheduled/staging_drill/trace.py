@@ -1,0 +1,66 @@
+"""Find in the deployments of a Worker what a staging drill did, also without GitHub.
+
+The marks only tell what to put back in the drill's own environment: what was live right before the bad version.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ops.cloudflare.types.workers import Split, WorkerDeployment, is_same_split
+
+BREAK_TEXT = "staging drill: harmless bad version"
+"""Text of the mark of a bad version and its deployment."""
+UNDO_TEXT = "staging drill: undo"
+
+
+@dataclass(frozen=True)
+class DrillTrace:
+    """The newest drill in a Worker's deployments."""
+
+    bad: WorkerDeployment
+    """Deployment of the bad version."""
+    before: WorkerDeployment
+    """Live before it."""
+    live: WorkerDeployment
+
+    @property
+    def run(self) -> str:
+        """Run that deployed the bad version; the incident of the drill names it."""
+        return self.bad.mark.run if self.bad.mark else ""
+
+    @property
+    def bad_version(self) -> str:
+        return self.bad.split[0][0]
+
+    @property
+    def is_bad_live(self) -> bool:
+        return self.bad_version in self.live.serving_versions
+
+    @property
+    def is_recovered(self) -> bool:
+        """Return whether a rollback of ours, or the undo, replaced the bad version, and is live."""
+        mark = self.live.mark
+        is_ours = mark is not None and (mark.blames == self.bad_version or mark.text == UNDO_TEXT)
+        return is_ours and not self.is_bad_live
+
+    @property
+    def needs_undo(self) -> bool:
+        """Return whether the drill still shows. A later deployment by others without the bad version stays."""
+        return self.is_bad_live or (self.is_recovered and not is_same_split(self.live.split, self.before.split))
+
+    @property
+    def target(self) -> Split:
+        return self.before.split
+
+
+def find_trace(deployments: Sequence[WorkerDeployment], run: str = "") -> DrillTrace | None:
+    """Return the newest drill, or that of a run; None without one.
+
+    `deployments`: newest first. A bad version whose deployment is the oldest listed one has no known state before it.
+    """
+    for bad, before in itertools.pairwise(deployments):
+        mark = bad.mark
+        if mark is not None and not mark.blames and mark.text == BREAK_TEXT and before.split and run in {"", mark.run}:
+            return DrillTrace(bad, before, deployments[0])
+    return None

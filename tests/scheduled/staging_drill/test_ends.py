@@ -1,0 +1,148 @@
+"""Each end of a staging drill: unanswered, stopped, ended by production, taken over, and killed at each write."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.server import HttpRequest
+from tests.conftest import READS_BY_POST
+from tests.support.staging_drill import PLAIN, WORKER, DrillWorld, write_config
+
+
+def assert_as_before(place: DrillWorld) -> None:
+    """Check that staging serves what it served, and no drill is open."""
+    assert place.served == {place.good: 100}
+    assert all(each.state == "closed" for each in place.issues if each.find_label("incident"))
+
+
+def test_unanswered_drill_fails_and_is_undone(place: DrillWorld) -> None:
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (6, "failed")
+    assert ended.result["verified"] == {"seconds": None, "target": 300.0}
+    assert_as_before(place)
+
+
+def test_unattended_drill_recovers_by_itself(place: DrillWorld) -> None:
+    write_config(place.world, unattended=True)
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (0, "passed"), ended.err
+    assert not any("please recover" in each.body for each in place.drill.comments)
+    assert_as_before(place)
+
+
+def test_drill_ends_when_a_probe_of_production_fails(place: DrillWorld) -> None:
+    bad = place.live.upload(WORKER, behaviour={"status": 500})
+    place.answer(lambda: place.live.deploy(WORKER, bad))
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (3, "stopped")
+    assert place.live.live(WORKER) == {bad: 100}
+    assert_as_before(place)
+
+
+def test_stop_ends_a_drill_from_another_machine_and_forbids_the_next(place: DrillWorld) -> None:
+    place.answer(lambda: place.ops("staging-drill", "stop", "--reason", "needed for a release"))
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (3, "stopped")
+    assert_as_before(place)
+    assert place.drill.state_reason == "not_planned"
+    assert any("needed for a release" in each.body for each in place.drill.comments)
+    place.sandbox.clock.advance(timedelta(days=31).total_seconds())
+    assert place.run().code == 3
+    place.answer(place.ops)
+    assert place.run("--again").code == 6
+
+
+def test_deployment_by_others_stays(place: DrillWorld) -> None:
+    newer = place.sandbox.upload(WORKER, behaviour=PLAIN)
+    place.answer(lambda: place.sandbox.deploy(WORKER, newer))
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (8, "no_evidence")
+    assert place.served == {newer: 100}
+
+
+def test_person_who_chose_another_version_is_undone_too(place: DrillWorld) -> None:
+    """Recover with a version that never served before: the drill puts back what was live."""
+    other = place.sandbox.upload(WORKER, behaviour=PLAIN, code="other")
+    where = ("--service", "web", "--environment", "staging", "--to", other, "--yes")
+    place.answer(lambda: place.ops("rollback-worker", *where, "--incident", str(place.drill.number)))
+
+    place.run()
+
+    assert_as_before(place)
+
+
+def test_resume_leaves_a_running_drill_alone(place: DrillWorld) -> None:
+    seen: list[Any] = []
+
+    def resume() -> None:
+        seen.append((place.resume().code, place.served, place.drill.state))
+        place.recover()
+
+    place.answer(resume)
+    assert place.run().code == 0
+    ((code, served, state),) = seen
+    assert (code, state) == (0, "open")
+    assert served != {place.good: 100}
+
+
+class Kill:
+    """Loses all writes from the nth one on, as if the process were killed `before` it was sent, or `after`."""
+
+    def __init__(self, place: DrillWorld, nth: int, moment: str) -> None:
+        self.seen = 0
+        last = nth if moment == "after" else nth - 1
+        place.sandbox.fault(when=self._count(lambda: self.seen > last), times=None, lost="before")
+        place.sandbox.github.fault(when=self._count(lambda: self.seen > last), times=None, lost="before")
+
+    def _count(self, is_dead: Callable[[], bool]) -> Callable[[HttpRequest], bool]:
+        def when(request: HttpRequest) -> bool:
+            if request.method == "GET" or request.path.endswith(READS_BY_POST) or "/clock" in request.path:
+                return False
+            self.seen += 1
+            return is_dead()
+
+        return when
+
+
+WRITES = 16
+"""More writes than a drill makes."""
+KILLS = [(nth, moment) for nth in range(1, WRITES + 1) for moment in ("before", "after")]
+
+
+@pytest.mark.parametrize(
+    ("nth", "moment"),
+    [pytest.param(*each, marks=() if each in {(2, "after"), (3, "after")} else pytest.mark.slow) for each in KILLS],
+)
+def test_killed_drill_is_as_before_after_resume(place: DrillWorld, nth: int, moment: str) -> None:
+    place.answer(place.recover)
+    Kill(place, nth, moment)
+    place.run()
+    place.sandbox.faults.clear()
+    place.sandbox.github.faults.clear()
+    place.sandbox.clock.on_sleep = lambda: None
+    place.sandbox.clock.advance(timedelta(hours=1).total_seconds())
+
+    resumed = place.resume()
+
+    assert resumed.code == 0, resumed.err
+    assert_as_before(place)
+    assert place.resume().code == 0
+    assert_as_before(place)
+
+
+def test_matrix_of_kills_covers_every_write(place: DrillWorld) -> None:
+    place.answer(place.recover)
+    kill = Kill(place, 1000, "after")
+    assert place.run().code == 0
+    assert 8 <= kill.seen <= WRITES

@@ -1,0 +1,39 @@
+"""`ops staging-drill run`: it breaks staging harmlessly, waits for the recovery, and leaves the world as before."""
+
+import pytest
+
+from sandbox import Sandbox
+from tests.conftest import World
+from tests.support.staging_drill import WORKER, DrillWorld, open_drill_world
+
+
+@pytest.mark.parametrize("knows_drills", [True, False], ids=["health path", "header"])
+def test_recovered_drill_passes_and_leaves_staging_as_before(
+    world: World, live: Sandbox, *, knows_drills: bool
+) -> None:
+    place = open_drill_world(world, live, knows_drills=knows_drills)
+    before = live.live(WORKER)
+    place.answer(place.recover)
+
+    ended = place.run()
+
+    result = ended.result
+    assert (ended.code, result["outcome"], result["undone"]) == (0, "passed", True), ended.err
+    assert result["write"]["seconds"] is not None
+    assert (place.served, live.live(WORKER)) == ({place.good: 100}, before)
+    assert place.drill.state == "closed"
+    assert place.drill.state_reason == "completed"
+    reports = [each for each in place.sandbox.github.issues if each.find_label("post-incident")]
+    assert [each.title.startswith("Drill: ") for each in reports] == [True]
+    (results,) = [each for each in place.issues if not each.find_label("incident")]
+    assert [f"issues/{reports[0].number}" in each.body for each in results.comments] == [True]
+
+
+def test_rollback_of_the_bad_version_holds_no_deployment(place: DrillWorld) -> None:
+    place.world.edit_config('"worker": "shop-web"', '"hold_check": true, "worker": "shop-web"')
+    place.answer(place.recover)
+
+    assert place.run().code == 0
+
+    status = place.ops("status", "--environment", "staging", "--json")
+    assert status.result["held"] == [], status.out
