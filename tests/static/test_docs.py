@@ -130,7 +130,11 @@ def environments_table() -> str:
 
 GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "decisions/README.md": {"records": reference.decision_records},
-    "explanation/architecture.md": {"picture": reference.import_picture, "packages": reference.packages},
+    "explanation/architecture.md": {
+        "picture": reference.import_picture,
+        "packages": reference.packages,
+        "messages": reference.files_with_messages,
+    },
     "explanation/modules.md": {"modules": reference.modules},
     "explanation/how-a-run-decides.md": {"events": reference.events_table},
     "how-to/evidence.md": {"tables": reference.evidence_table},

@@ -28,6 +28,7 @@ from ops.limits import file as limits_file
 from ops.report import timeline as incident_timeline
 from ops.report.timeline import MomentName
 from tests.conftest import ROOT
+from tests.support.messages import places
 from tests.support.scenarios import shipped
 from tests.support.syntax import parsed
 
@@ -71,6 +72,15 @@ def packages() -> str:
             examples = " ".join(f"`{each}`" for each in parts["Examples"].split(", "))
             rows.append((str(level), f"`{name}`", functions, examples))
     return table(("level", "package", "its functions", "examples"), rows)
+
+
+def files_with_messages() -> str:
+    """Return the files of each package that make messages."""
+    rows: dict[str, list[str]] = {}
+    for path in sorted({place.key.partition(" ")[0] for place in places()}):
+        package, _, file = path.removeprefix("ops/").removesuffix(".py").partition("/")
+        rows.setdefault(package, []).append(f"`{file}`")
+    return table(("package", "files that make messages"), ((f"`{name}`", " ".join(rows[name])) for name in rows))
 
 
 def levels() -> list[list[str]]:
