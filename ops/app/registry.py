@@ -33,6 +33,7 @@ CALLED_WORKFLOWS = (RECOVER, PROPOSE)
 DIRECT = "-direct"
 """Ends the name of a button that calls no other file, for a runbook that has a usual button too."""
 ANSWER, DIRECT_RUNBOOK = "answer", "rollback-worker"
+STAGING_DRILL = "staging-drill"
 FIXED_WORKFLOWS = (
     ANSWER,
     APPROVE_BUTTON,
@@ -44,6 +45,7 @@ FIXED_WORKFLOWS = (
     "ops-check",
     "scheduled",
     "secret-leak",
+    STAGING_DRILL,
     *CALLED_WORKFLOWS,
     f"{DIRECT_RUNBOOK}{DIRECT}",
 )

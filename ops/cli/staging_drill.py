@@ -12,9 +12,9 @@ import click
 
 from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, YES_HELP, github_environ
-from ops.cli.output import echo, echo_json, json_event, one_line, show_headline, text_event
+from ops.cli.output import echo, echo_json, json_event, one_line, text_event
 from ops.cli.runbook_command import confirm_name, run
-from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError, most_urgent_exit_code
+from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError
 from ops.core.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def staging_drill() -> None:
     """Rehearse a recovery on staging: break it harmlessly, recover it, undo all."""
 
 
-UNKNOWN = EXIT_CODES[Decision.UNKNOWN_OUTCOME]
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 
 
@@ -60,7 +59,10 @@ def run_drill(redactor: Redactor, /, *, dry_run: bool, yes: bool, again: bool, a
         if not yes:
             confirm_name(drill.place.service, f" in {drill.place.environment}")
         end = drill.run(partial(_run_recovery, drill, redactor, as_json=as_json))
-        return _publish_end(drill, end, redactor, as_json=as_json)
+        _publish_end(drill, end, redactor)
+        if as_json:
+            echo_json(end.to_json())
+        return end.exit_code
 
 
 @staging_drill.command(
@@ -71,13 +73,14 @@ def run_drill(redactor: Redactor, /, *, dry_run: bool, yes: bool, again: bool, a
     """,
 )
 @click.option("--now", is_flag=True, help="End running drills too (default: those older than 40 minutes)")
+@click.option("--own", is_flag=True, help="In a job: end only the drill that this workflow run started")
 @AS_JSON
 @CONFIG
 @click.pass_obj
-def resume_drill(redactor: Redactor, /, *, now: bool, as_json: bool, config: Path) -> int:
+def resume_drill(redactor: Redactor, /, *, now: bool, own: bool, as_json: bool, config: Path) -> int:
     """Undo and close drills that were left open, such as by a killed job."""
     with _open_drill(config, redactor, as_json=as_json) as drill:
-        return _end_all(drill, redactor, now=now, as_json=as_json)
+        return _end_all(drill, redactor, "own" if own else "all" if now else "old", as_json=as_json)
 
 
 @staging_drill.command("stop", epilog="ops staging-drill stop --reason 'staging is needed for a release'")
@@ -91,7 +94,7 @@ def stop_drill(redactor: Redactor, /, *, reason: str, as_json: bool, config: Pat
         return _end_all(
             drill,
             redactor,
-            now=True,
+            "all",
             stop=redactor.redact_text(reason.strip()) or "no reason was given",
             as_json=as_json,
         )
@@ -130,39 +133,37 @@ def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_
     return run(request, redactor, dry_run=False, yes=True, as_json=as_json, is_part=True)
 
 
-def _end_all(drill: "StagingDrill", redactor: Redactor, *, now: bool, stop: str = "", as_json: bool) -> int:
-    """Undo first, which needs no GitHub. Then end each open drill, and return the most urgent exit code."""
+def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str = "", as_json: bool) -> int:
+    """Undo first, which needs no GitHub. Then end each open drill, and return the exit code: 5 if one is not undone."""
     from ops.core.drill_result import DrillOutcome
-    from ops.scheduled.staging_drill.drill import ENDED_EARLY, UNANSWERED
+    from ops.scheduled.staging_drill.drill import ENDED_EARLY, UNANSWERED, WhichDrills
 
-    undone = drill.undo_old(now=now)
+    drills = WhichDrills(which)
+    undone = drill.undo_left(drills)
     if undone:
         drill.say(f"undo: {undone[0]}")
-    ending = (DrillOutcome.STOPPED, f"it was stopped: {stop}") if stop else ENDED_EARLY if now else UNANSWERED
-    drills = list(drill.find_drills(now=now))
-    publish = partial(_publish_end, drill, redactor=redactor, as_json=as_json, is_stopped=bool(stop))
-    codes = [publish(drill.end(each, ending)) for each in drills]
-    if not drills:
+    ending = UNANSWERED if drills is WhichDrills.OLD else ENDED_EARLY
+    ending = (DrillOutcome.STOPPED, f"it was stopped: {stop}") if stop else ending
+    ends = [drill.end(each, ending) for each in drill.find_drills(drills)]
+    for end in ends:
+        _publish_end(drill, end, redactor, is_stopped=bool(stop))
+    if not ends:
         drill.say("no drill to end")
-    left = [UNKNOWN] if undone and not undone[1] else []
-    return most_urgent_exit_code([*left, *(code for code in codes if code in {0, UNKNOWN})])
+    is_left = (undone is not None and not undone[1]) or not all(end.is_undone for end in ends)
+    if as_json:
+        echo_json({"schema": 1, "undone": not is_left, "drills": [end.to_json() for end in ends]})
+    return EXIT_CODES[Decision.UNKNOWN_OUTCOME] if is_left else 0
 
 
-def _publish_end(
-    drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, as_json: bool, is_stopped: bool = False
-) -> int:
-    """Report the end on GitHub, print it, and return the exit code. A failure on GitHub is a warning."""
+def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, is_stopped: bool = False) -> None:
+    """Report the end on GitHub, and print it. A failure on GitHub is a warning."""
     for name, publish in _list_publications(drill, end, redactor, is_stopped=is_stopped).items():
         try:
             publish()
         except OpsError as error:
             drill.say(f"warning: {name} is missing ({error.message}); `ops staging-drill resume --now` tries again")
-    if as_json:
-        echo_json(end.to_json())
-    else:
-        show_headline(end.outcome.value, f"drill #{end.incident}: {end.why}", exit_code=end.exit_code)
-        echo(one_line(f"  undo: {end.undo}"))
-    return end.exit_code
+    drill.say(f"drill #{end.incident} {end.outcome.value}: {end.why}")
+    drill.say(f"  undo: {end.undo}")
 
 
 def _list_publications(

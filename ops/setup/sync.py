@@ -12,7 +12,7 @@ from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.core.version import __version__
 from ops.github.issues import NOT_SURE
-from ops.setup import action_pins, team_file, workflow_jobs, workflows
+from ops.setup import action_pins, staging_drill_jobs, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quoted
 
@@ -131,7 +131,7 @@ def sync_files(
     Raises:
         ConfigError: the files use several commits of our actions, or those of another minor version.
     """
-    _check_minutes(workflow_jobs.scheduled_tasks(config), config)
+    _check_minutes(config)
     differences = find_differences(root, config, environ, actions)
     _check_actions(root, config)
     if not actions:
@@ -218,8 +218,14 @@ def _check_actions(root: Path, config: "Config") -> None:
         )
 
 
-def _check_minutes(tasks: list[workflow_jobs.ScheduledTask], config: "Config") -> None:
-    used = sum(task.minutes for task in tasks)
+def _count_minutes(config: "Config") -> int:
+    """Return the minutes that all schedules use in a month."""
+    tasks = sum(task.minutes for task in workflow_jobs.scheduled_tasks(config))
+    return tasks + staging_drill_jobs.monthly_minutes(config)
+
+
+def _check_minutes(config: "Config") -> None:
+    used = _count_minutes(config)
     if not workflow_jobs.uses_too_many_minutes(config, used):
         return
     raise ConfigError(
@@ -231,10 +237,11 @@ def _check_minutes(tasks: list[workflow_jobs.ScheduledTask], config: "Config") -
 
 
 def _print_costs(config: "Config", echo: Say) -> None:
-    tasks = workflow_jobs.scheduled_tasks(config)
+    tasks = [f"{task.name} every {task.every}" for task in workflow_jobs.scheduled_tasks(config)]
+    if config.staging_drill and config.staging_drill.schedule:
+        tasks.append(f"staging-drill at {config.staging_drill.schedule}")
     if tasks:
-        used = sum(task.minutes for task in tasks)
-        echo(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")
+        echo(f"Schedules: {', '.join(tasks)}: {_count_minutes(config):,} minutes a month.")
     else:
         echo("Schedules: none, so they use 0 minutes a month.")
     approval_environments = [each.approval_environment for each in config.environments.values() if each.approval]

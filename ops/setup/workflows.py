@@ -27,6 +27,7 @@ from ops.app.registry import (
     DIRECT_RUNBOOK,
     FIXED_WORKFLOWS,
     RECOVER,
+    STAGING_DRILL,
     called_workflow,
 )
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
@@ -37,7 +38,7 @@ from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
-from ops.setup import team_file, workflow_jobs
+from ops.setup import staging_drill_jobs, team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
@@ -222,6 +223,8 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         yield "secret-leak", text("secret-leak", example=secret)
     if limited := workflow_jobs.limits_jobs(config):
         yield "limits", text("limits", limited=limited)
+    if drill := staging_drill_jobs.staging_drill_job(config):
+        yield STAGING_DRILL, text(STAGING_DRILL, drill=drill)
     if tasks:
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 

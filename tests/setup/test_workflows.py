@@ -21,14 +21,16 @@ from ops.setup.labels import desired_labels
 from tests.conftest import REFERENCE
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
+from tests.support.configurations import STAGED_SHOP
 from tests.support.scenarios import shipped
 from tests.support.workflows import generated
 
 RUNBOOKS = shipped()
-CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in OTHERS}
+CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in (*OTHERS, STAGED_SHOP)}
 CALLED = {"propose", "recover"}
 NO_RUNBOOKS = {
     *("check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"),
+    "staging-drill",
     *CALLED,
     *("answer", "rollback-worker-direct"),
 }
@@ -91,7 +93,10 @@ def test_runbook_names_differ_from_other_workflows() -> None:
 
 
 def test_reference_application_has_every_button() -> None:
-    assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {"scheduled"}
+    assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {
+        "scheduled",
+        "staging-drill",
+    }
 
 
 @pytest.mark.slow
@@ -233,7 +238,7 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
         for key, job in parse_file(each)["jobs"].items():
             if "uses" in job:
                 continue
-            assert job["timeout-minutes"] <= (310 if key == "wait" else 70 if key == "watch" else 30)
+            assert job["timeout-minutes"] <= (310 if key == "wait" else 70 if key in {"watch", "drill"} else 30)
             assert key != "wait" or ("environment" not in job and "secrets." not in str(job["steps"]))
             assert ("concurrency" in job) == (key not in {"tell", "tell-later", "answer"})
 

@@ -79,6 +79,9 @@ COMMANDS: Mapping[str, Command] = {
     "hold migrate": MIGRATE,
     "database guard": MIGRATE,  # its former name, in workflows that use the action database-guard
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
+    "staging-drill run": Command(flags=("again",), fixed=("--yes",)),
+    "staging-drill resume": Command(flags=("own",)),
+    "staging-drill stop": Command(),
     "workflows sync": Command(fixed=("--check",)),
 }
 """Command → its inputs. No other command runs."""

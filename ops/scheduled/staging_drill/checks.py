@@ -13,9 +13,12 @@ from ops.config.probes import Probe, ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope
 from ops.core.threads import run_in_batches
 from ops.core.verdict import Verdict
+from ops.gate.attempts import refuse_requester
 from ops.gate.stop import find_stop
+from ops.github import actions
 from ops.scheduled.staging_drill.bad_version import HEADER, HEADER_VALUE, DrillFault
 from ops.scheduled.staging_drill.runbooks import check_live
 from ops.workers.deploy import no_deployments_error
@@ -27,6 +30,19 @@ if TYPE_CHECKING:
 
 PARALLEL = 16
 """Services of production that are probed at the same time."""
+
+
+def check_requester(place: "Place", runbook: str, environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Refuse a button of a person who may not recover the service; on a laptop the token of staging decides.
+
+    A schedule has no requester, but a person may start it again.
+    """
+    is_scheduled = environ.get("GITHUB_EVENT_NAME") == "schedule" and environ.get("GITHUB_RUN_ATTEMPT", "1") == "1"
+    if not actions.is_job(environ) or is_scheduled:
+        return
+    login = environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", "")
+    scope = RequestScope(place.environment, (place.service,), runbook)
+    refuse_requester(environ, redactor, login, "Ask a responder to press the button.", scope)
 
 
 def check_account(config: "Config", environment: "Environment", session: Session) -> None:

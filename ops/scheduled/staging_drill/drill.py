@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,14 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.core.clock import current_time, format_rfc3339, format_utc
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
-from ops.core.errors import PROVED, ConfigError, Decision, NoEvidence, OpsError, ProviderError, Reason
+from ops.core.errors import EXIT_CODES, PROVED, ConfigError, Decision, NoEvidence, OpsError, ProviderError, Reason
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
+from ops.core.run_record import job_of, parse_job_run
 from ops.engine.engine import RunOptions
 from ops.engine.signals import PROCESS_SIGNALS
+from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
 from ops.scheduled.staging_drill import checks
@@ -81,13 +84,23 @@ class DrillEnd:
     @property
     def exit_code(self) -> int:
         if not self.is_undone:
-            return 5
+            return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
         codes = {DrillOutcome.PASSED: 0, DrillOutcome.FAILED: 6, DrillOutcome.NO_EVIDENCE: 8, DrillOutcome.STOPPED: 3}
         return codes[self.outcome]
 
     def to_json(self) -> dict[str, Any]:
         facts = {"incident": self.incident, "why": self.why, "undone": self.is_undone, "undo": self.undo}
         return {"schema": 1, **facts, **self.result.to_json()}
+
+
+class WhichDrills(Enum):
+    """The drills that a command ends."""
+
+    OLD = "old"
+    """Older than LONGEST: their own process is dead."""
+    ALL = "all"
+    OWN = "own"
+    """Of this workflow run."""
 
 
 Ending = tuple[DrillOutcome, str]
@@ -165,6 +178,7 @@ class StagingDrill:
 
     def check(self, *, again: bool) -> None:
         """Refuse a drill that may hurt anything, or prove nothing. Writes nothing."""
+        checks.check_requester(self.place, RECOVERY, self.environ, self.redactor)
         checks.check_account(self.config, self.environment, self.session)
         drills, others = issues.split_open(self.repository)
         if drills or others:
@@ -186,11 +200,12 @@ class StagingDrill:
         incident began. The bad version's own mark is the record before.
         """
         until = format_rfc3339(current_time(self.environ) + LONGEST)
+        broken = self._run_part(BreakStaging(), BreakStaging.Params(self.section.service, self.fault.value, until))
         try:
-            run = self._break(BreakStaging.Params(self.section.service, self.fault.value, until))
-            drill = self._open(run)
+            self._require_seen(broken)
+            drill = self._open(broken.id)
         except BaseException:
-            self.undo("")
+            self.undo(broken.id)
             raise
         ending = ENDED_EARLY
         try:
@@ -199,14 +214,13 @@ class StagingDrill:
             end = self.end(drill, ending)
         return end
 
-    def _break(self, params: BreakStaging.Params) -> str:
-        """Deploy the bad version, wait until it is seen, and return the id of the run. Raises OpsError."""
-        broken = self._run_part(BreakStaging(), params)
+    def _require_seen(self, broken: EndedRun) -> None:
+        """Wait until the bad version is seen to be bad. Raises OpsError if it was not deployed, or is not bad."""
         if broken.decision not in PROVED:
             raise ProviderError(
                 f"the bad version could not be deployed: {broken.message}",
                 reason=Reason(broken.reason),
-                hint="Nothing is left of it: the drill looks at the Worker, and undoes what it finds.",
+                hint="What the drill deployed is undone. Start it again later.",
             )
         clock = self.session.clock
         since = clock.now()
@@ -218,7 +232,6 @@ class StagingDrill:
                     hint="A probe of the service must request its health path (docs/reference/runtime-contract.md).",
                 )
             clock.sleep(POLL)
-        return broken.id
 
     def _open(self, run: str) -> issues.DrillIncident:
         now = current_time(self.environ)
@@ -316,7 +329,7 @@ class StagingDrill:
         return DrillEnd(drill.number, outcome, why, undo, is_undone, result, was_closed=ending == CLOSED)
 
     def undo(self, run: str) -> tuple[str, bool]:
-        """Put back what was live before the drill of a run, or the newest one.
+        """Put back what was live before the drill of a run.
 
         Return the result for people, and whether nothing is left of it.
         """
@@ -336,23 +349,28 @@ class StagingDrill:
             ended, _ = run_runbook(request, environ, self.redactor, sink=self.sink, options=options, signals=signals)
         return ended
 
-    def find_drills(self, *, now: bool) -> Iterator[issues.DrillIncident]:
-        """Yield the open drills that must end: old ones, or all with `now`."""
+    def find_drills(self, which: "WhichDrills") -> Iterator[issues.DrillIncident]:
+        """Yield the open drills that must end."""
         read_at = self.session.clock.now()
         for each in issues.split_open(self.repository)[0]:
-            if now or read_at - each.opened_at >= LONGEST:
+            if self._must_end(which, each.run, read_at - each.opened_at):
                 yield each
             else:
                 self.say(f"drill #{each.number} goes on until {format_utc(each.opened_at + LONGEST)}")
 
-    def undo_old(self, *, now: bool) -> tuple[str, bool] | None:
+    def undo_left(self, which: "WhichDrills") -> tuple[str, bool] | None:
         """Undo what a drill left at Cloudflare, without GitHub. Return None if nothing is left, or it still runs."""
         trace = self.read_trace()
         if trace is None or not trace.needs_undo:
             return None
-        if not now and self.session.clock.now() - trace.bad.created_on < LONGEST:
+        if not self._must_end(which, trace.run, self.session.clock.now() - trace.bad.created_on):
             return None
         return self.undo(trace.run)
+
+    def _must_end(self, which: "WhichDrills", run: str, age: timedelta) -> bool:
+        if which is WhichDrills.OWN:
+            return parse_job_run(run) is not None and job_of(run).split(".")[0] == actions.run_id(self.environ)
+        return which is WhichDrills.ALL or age >= LONGEST
 
 
 def _place_of(one: "IssueRecord") -> tuple[str, str, str]:

@@ -146,3 +146,53 @@ def test_matrix_of_kills_covers_every_write(place: DrillWorld) -> None:
     kill = Kill(place, 1000, "after")
     assert place.run().code == 0
     assert 8 <= kill.seen <= WRITES
+
+
+def job(place: DrillWorld, number: int, **more: str) -> dict[str, str]:
+    """Return the variables of a job of workflow run `number`, whose button alice pressed."""
+    hub = place.sandbox.github
+    hub.add_user("alice")
+    hub.add_commit("ops.yml", "alice", files={"ops.yml": place.world.config.read_text()})
+    hub.add_run("staging-drill.yml", number)
+    press = {"GITHUB_EVENT_NAME": "workflow_dispatch", "GITHUB_TRIGGERING_ACTOR": "alice", "GITHUB_ACTOR": "alice"}
+    return {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(number), "GITHUB_RUN_ATTEMPT": "1", **press, **more}
+
+
+def test_undo_job_of_a_refused_second_press_leaves_the_first_drill_alone(place: DrillWorld) -> None:
+    seen: list[Any] = []
+
+    def press_again() -> None:
+        second = job(place, 7002)
+        seen.append((place.run(**second).code, place.resume("--own", **second).code, place.drill.state))
+        place.recover()
+
+    place.answer(press_again)
+
+    assert place.run(**job(place, 7001)).code == 0
+    assert seen == [(3, 0, "open")]
+    assert_as_before(place)
+
+
+def test_undo_job_ends_the_drill_of_its_own_workflow_run(place: DrillWorld) -> None:
+    Kill(place, 4, "after")
+    place.run(**job(place, 7001))
+    place.sandbox.faults.clear()
+    place.sandbox.github.faults.clear()
+    assert place.served != {place.good: 100}
+
+    assert place.resume("--own", **job(place, 7001, GITHUB_RUN_ATTEMPT="2")).code == 0
+
+    assert_as_before(place)
+
+
+@pytest.mark.parametrize(
+    ("event", "attempt", "code"), [("workflow_dispatch", "1", 3), ("schedule", "1", 6), ("schedule", "2", 3)]
+)
+def test_button_is_for_responders_and_a_schedule_has_no_requester(
+    place: DrillWorld, event: str, attempt: str, code: int
+) -> None:
+    place.world.edit_config('"watch": "off"', '"watch": "off", "responders": ["mai"]')
+    where = job(place, 7001, GITHUB_EVENT_NAME=event, GITHUB_RUN_ATTEMPT=attempt)
+
+    assert place.run(**where).code == code
+    assert_as_before(place)

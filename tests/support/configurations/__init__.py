@@ -11,3 +11,5 @@ ONE_WORKER, PAGES_ONLY, TEN_SERVICES, ONE_URL, SMALL_REPOSITORY = CONFIGURATIONS
 )
 SHOPDESK = Path(__file__).parent / "shopdesk" / "ops.yml"
 """A database with a table of migrations, tables and checks of its own."""
+STAGED_SHOP = Path(__file__).parent / "staged_shop" / "ops.yml"
+"""Production, and a staging account with a monthly drill."""
