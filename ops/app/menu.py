@@ -81,7 +81,8 @@ def _menu_start(config: "Config", option: RecoveryOption, program: Sequence[str]
     approval = APPROVE_BUTTON if runbook.incident_use.needs_approval else ""
     lists = find_lists(config, scope_of(config.environments[option.environment], option.runbook, values))
     people = permitted_logins(lists) if len(lists) > bool(config.responders) else ()
-    return MenuStart(option.labels, option.runbook, chosen, typed, command, approval, people)
+    is_for_nobody = bool(lists) and not permitted_logins(lists)
+    return MenuStart(option.labels, option.runbook, chosen, typed, command, approval, people, is_for_nobody)
 
 
 def _field_text(value: object) -> str:

@@ -41,7 +41,7 @@ from ops.cli.output import (
 from ops.cli.pages_build import site
 from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
-from ops.cli.setup import doctor, init, setup
+from ops.cli.setup import doctor, init, on_call_card, setup
 from ops.cli.staging_drill import staging_drill
 from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
 from ops.cli.stop import stop
@@ -125,6 +125,7 @@ def cli() -> None:
 
 
 cli.add_command(doctor)
+cli.add_command(on_call_card)
 cli.add_command(completion)
 cli.add_command(database)
 cli.add_command(drill)

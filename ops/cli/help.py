@@ -16,6 +16,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "config",
         "setup",
         "doctor",
+        "on-call-card",
         "workflows",
         "labels",
         "database",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
-from ops.cli.options import CONFIG, YES_HELP, complete_environment
+from ops.cli.options import CONFIG, YES_HELP, complete_environment, github_environ
 from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
@@ -371,3 +371,32 @@ def doctor(
     for line in result_lines(results):
         echo(line)
     return code
+
+
+@click.command(
+    "on-call-card",
+    cls=ExampleCommand,
+    epilog="""
+    ops on-call-card
+    ops on-call-card --check
+    """,
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit with 2 if the card is out of date")
+@click.option("--force", is_flag=True, help="Also overwrite files that a person changed")
+@CONFIG
+@click.pass_obj
+def on_call_card(redactor: Redactor, /, *, check: bool, force: bool, config: Path) -> int:
+    """Write the on-call card: on-call.md for GitHub, on-call.html to print.
+
+    For each symptom: label, button, command, who may, and how long it takes by the last staging drill. It changes
+    nothing else. A file that a person changed is kept, without --force.
+    """
+    from ops.app.configuration import load_config
+    from ops.setup.on_call_card import write_card
+    from ops.status.drills import start_reading
+
+    environ = github_environ(config, redactor, is_quiet=True)
+    finish_drills = start_reading(config, environ, redactor)
+    configuration = load_config(config, environ, redactor)
+    root = config.resolve().parent
+    return write_card(root, configuration, environ, finish_drills(), check=check, force=force, echo=echo)

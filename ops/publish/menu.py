@@ -41,6 +41,8 @@ class MenuStart:
     """Button by which another person approves it; empty if nobody must."""
     responders: tuple[str, ...] = ()
     """People who may start it, if a list of its own narrows the responders."""
+    is_for_nobody: bool = False
+    """Whether its lists of responders have no common login."""
 
     @property
     def title(self) -> str:

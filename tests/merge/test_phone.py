@@ -43,6 +43,7 @@ from ops.setup.doctor import results as doctor
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.github_secrets import TOKEN_PAGE
+from ops.setup.on_call_card import PAGE, SHEET, render_files
 from ops.status.changes import ServiceChanges
 from ops.status.held_states import UnreadSource
 from ops.status.live import LiveService
@@ -63,7 +64,7 @@ from tests.status.test_incident_menu import forty_services
 from tests.support import team_files
 from tests.support.browser import needs_chromium
 from tests.support.configurations import CONFIGURATIONS
-from tests.support.phone import HEIGHT, Phone, needs_phone_font, phone
+from tests.support.phone import HEIGHT, TOO_WIDE, Phone, needs_phone_font, phone
 from tests.support.prepared_python import RunPython
 from tests.templates.scripts import RUN, Workflow
 from tests.watch.test_judgment import LIVE, START, traffic
@@ -145,6 +146,16 @@ def menu(name: str) -> str:
     return build_menu(config, ("ops",), "42", "https://github.com/acme/operations").render([])
 
 
+def on_call_card(name: str) -> dict[str, str]:
+    """Return the files of the on-call card of a configuration."""
+    config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
+    return render_files(config, "https://github.com/acme/operations", None)
+
+
+def on_call_page(name: str) -> str:
+    return on_call_card(name)[PAGE].partition("-->")[2]
+
+
 def menu_of_forty(failing: int) -> str:
     """Return the menu of 40 services in two environments, of which the first ones fail."""
     config, _ = check_text(forty_services(), None).require_valid("ops.yml")
@@ -224,6 +235,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "drill-result": drill_result,
     "hand-over": hand_over,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
+    **{f"on-call-{path.parent.name}": partial(on_call_page, path.parent.name) for path in CONFIGURATIONS},
     **{f"menu-forty-{number}": partial(menu_of_forty, number) for number in (0, 1, 3, 40)},
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
@@ -240,6 +252,16 @@ WRITTEN_AT_A_DESK = {"how-to/guard", "how-to/hold"}
 def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     text = TEXTS[name]()
     assert_fits(screen, name, YAML.sub("", text) if name in WRITTEN_AT_A_DESK else text)
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in CONFIGURATIONS])
+def test_on_call_sheet_fits_a_phone_and_one_page_of_paper(screen: Phone, name: str) -> None:
+    screen.page.set_content(on_call_card(name)[SHEET])
+    if folder := os.environ.get("PICTURES"):
+        screen.page.screenshot(path=Path(folder) / f"sheet-{name}.png", full_page=True)
+    assert screen.page.evaluate(TOO_WIDE) == []
+    paper = screen.page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 1
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from ops.core.version import __version__
 from ops.setup import workflows
+from tests.conftest import World
 from tests.support.bakery import ACCOUNT, DATABASE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
 INCIDENT = ".github/workflows/incident.yml"
@@ -337,3 +338,10 @@ def miss_drills(made: Bakery) -> None:
     made.edit("\nlabels:\n", f"{staging}\nlabels:\n")
     made.edit("\nresponders:", "\nstaging_drill: {environment: staging, service: shop}\n\nresponders:")
     made.sync()
+
+
+def keep_old_card(made: Bakery) -> None:
+    """Write the on-call card, and change a contact."""
+    hub = made.sandbox.github.environ() | {"BAKERY_TOKEN": TOKEN, "CLOUDFLARE_API_TOKEN": None}
+    assert World(made.sandbox, made.folder).ops("on-call-card", "--config", str(made.config), **hub).code == 0
+    made.edit("Baker on call", "Baker of the night")

@@ -9,7 +9,7 @@ from typing import Final
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE, first_of
 from ops.core.version import __version__
-from ops.setup import sync, team_file, workflow_jobs, workflows
+from ops.setup import on_call_card, sync, team_file, workflow_jobs, workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, check
 from ops.setup.doctor.facts import (
     EnvironmentFacts,
@@ -160,6 +160,15 @@ def examine_minutes(facts: Facts) -> Findings:
         )
 
 
+@check("on-call-card", repository, needs=("config",), why="People on call press what no longer exists.")
+def examine_on_call_card(facts: Facts) -> Findings:
+    """Is the on-call card, if there is one, as ops.yml has it?"""
+    if not on_call_card.has_card(facts.root):
+        return
+    for each in on_call_card.find_card_differences(facts.root, facts.config, facts.environ, None):
+        yield Finding(f"{each.path.name} {each.why}", command=f"{facts.program} on-call-card")
+
+
 @check("limits-file", environments, needs=("config",), why="No change of limits.yml takes effect until it is valid.")
 def examine_limits_file(environment: EnvironmentFacts) -> Findings:
     """Is limits.yml free of errors?"""
@@ -211,6 +220,7 @@ CHECKS = (
     examine_generated_files,
     examine_action_runtimes,
     examine_minutes,
+    examine_on_call_card,
     examine_limits_file,
     examine_probe_tools,
 )
