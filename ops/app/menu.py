@@ -9,6 +9,7 @@ from ops.config.labels import RecoveryOption, list_recovery_options
 from ops.core.approval import APPROVE_BUTTON
 from ops.core.next_step import build_command
 from ops.core.outage import LiveSigns
+from ops.core.recent_change import RecentChanges
 from ops.core.responders import find_lists, permitted_logins
 from ops.publish.menu import MenuRow, MenuSection, MenuStart, RecoveryMenu
 
@@ -25,6 +26,7 @@ def build_menu(
     environment: str = "",
     signs: LiveSigns | None = None,
     note: str = "",
+    recent: RecentChanges | None = None,
 ) -> RecoveryMenu:
     """Return the menu of an incident.
 
@@ -50,6 +52,7 @@ def build_menu(
         config.responders,
         signs,
         note,
+        recent,
     )
 
 

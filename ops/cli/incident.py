@@ -235,6 +235,32 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
 
 @incident.command(
     epilog="""
+    ops incident changes 42
+    ops incident changes 42 --json
+    """
+)
+@click.argument("number", type=INCIDENT)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def changes(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> None:
+    """List what changed in the hour before an incident began, newest first (read-only).
+
+    It reads Cloudflare's audit logs and the runs of our workflows, with four requests at most. What cannot be read is
+    named.
+    """
+    from ops.status.recent_changes import read_changes_before
+
+    found = read_changes_before(number, config, github_environ(config, redactor, is_quiet=as_json), redactor)
+    if as_json:
+        echo_json(found.to_json())
+        return
+    for line in found.lines():
+        echo(one_line(line))
+
+
+@incident.command(
+    epilog="""
     ops incident actions 42
     ops incident actions 42 --create
     """

@@ -41,6 +41,7 @@ from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
+from ops.core.threads import run_in_time
 from ops.engine import timed_end
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook, params_type
@@ -203,8 +204,19 @@ def run(
             echo(line, err=True)
         if not (is_part and as_json):
             _show_end(request, result, configuration, record, as_json=as_json)
+    if options.dry_run and request.incident and not as_json and not is_part:
+        _show_changes(request.incident, config, environ, redactor)
     at_end(result)
     return result.exit_code
+
+
+def _show_changes(incident: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Print behind a plan what changed before the incident. A run that writes reads none of it."""
+    from ops.status.recent_changes import SECONDS, read_changes_before
+
+    read = run_in_time({incident: partial(read_changes_before, incident, config, environ, redactor)}, 1, SECONDS)
+    for line in read[incident].lines() if incident in read else ():
+        echo(one_line(line))
 
 
 def _pause_in_outage(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":

@@ -112,8 +112,10 @@ class AuditLog(NamedTuple):
 
 
 @reads("GET /accounts/{account}/logs/audit")
-def read_audit_log(client: CloudflareClient, account_id: str, period: Period) -> AuditLog:
-    """Read at most MAX_AUDIT_ENTRIES of a period. Cloudflare lists an entry a minute or more after its event."""
+def read_audit_log(
+    client: CloudflareClient, account_id: str, period: Period, *, most: int = MAX_AUDIT_ENTRIES
+) -> AuditLog:
+    """Read the newest `most` entries of a period. Cloudflare lists an entry a minute or more after its event."""
     cut = False
     between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
 
@@ -127,9 +129,7 @@ def read_audit_log(client: CloudflareClient, account_id: str, period: Period) ->
             parse_result(answer, "the audit log", lambda: list(_audit_entries(answer.result))), answer.result_info
         )
 
-    entries = tuple(
-        islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), MAX_AUDIT_ENTRIES)
-    )
+    entries = tuple(islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), most))
     return AuditLog(entries, may_be_incomplete=cut)
 
 

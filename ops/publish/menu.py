@@ -10,6 +10,7 @@ from typing import Any
 
 from ops.core.names import CHECK_OUTAGE
 from ops.core.outage import LiveSigns, ServiceSigns
+from ops.core.recent_change import RecentChanges
 from ops.core.run_record import RunRecord, embed_record
 from ops.core.verdict import Verdict
 from ops.github.comments import MAX_TEXT
@@ -92,6 +93,8 @@ class RecoveryMenu:
     """None: nothing was read."""
     note: str = ""
     """Answer to a name that ops.yml does not have."""
+    recent: RecentChanges | None = None
+    """Changes in the hour before the incident; None if nothing was read."""
 
     def render(self, services: Iterable[str] = ()) -> str:
         """Return the menu of these services; of all, if none of them is known."""

@@ -185,11 +185,11 @@ class IssueMaker:
         text = (
             load_templates()
             .get_template("action_item.md.j2")
-            .render(mark=mark, item=shown, report=self.report.number, incident=self.incident, assignees=people)
+            .render(item=shown, report=self.report.number, incident=self.incident, assignees=people)
         )
         title = " ".join(clean_title(shown.text[: 2 * MAX_TITLE]).split())
         short = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
-        body = collapse_blank_lines(text).strip()
+        body = f"{mark}\n{collapse_blank_lines(text).strip()}"
         repository = self.report.repository
         return repository.create_issue(
             short or "Action item", body, labels=[ACTION_ITEM_LABEL], assignees=people

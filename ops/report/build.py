@@ -3,7 +3,7 @@
 A source that cannot be read is named in the report. Only the incident itself must be readable.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app.configuration import load_config, program_name
 from ops.app.registry import record_rules
 from ops.app.session import Session
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, list_traffic_changes
+from ops.cloudflare.types.workers import (
+    WorkerDeployment,
+    WorkerVersion,
+    describe_split,
+    leave_out_rehearsals,
+    list_traffic_changes,
+)
+from ops.core.anonymization import anonymize_text
 from ops.core.clock import current_time
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
+from ops.core.recent_change import RecentChange
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -26,6 +34,7 @@ from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, 
 from ops.report.impact_sources import read_impact
 from ops.report.state_comment import publish_state
 from ops.status.incident import find_environments, read_live_held
+from ops.status.recent_changes import read_changes_of
 from ops.status.status import describe_live_schema
 
 if TYPE_CHECKING:
@@ -68,7 +77,9 @@ def write_report(
     evidence = _add_live(evidence, config, config_path, environ)
     state_problem = publish_state(evidence, evidence.state, config, environ, redactor)
     evidence = _add_histories(evidence, config, environ)
-    evidence = replace(evidence, impact=read_impact(evidence, config, environ))
+    start = evidence.start.at or evidence.opened_at
+    recent = read_changes_of(evidence, start, config, environ, redactor).with_others(_list_deployments(evidence))
+    evidence = replace(evidence, impact=read_impact(evidence, config, environ), recent=recent)
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
     text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):
@@ -112,6 +123,14 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         served += [history] if history else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
+
+
+def _list_deployments(evidence: IncidentEvidence) -> Iterator[RecentChange]:
+    """Yield the deployments of the services that runs acted on: a token may read these and no audit log."""
+    for history in evidence.histories:
+        for each in history.deployments:
+            what = f"deployment of {history.service} in {history.environment}: {describe_split(each.split)}"
+            yield RecentChange(each.created_on, what, anonymize_text(each.author), history.url)
 
 
 def _add_live(

@@ -15,6 +15,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, IncidentState, IssueRecord, LiveHeld, Moment, ServiceState
+from ops.core.recent_change import RecentChanges
 from ops.core.run_record import is_closed_watch
 from ops.core.service_fold import find_start
 from ops.github.actions import job_id
@@ -106,6 +107,8 @@ class IncidentEvidence(IncidentJournal):
     """Numbers of the analytics by service; without the services whose window is unknown."""
     live: LiveHeld | None = None
     """What the incident holds; None if nobody read it."""
+    recent: RecentChanges | None = None
+    """Changes in the hour before the start; None if nobody read them."""
 
     @property
     def is_drill(self) -> bool:

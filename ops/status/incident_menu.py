@@ -10,9 +10,11 @@ from ops.app.menu import build_menu
 from ops.core.errors import OpsError, ProviderError
 from ops.core.names import did_you_mean, join_sentences, quote_name
 from ops.core.redaction import Redactor
+from ops.core.threads import run_in_time, run_parallel_mixed
 from ops.github.actions import repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import ENVIRONMENT, INCIDENT, NOT_SURE, SERVICE, get_incident, read_form, save_menu
+from ops.status.recent_changes import SECONDS, read_changes_of_issue
 from ops.status.signs import read_live_signs
 
 if TYPE_CHECKING:
@@ -37,8 +39,14 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
     config = load_config(config_path, environ, redactor)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        scope = find_scope(config, get_incident(repository, number).body)
-    signs, problem = _read_signs(config, scope, config_path, environ, redactor)
+        issue = get_incident(repository, number)
+    scope = find_scope(config, issue.body)
+    (signs, problem), recent = run_parallel_mixed(
+        [
+            lambda: _read_signs(config, scope, config_path, environ, redactor),
+            lambda: run_in_time({0: lambda: read_changes_of_issue(issue, config, environ, redactor)}, 1, SECONDS),
+        ]
+    )
     menu = build_menu(
         config,
         published_prefix(environ, config_path, config),
@@ -47,6 +55,7 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
         environment=scope.environment,
         signs=signs,
         note=" ".join(filter(None, (scope.problem, problem))),
+        recent=recent.get(0),
     )
     text = menu.render([scope.service])
     try:
