@@ -182,6 +182,10 @@ class Sandbox:
         )
         return token
 
+    def revoke_token(self, token: str) -> None:
+        """Revoke the token at Cloudflare."""
+        self._tokens.remove(next(each for each in self._tokens if each.secret == token))
+
     def copy_token(self, token: str) -> str:
         """Return another token with the same rights, whose requests have another sender; an unknown one unchanged."""
         known = next((each for each in self._tokens if each.secret == token), None)

@@ -1,23 +1,31 @@
 """Drill a runbook on a local Cloudflare, or serve that one: `ops drill`, `ops sandbox`."""
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import complete_drill
-from ops.cli.output import echo, echo_json, show_headline, silent
+from ops.cli.output import echo, echo_json, show_headline, show_wait, silent
 from ops.core.clock import format_duration
-from ops.core.errors import ConfigError
+from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import count_of
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.render import format_event
 
+if TYPE_CHECKING:
+    from ops.drills.suite import SuiteSettings
+    from ops.drills.support import Edge, Trigger
+
 EDGE = click.option(
     "--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers"
+)
+FAULTS = click.option(
+    "--faults", type=click.Path(path_type=Path), help="YAML or JSON file with requests that fail during the recovery"
 )
 SWITCHES = click.option(
     "--switch",
@@ -82,7 +90,7 @@ class DrillCommand(ExampleCommand):
             (name, "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger") for name in names()
         ]
         with formatter.section("Drills"):
-            formatter.write_dl(rows)
+            formatter.write_dl([("all", "each of them, with one scorecard"), *rows])
         super().format_epilog(ctx, formatter)
 
 
@@ -91,10 +99,16 @@ class DrillCommand(ExampleCommand):
     epilog="""
     ops drill rollback-worker
     ops drill rollback-worker --trigger label --config ops.yml
+    ops drill all
+    ops drill all --only feature --only ai-off --trigger button --markdown
     """,
 )
 @click.argument("name", metavar="DRILL", shell_complete=complete_drill)
-@EDGE
+@click.option(
+    "--edge",
+    type=click.Choice(["embedded", "workerd"]),
+    help="Runtime of the Workers (default: embedded; of `all`: both)",
+)
 @click.option("--environment", default="production", help="Environment to drill (default: production)")
 @click.option("--service", default="", help="Service to drill (default: the first one that fits)")
 @SWITCHES
@@ -108,6 +122,12 @@ class DrillCommand(ExampleCommand):
     metavar="METHOD:PATH",
     help="Let the local GitHub answer 503 to these requests (with --trigger)",
 )
+@FAULTS
+@click.option(
+    "--only", multiple=True, metavar="DRILL", shell_complete=complete_drill, help="Run only this drill (with `all`)"
+)
+@click.option("--jobs", type=click.IntRange(1, 64), help="Drills in parallel (with `all`; default: three per core)")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the scorecard as Markdown (with `all`)")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @click.option(
     "--config",
@@ -117,12 +137,16 @@ class DrillCommand(ExampleCommand):
 def drill(
     name: str,
     *,
-    edge: "Literal['embedded', 'workerd']",
+    edge: "Edge | None",
     environment: str,
     service: str,
     switches: tuple[str, ...],
-    trigger: "Literal['label', 'button', 'command'] | None",
+    trigger: "Trigger | None",
     github_fails: str | None,
+    faults: Path | None,
+    only: tuple[str, ...],
+    jobs: int | None,
+    as_markdown: bool,
     as_json: bool,
     config: Path | None,
 ) -> int:
@@ -130,11 +154,25 @@ def drill(
 
     Without --config it drills the reference application, not your ops.yml. It fails if the recovery takes longer
     than `recovery_targets` in the configuration allows. A runbook without an entry there has no target.
+
+    `ops drill all` runs every drill by every trigger, and prints one scorecard. A drill without a target fails there.
     """
     from ops import drills
+    from ops.drills.faults import read_rules
+    from ops.drills.suite import ALL, SuiteSettings
+    from ops.drills.support import EDGES, TRIGGERS
 
+    path = config or drills.REFERENCE
+    rules = read_rules(faults) if faults else ()
+    _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    if name == ALL:
+        edges, triggers = (edge,) if edge else EDGES, (trigger,) if trigger else TRIGGERS
+        suite = SuiteSettings(path, environment, edges, triggers, only, switches, faults, jobs or 0)
+        return _run_suite(suite, as_markdown=as_markdown, as_json=as_json)
     settings = drills.DrillSettings(
-        edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails
+        edge or "embedded", path, environment, service, switches, trigger, github_fails, rules
     )
     if as_json:
         result = drills.run(name, settings, silent, silent)
@@ -145,6 +183,39 @@ def drill(
         output.end_rounds()
         _show_score(result)
     return int(result["exit_code"])
+
+
+def _check_options(*, is_suite: bool, one: object, suite: object) -> None:
+    """Raise UsageError if options of one drill are given for all of them, or the other way around."""
+    if is_suite and one:
+        raise click.UsageError("--service and --github-fails are of one drill, not of `all`")
+    if suite and not is_suite:
+        raise click.UsageError("--only, --jobs and --markdown are of `ops drill all`")
+
+
+def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -> int:
+    """Run all drills, print the scorecard, and return its exit code."""
+    from ops.app.configuration import program_name
+    from ops.cli import scorecard as shown
+    from ops.drills.suite import run_suite
+
+    is_quiet = as_markdown or as_json
+    card = run_suite(
+        settings,
+        on_start=lambda *progress: show_wait(shown.describe_progress(*progress)),
+        on_score=lambda *progress: echo(shown.describe_end(*progress), err=is_quiet),
+    )
+    program = program_name(os.environ)
+    if as_json:
+        echo_json(card.to_json())
+        return card.exit_code
+    lines = shown.render_scorecard(card, settings, program).splitlines() if as_markdown else None
+    for line in ["", *shown.scorecard_lines(card, settings, program)] if lines is None else lines:
+        echo(line)
+    if not as_markdown:
+        word = {0: "passed", EXIT_CODES[Decision.INTERRUPTED]: "interrupted"}.get(card.exit_code, "failed")
+        show_headline(word, shown.summarize(card), exit_code=card.exit_code)
+    return card.exit_code
 
 
 def _show_score(result: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def text_event(event: RunEvent) -> None:
         return
     waiting = _waiting if event.kind == EventKind.WARNING else describe_wait(event)
     _print_text(line, fg=EVENT_COLORS.get(event.kind))
-    _show_wait(waiting)
+    show_wait(waiting)
 
 
 def show_headline(decision: str, message: str, *, exit_code: int) -> None:
@@ -143,10 +143,10 @@ def take_lost_output() -> OSError | None:
 
 def clear_wait() -> None:
     """Remove the line about a wait from the terminal, before something else is printed."""
-    _show_wait("")
+    show_wait("")
 
 
-def _show_wait(text: str) -> None:
+def show_wait(text: str) -> None:
     """Show a line about a wait in place of the one before it; only on a terminal."""
     global _waiting  # noqa: PLW0603  the terminal is one for the process
     if text == _waiting or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":

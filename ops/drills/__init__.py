@@ -8,10 +8,8 @@ Examples: deploy_example, find_differences, add_score.
 """
 
 import importlib.util
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -22,14 +20,15 @@ from urllib.parse import urlsplit
 from ops.app import registry
 from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
-from ops.core.clock import SystemClock, format_duration
+from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Decision, Reason
 from ops.core.names import CHECK_OUTAGE, did_you_mean, quote_name
-from ops.core.redaction import Redactor
-from ops.core.verdict import ProbeObservation, Verdict
+from ops.core.verdict import Verdict
 from ops.drills import (
     command,
+    faults,
     github,
+    scenario_bad_night,
     scenario_database,
     scenario_durable_object,
     scenario_guard,
@@ -49,10 +48,9 @@ from ops.drills import (
 from ops.drills.application import REPOSITORY as APPLICATION
 from ops.drills.command import OnEvent, Say
 from ops.drills.github import READ_ONLY_ENVIRONMENT
+from ops.drills.observation import back_in_time, first_answer, run_probes
 from ops.drills.support import DrillSupport, Edge, Trigger
-from ops.probes.http import ProbeClient
-from ops.probes.runner import ProbeRunner
-from ops.tools import node, process
+from ops.tools import node
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
@@ -79,6 +77,8 @@ class DrillSettings:
     trigger: Trigger | None = None
     """None for the plain command, without GitHub."""
     github_fails: str | None = None
+    rules: tuple[faults.Rule, ...] = ()
+    """Requests that fail while the recovery runs."""
 
 
 DRILLS: Mapping[str, scenario_release.Scenario] = {
@@ -100,6 +100,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     scenario_stop.NAME: scenario_stop.SCENARIO,
     scenario_held_deploy.NAME: scenario_held_deploy.SCENARIO,
     scenario_guard.NAME: scenario_guard.SCENARIO,
+    **scenario_bad_night.SCENARIOS,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -124,8 +125,14 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         return _run_limits_drill(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
         return _run_outage_drill(name, drill, config, say)
-    given = drill if drill.trigger or not DRILLS[name].needs_incident else replace(drill, trigger="command")
-    return _run_drill(name, given, config, say, on_event)
+    return _run_drill(name, _with_trigger(name, drill), config, say, on_event)
+
+
+def _with_trigger(name: str, drill: DrillSettings) -> DrillSettings:
+    """Return the settings with a trigger, if the drill needs an incident."""
+    if drill.trigger or not DRILLS[name].needs_incident:
+        return drill
+    return replace(drill, trigger=next(each for each in ("command", "label") if each not in unsupported(name)))
 
 
 def require_sandbox() -> None:
@@ -138,8 +145,10 @@ def require_sandbox() -> None:
 def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
+        scenario_limits.check(config.environment(drill.environment), drill.config)
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
     if name in scenario_outage.OUTAGES:
+        _reached_service(config.environment(drill.environment), drill.service)
         return DrillSupport(name, scenario_outage.UNSUPPORTED, CHECK_OUTAGE, drill.environment, ())
     scenario, service = _choose_scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
@@ -165,12 +174,12 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
         content = partial(scenario_release.find_live_content, sandbox, service)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify, find_content=content)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
-        probe = partial(_probe_sandbox, sandbox, probes, drill.config.resolve().parent, secret_headers)
-        with _back_in_time(sandbox, GOOD_RELEASE_AGE):
+        probe = partial(run_probes, sandbox, probes, drill.config.resolve().parent, secret_headers)
+        with back_in_time(sandbox, GOOD_RELEASE_AGE):
             scenario.prepare(sandbox, environment, service)
         deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
         live = {"good": deploy("good")}
-        if scenario.is_good_served and (observed := _first_answer(probe)).verdict == Verdict.UNHEALTHY:
+        if scenario.is_good_served and (observed := first_answer(probe)).verdict == Verdict.UNHEALTHY:
             return _score_release_drill(name, drill, config, score.describe_unanswered(observed, drill.edge))
         if scenario.deploy_bad is None:
             live["bad"] = deploy("bad")
@@ -184,11 +193,12 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
         )
         incident = _open_incident(world, drill, say, deploy_bad=scenario.deploy_bad)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
-        result = (
-            start_runbook(scenario.params)
-            if scenario.run is None
-            else scenario.run(world, service, probe, start_runbook, say)
-        )
+        with faults.active(sandbox, drill.rules):
+            result = (
+                start_runbook(scenario.params)
+                if scenario.run is None
+                else scenario.run(world, service, probe, start_runbook, say)
+            )
         if scenario.run is None and incident is not None:
             now, is_healthy = scenario.live(sandbox, service), probe().verdict == Verdict.HEALTHY
             result = github.compare_with_sandbox(result, live_release=_name_release(live, now), is_healthy=is_healthy)
@@ -196,7 +206,9 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
             message = f"{result['message']}; ops status says {'; '.join(differences)}"
             result = score.mark_unhealthy(result, message)
         if incident is not None:
-            result = _add_report(world, drill, result, incident, say)
+            needs_report = result["decision"] in {Decision.RECOVERED, scenario.expected}
+            result = _add_report(world, result, incident, say, needs_report=needs_report)
+            result["trigger"] = drill.trigger
         return _score_release_drill(name, drill, config, result)
 
 
@@ -246,7 +258,7 @@ def _deploy_release(
     """Deploy the good or the bad release. Return its live state."""
     index = RELEASES.index(release)
     ago = (GOOD_RELEASE_AGE, scenario.broken_ago)[index]
-    with _back_in_time(sandbox, ago):
+    with back_in_time(sandbox, ago):
         later_live = scenario.release(sandbox, service, release, edge, folder)
     scenario_release.open_workers_dev(sandbox, service)
     sandbox.edge.site.forget_files()
@@ -279,6 +291,7 @@ def _run_limits_drill(drill: DrillSettings, config: "Config", say: Say, on_event
             config_path=drill.config,
             edge=drill.edge,
             trigger=drill.trigger,
+            rules=drill.rules,
             say=say,
             on_event=on_event,
         )
@@ -290,11 +303,7 @@ def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Sa
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
-    reached = [name for name, each in environment.services.items() if each.url]
-    service = environment.service(drill.service or next(iter(reached), next(iter(environment.services))))
-    if not service.url:
-        hint = f"Name one of: {', '.join(reached) or 'none'}."
-        raise ConfigError(f"{service.name} has no url, at which an outage shows", reason=Reason.UNKNOWN_NAME, hint=hint)
+    service = _reached_service(environment, drill.service)
     secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
@@ -323,18 +332,29 @@ def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Sa
             drill.trigger,
             _open_incident(world, drill, say, READ_ONLY_ENVIRONMENT),
             partial(scenario.live, sandbox, service),
-            partial(_probe_sandbox, sandbox, probes, drill.config.resolve().parent, secret_headers),
+            partial(run_probes, sandbox, probes, drill.config.resolve().parent, secret_headers),
             say,
         )
-        result = outage.run()
+        with faults.active(sandbox, drill.rules):
+            result = outage.run()
     return score.add_score(
         result,
-        None,
+        config.recovery_targets.get(CHECK_OUTAGE),
         runbook=name,
         edge=drill.edge,
         with_incident=False,
         expected=scenario_outage.EXPECTED,
     )
+
+
+def _reached_service(environment: "Environment", name: str) -> "Service":
+    """Return the service at whose url an outage shows. Raises ConfigError."""
+    reached = [name for name, each in environment.services.items() if each.url]
+    service = environment.service(name or next(iter(reached), next(iter(environment.services))))
+    if not service.url:
+        hint = f"Name one of: {', '.join(reached) or 'none'}."
+        raise ConfigError(f"{service.name} has no url, at which an outage shows", reason=Reason.UNKNOWN_NAME, hint=hint)
+    return service
 
 
 def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
@@ -369,45 +389,6 @@ def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
         return parse(switches)
     except (node.MissingTool, ValueError) as error:
         raise ConfigError(str(error)) from None
-
-
-@contextmanager
-def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
-    sandbox.clock.advance(-ago.total_seconds())
-    try:
-        yield
-    finally:
-        sandbox.clock.advance(ago.total_seconds())
-
-
-def _probe_sandbox(
-    sandbox: "Sandbox", probes: ProbeSet, folder: Path, secret_headers: Mapping[str, str]
-) -> ProbeObservation:
-    """Run one round of the runbook's probes. `secret_headers`: variable → value."""
-    web = ProbeClient(sandbox.edge_url)
-    try:
-        environ = {**process.clean_environment(os.environ), **secret_headers}
-        prober = ProbeRunner(
-            web=lambda: web,
-            environ=lambda _: environ,
-            redactor=Redactor(),
-            clock=SystemClock(),
-            folder=folder,
-            pictures=folder,
-        )
-        return prober.run_round(probes)
-    finally:
-        web.close()
-
-
-def _first_answer(probe: Callable[[], ProbeObservation]) -> ProbeObservation:
-    """Probe a new release, up to three times: the first answers of a cold Worker can be slow."""
-    observed = probe()
-    for _ in range(2):
-        if observed.verdict != Verdict.UNHEALTHY:
-            break
-        observed = probe()
-    return observed
 
 
 def _open_incident(
@@ -453,7 +434,8 @@ class _Trigger:
             params = {**params, **self.scenario.params_without_incident}
             return command.run(self.world, say=self.say, on_event=self.on_event, params=params)
         before = incident.last_record
-        with github.github_failures(incident, self.drill.trigger, self.drill.github_fails):
+        failing = self.drill.github_fails or self.scenario.github_fails or None
+        with github.github_failures(incident, self.drill.trigger, failing):
             result = self._start(incident, params)
         result |= {"journal": incident.has_complete_record(before), "imported": False}
         if result["decision"] == Decision.RECOVERED and not result["journal"]:
@@ -477,12 +459,17 @@ class _Trigger:
 
 
 def _add_report(
-    world: command.DrillWorld, drill: DrillSettings, result: dict[str, Any], incident: github.DrillIncident, say: Say
+    world: command.DrillWorld,
+    result: dict[str, Any],
+    incident: github.DrillIncident,
+    say: Say,
+    *,
+    needs_report: bool,
 ) -> dict[str, Any]:
     """Return the result with the incident and its report."""
-    if result["decision"] in {Decision.RECOVERED, Decision.RELAPSED} and incident.report is None:
+    if needs_report and incident.report is None:
         command.run_ops(world, ["incident", "report", str(incident.number)], say, environ=incident.environ())
-    return {**result, "trigger": drill.trigger, **incident.describe()}
+    return {**result, **incident.describe()}
 
 
 def _score_release_drill(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Params = Mapping[str, str | tuple[str, ...]]
 """Parameters of a runbook besides the service."""
+NO_LIMITS: Mapping[str, str] = {}
 OnEvent = Callable[[dict[str, Any]], None]
 
 NO_RESULT: Mapping[str, Any] = {
@@ -62,6 +63,8 @@ class DrillWorld:
 
     is_watched: bool = False
     """Whether its workflows watch the service after a recovery."""
+    has_package_index: bool = True
+    """Whether its jobs find the packages of the program."""
 
     @property
     def service_param(self) -> Params:

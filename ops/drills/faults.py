@@ -1,5 +1,7 @@
 """Read the rules of `ops sandbox --faults FILE`: requests that fail in the sandbox."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -12,6 +14,7 @@ from ops.core.names import count_of
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
+    from sandbox.faults import Fault
 
 
 EFFECTS = ("delay", "lost", "status", "code", "body", "headers", "truncate")
@@ -94,9 +97,18 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     return parse(text, path=str(path))
 
 
-def add_rules(sandbox: "Sandbox", rules: tuple[Rule, ...]) -> None:
+def add_rules(sandbox: "Sandbox", rules: tuple[Rule, ...]) -> "list[Fault]":
     """Activate the rules, in the order of the file."""
     parts = {"cloudflare": sandbox.fault, "github": sandbox.github.fault, "edge": sandbox.edge_fault}
-    for rule in rules:
-        given = rule.model_dump(exclude={"part"}, exclude_unset=True)
-        parts[rule.part](**given)
+    return [parts[rule.part](**rule.model_dump(exclude={"part"}, exclude_unset=True)) for rule in rules]
+
+
+@contextmanager
+def active(sandbox: "Sandbox", rules: tuple[Rule, ...]) -> "Iterator[None]":
+    """Let requests of the block fail by the rules."""
+    added = add_rules(sandbox, rules)
+    try:
+        yield
+    finally:
+        for fault in added:
+            fault.remove()

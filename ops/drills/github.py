@@ -47,6 +47,8 @@ SECOND_PERSON = "drill-approver"
 """Approves a plan that waits for a second person, if ops.yml names no second responder."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
+NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+"""Variable of a job that reaches no package index."""
 FAILING: Mapping[str, Any] = {"times": None, "status": 503}
 _HEADLINE = re.compile(
     r"(?:✔|✖|OK|!!) (" + "|".join(decision.upper().replace("_", " ") for decision in Decision) + ")  "
@@ -187,21 +189,29 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
     read_only_token = sandbox.add_token("sandbox-reading", permissions=READ_ONLY)
     config, _ = read_config(world.config)
 
-    def put_secret(environment: str, name: str, value: str) -> None:
-        place = environment if config.github.environments else None
-        github.put_secret(config.github.secret(environment, name), value, place)
-
     for place, token in ((github_environment, world.token or sandbox.token), (READ_ONLY_ENVIRONMENT, read_only_token)):
         if config.github.environments:
             github.add_environment(place)
-        put_secret(place, world.environment.token, token)
+        _put_secret(github, config, place, world.environment.token, token)
     for name, value in world.environ.items():
-        put_secret(github_environment, name, value)
+        _put_secret(github, config, github_environment, name, value)
         if world.is_watched:
-            put_secret(READ_ONLY_ENVIRONMENT, name, value)
+            _put_secret(github, config, READ_ONLY_ENVIRONMENT, name, value)
     if github_environment in world.environment.approval:
         github.add_user(REVIEWER, "read")
         github.add_environment(world.environment.approval_environment, reviewers=[REVIEWER])
+
+
+def put_token(world: DrillWorld, github_environment: str) -> None:
+    """Replace the token of Cloudflare in the GitHub environment."""
+    config, _ = read_config(world.config)
+    _put_secret(world.sandbox.github, config, github_environment, world.environment.token, world.token)
+
+
+def _put_secret(github: "GitHub", config: "Config", environment: str, name: str, value: str) -> None:
+    """Put the secret into the GitHub environment; without environments, into the repository."""
+    place = environment if config.github.environments else None
+    github.put_secret(config.github.secret(environment, name), value, place)
 
 
 def actions_repository(world: DrillWorld) -> str:
@@ -226,8 +236,8 @@ def open_runner(world: DrillWorld, say: Say, application: "GitHubRepository | No
             own_program.write_program(Path(folder))
         with Runner(
             application or world.sandbox.github,
-            environ,
-            pip_cache=cache,
+            {**environ, **({} if world.has_package_index else NO_INDEX)},
+            pip_cache=cache if world.has_package_index else Path(folder, "empty"),
             actions={name: Path(folder)} if name else {},
             repositories=world.repositories,
             on_line=lambda _, line: say(line),
@@ -297,12 +307,12 @@ def run_workflow(
     A second person approves a plan that waits for one.
     """
     action = requester_action(incident, config, trigger, params)
-    result = _run_action(incident, incident.world.responder, action, say, changed_at=changed_at)
+    result = run_action(incident, incident.world.responder, action, say, changed_at=changed_at)
     if result["reason"] != Reason.NEEDS_TWO_PEOPLE:
         return result
     second = next((each for each in config.responders if each != incident.world.responder), SECOND_PERSON)
     incident.github.add_user(second)
-    return _run_action(incident, second, second_person_action(incident, second), say, changed_at=changed_at)
+    return run_action(incident, second, second_person_action(incident, second), say, changed_at=changed_at)
 
 
 def second_person_action(incident: DrillIncident, second: str) -> tuple[str, "Callable[[GitHub], object]"]:
@@ -314,7 +324,7 @@ def second_person_action(incident: DrillIncident, second: str) -> tuple[str, "Ca
     return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, second)
 
 
-def _run_action(
+def run_action(
     incident: DrillIncident,
     person: str,
     action: tuple[str, "Callable[[GitHub], object]"],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.strict_yaml import read_yaml
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import LIMITS_FILE
-from ops.drills import command, github, scenario_release
+from ops.drills import command, faults, github, scenario_release
 from ops.drills.command import NO_RESULT, DrillWorld, OnEvent, Say
 from ops.drills.score import mark_unhealthy
 from ops.drills.support import Trigger
@@ -24,6 +24,7 @@ from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
+    from ops.config.sections import RuntimeConfig
     from sandbox import Sandbox
     from sandbox.github.actions.state import FakeRun
 
@@ -101,16 +102,13 @@ def run(
     config_path: Path,
     edge: str,
     trigger: Trigger | None,
+    rules: tuple[faults.Rule, ...],
     say: Say,
     on_event: OnEvent,
 ) -> dict[str, Any]:
     """Run the drill and return its result. Raises ConfigError if ops.yml or this machine lacks a part."""
-    runtime = environment.require_runtime()
+    runtime, lasts = check(environment, config_path)
     service = environment.service(runtime.service)
-    if runtime.limits is None or LIMIT not in runtime.limits.raises:
-        raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
-    if not _limits_path(config_path).is_file():
-        raise ConfigError(f"no {LIMITS_FILE} beside {config_path}", hint="Write it, or leave --config out.")
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
     _deploy_limited_worker(sandbox, service, runtime.namespace, edge)
@@ -130,9 +128,20 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         drill = _Drill(world, service, incident, Path(folder), say, on_event, trigger)
         _commit_repository(drill, config_path)
-        result = _recover_limits(drill, config, runtime.limits.raises[LIMIT].lasts)
+        with faults.active(sandbox, rules):
+            result = _recover_limits(drill, config, lasts)
     journal = incident.has_complete_record(None)
     return {**result, "trigger": trigger or "command", "journal": journal, **incident.describe()}
+
+
+def check(environment: "Environment", config_path: Path) -> "tuple[RuntimeConfig, float]":
+    """Return the runtime, and how long its raise of the limit lasts. Raises ConfigError if ops.yml lacks a part."""
+    runtime = environment.require_runtime()
+    if runtime.limits is None or LIMIT not in runtime.limits.raises:
+        raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
+    if not _limits_path(config_path).is_file():
+        raise ConfigError(f"no {LIMITS_FILE} beside {config_path}", hint="Write it, or leave --config out.")
+    return runtime, runtime.limits.raises[LIMIT].lasts
 
 
 def _limits_path(config: Path) -> Path:

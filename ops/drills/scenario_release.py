@@ -94,6 +94,8 @@ class Scenario:
     """Whether a job watches the service after the recovery; the drill then takes longer."""
     expected: Decision = Decision.RECOVERED
     """Decision of a drill that succeeds."""
+    github_fails: str = ""
+    """Requests to which GitHub answers 503; "" for none."""
     needs_incident: bool = False
     """Whether it needs an incident; without a trigger it is then one of the trigger `command`."""
     run: Callable[..., dict[str, Any]] | None = None

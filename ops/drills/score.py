@@ -29,7 +29,7 @@ def add_score(
     """
     durations = result["durations"]
     targets = {
-        name: {"seconds": seconds, "within": _is_within(durations, name, seconds)}
+        name: {"seconds": seconds, "within": (taken := time_taken(durations, name)) is not None and taken <= seconds}
         for name, seconds in _target_seconds(target).items()
     }
     reported = not with_incident or result.get("report") is not None
@@ -54,13 +54,12 @@ def _target_seconds(target: "RecoveryTarget | None") -> dict[str, float]:
     return {**write, "trigger_to_verified": target.recovery}
 
 
-def _is_within(durations: Mapping[str, float | None], name: str, seconds: float) -> bool:
-    """Return whether the duration reached its target.
+def time_taken(durations: Mapping[str, float | None], name: str) -> float | None:
+    """Return the seconds that count against a target; None if unknown.
 
-    If GitHub lost the record, the end of the job counts, which is later. An unknown duration does not count.
+    If GitHub lost the record, the end of the job counts, which is later.
     """
-    seconds_taken = durations[name] if durations[name] is not None else durations.get("total")
-    return seconds_taken is not None and seconds_taken <= seconds
+    return durations[name] if durations[name] is not None else durations.get("total")
 
 
 def describe_unanswered(observed: ProbeObservation, edge: Edge) -> dict[str, Any]:

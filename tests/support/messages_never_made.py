@@ -17,7 +17,7 @@ _REASONS = {
     "only a broken example or tool of a drill leads to it": (
         "ops/drills/application.py deploy_bad_release ConfigError",
         "ops/drills/database_content.py _Tables.add_missing ConfigError",
-        "ops/drills/github.py _run_action ConfigError",
+        "ops/drills/github.py run_action ConfigError",
         "ops/drills/github.py finish_workflows ConfigError",
         "ops/drills/github.py prepare_repository ConfigError",
         "ops/drills/github.py prepare_repository ConfigError 2",

@@ -1,6 +1,6 @@
 """Seeding methods for issues, labels and comments."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,11 @@ class IssueSeeds(Seeds):
         if not added:
             raise ValueError(f'issue #{number} already has the label "{label}"')
         return added[0]
+
+    def label_at_once(self, number: int, labels: Sequence[str], by: str) -> list[Payload]:
+        """Add several labels, as one click in the label picker does, and return their payloads."""
+        with self._repository.lock:
+            return changes.add_labels(self._repository, self.issue(number), self._by(by), labels)
 
     def unlabel(self, number: int, label: str, by: str, at: datetime | None = None) -> Payload:
         with self._repository.lock:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ops.drills import DRILLS, scenario_held_deploy, scenario_leak, scenario_outage, scenario_stop
+from ops.drills import DRILLS, scenario_bad_night, scenario_held_deploy, scenario_leak, scenario_outage, scenario_stop
 from ops.drills.support import Edge
 from ops.github.actions import job_id
 from sandbox.switches import Switches, parse
@@ -421,8 +421,19 @@ def is_of_requests(run: Run) -> bool:
     return run[0] in {scenario_stop.NAME, scenario_held_deploy.NAME}
 
 
+def is_of_bad_night(run: Run) -> bool:
+    """Return whether test_bad_night_drills.py tests the run."""
+    return run[0] in scenario_bad_night.SCENARIOS
+
+
 @pytest.mark.parametrize(
-    "run", [run for run in untested_runs() if not is_of_database(run) and not is_of_requests(run)], ids=run_id
+    "run",
+    [
+        run
+        for run in untested_runs()
+        if not is_of_database(run) and not is_of_requests(run) and not is_of_bad_night(run)
+    ],
+    ids=run_id,
 )
 def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, _, trigger = run

@@ -1,0 +1,100 @@
+"""Show the scorecard of `ops drill all` as a table, as Markdown, and its progress."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from ops.core.clock import format_duration
+from ops.core.drill_result import DrillOutcome, DrillTime
+from ops.core.names import count_of
+from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill
+from ops.drills.suite import SuiteSettings, command_words
+from ops.render import load_templates, to_one_line
+
+WORDS = {DrillOutcome.PASSED: "pass", DrillOutcome.FAILED: "FAIL", DrillOutcome.NO_EVIDENCE: "NO EVIDENCE"}
+MOST_RUNNING = 2
+"""Most running drills that the line about the progress names."""
+
+
+def describe_progress(running: Sequence[PlannedDrill], ended: int, total: int) -> str:
+    """Return the line that a terminal shows while drills run."""
+    more = f" and {len(running) - MOST_RUNNING} more" if len(running) > MOST_RUNNING else ""
+    return f"{ended} of {total} drills ended; running {', '.join(map(str, running[:MOST_RUNNING]))}{more}"
+
+
+def describe_end(drill: ScoredDrill, ended: int, total: int) -> str:
+    """Return the line for a drill that ended."""
+    word = WORDS[drill.result.outcome]
+    return f"[{ended}/{total}] {word}  {drill.planned}: verified {_describe_time(drill.result.verified)}"
+
+
+def summarize(scorecard: Scorecard) -> str:
+    """Return the counts of the scorecard in one sentence."""
+    total, passed = len(scorecard.scored), scorecard.count(DrillOutcome.PASSED)
+    parts = [f"{passed} of {count_of(total, 'drill')} passed"]
+    for outcome, text in ((DrillOutcome.FAILED, "failed"), (DrillOutcome.NO_EVIDENCE, "without evidence")):
+        parts += [f"{scorecard.count(outcome)} {text}"] if scorecard.count(outcome) else []
+    parts += [f"{len(scorecard.unfit)} do not fit this configuration"] if scorecard.unfit else []
+    parts += [f"{len(scorecard.not_run)} did not end"] if scorecard.not_run else []
+    return f"{', '.join(parts)}, in {format_duration(round(scorecard.seconds))}"
+
+
+def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str) -> Iterator[str]:
+    """Yield the table, then each drill that did not pass, with its command, and those that did not run."""
+    rows = [
+        ("drill", "by", "edge", "result", "write", "verified"),
+        *(_score_row(each) for each in scorecard.scored),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if scorecard.scored else ():
+        yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
+    for drill in scorecard.scored:
+        if not drill.is_passed:
+            yield ""
+            yield to_one_line(f"{WORDS[drill.result.outcome]}  {drill.planned}: {drill.message}")
+            yield f"  {program} {' '.join(command_words(drill.planned, settings))}"
+    if scorecard.unfit:
+        yield ""
+        yield "These drills do not fit this configuration. They are not counted:"
+    for reason, drills in _by_reason(scorecard.unfit):
+        yield to_one_line(f"  {', '.join(drills)}: {reason}")
+    if scorecard.not_run:
+        yield ""
+        yield f"These drills did not run or did not end: {', '.join(map(str, scorecard.not_run))}"
+
+
+def render_scorecard(scorecard: Scorecard, settings: SuiteSettings, program: str) -> str:
+    """Return the scorecard as Markdown. Its table has three columns, which fit a phone."""
+    failed = [each for each in scorecard.scored if not each.is_passed]
+    return (
+        load_templates()
+        .get_template("scorecard.md.j2")
+        .render(
+            sign="✅" if scorecard.exit_code == 0 else "❌",
+            summary=summarize(scorecard),
+            environment=scorecard.environment,
+            failed=[(each, f"{program} {' '.join(command_words(each.planned, settings))}") for each in failed],
+            rows=[(each, WORDS[each.result.outcome], *_describe_times(each)) for each in scorecard.scored],
+            unfit=list(_by_reason(scorecard.unfit)),
+            not_run=[str(each) for each in scorecard.not_run],
+        )
+    )
+
+
+def _score_row(drill: ScoredDrill) -> tuple[str, ...]:
+    planned = drill.planned
+    return (planned.name, planned.trigger, planned.edge, WORDS[drill.result.outcome], *_describe_times(drill))
+
+
+def _describe_times(drill: ScoredDrill) -> tuple[str, str]:
+    return _describe_time(drill.result.write), _describe_time(drill.result.verified)
+
+
+def _describe_time(time: DrillTime) -> str:
+    seconds = "unknown" if time.seconds is None else f"{time.seconds:.1f} s"
+    return seconds if time.target is None else f"{seconds} of {format_duration(time.target)}"
+
+
+def _by_reason(unfit: Sequence[PlannedDrill]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each reason once, with its drills."""
+    for reason, drills in groupby(sorted(unfit, key=lambda each: each.unfit), key=lambda each: each.unfit):
+        yield reason, list(dict.fromkeys(map(str, drills)))
