@@ -1,16 +1,20 @@
 """The results of the last drills, and what they say about the readiness of a team."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from ops.core.clock import format_duration, format_rfc3339, format_utc
-from ops.core.drill_result import DrillOutcome, DrillResult, format_seconds
+from ops.core.drill_result import DrillOutcome, DrillResult, format_seconds, parse_drill_result
+from ops.core.tolerant_json import mappings_in, text_in
 
 MOST_RESULTS = 12
 DRILL_EVERY = timedelta(days=40)
 """Longest time without a drill: a month, and a few days for the person who is needed."""
+MOST_EARLIER = 2000
+"""Characters of the earlier results in a record, whose size is limited."""
 PRACTICED = frozenset({DrillOutcome.PASSED, DrillOutcome.FAILED})
 """Outcomes of drills that ended with a result. The others practiced nothing."""
 
@@ -60,7 +64,7 @@ class DrillTrend:
         if self.problem:
             return
         if self.last is None or self.due_at is None:
-            yield "no staging drill has a result yet"
+            yield "no staging drill has a result that counts" if self.doubts else "no staging drill has a result yet"
             return
         result = self.last.result
         if self.read_at > self.due_at:
@@ -106,12 +110,32 @@ def describe_result(result: DrillResult) -> str:
     return f"{result.name}{of}{where}: {', '.join([outcome, *times])} ({format_utc(result.started)})"
 
 
+def pack_results(result: DrillResult, earlier: Sequence[RecordedDrill]) -> dict[str, Any]:
+    """Return the JSON of a result, with the earlier ones, as many as fit: newest first, and only what differs."""
+    own, packed = result.to_json(), list[dict[str, Any]]()
+    for each in reversed(earlier):
+        fields = {**each.result.to_json(), "report": own["report"]}
+        differing = {name: value for name, value in fields.items() if value != own[name]}
+        packed.append({**differing, "by": each.by} if each.by else differing)
+        if len(json.dumps(packed)) > MOST_EARLIER:
+            packed.pop()
+            break
+    return {**own, "earlier": packed}
+
+
+def parse_earlier(data: Mapping[str, Any]) -> Iterator[RecordedDrill]:
+    """Yield the earlier results that `pack_results` added; malformed ones are left out."""
+    for each in mappings_in(data, "earlier"):
+        if (result := parse_drill_result({**data, **each, "report": ""})) is not None:
+            yield RecordedDrill(result, by=text_in(each, "by"))
+
+
 def merge_drills(drills: Iterable[RecordedDrill]) -> tuple[RecordedDrill, ...]:
     """Return the newest drills, each once, oldest first: two presses may have recorded the same one.
 
-    The record of a workflow counts more than that of a person.
+    The record of a workflow counts more than that of a person, and its own comment more than a later one.
     """
     merged = dict[str, RecordedDrill]()
-    for each in sorted(drills, key=lambda drill: bool(drill.by)):
+    for each in sorted(drills, key=lambda drill: (bool(drill.by), not drill.url)):
         merged.setdefault(each.result.key, each)
     return tuple(sorted(merged.values(), key=lambda drill: drill.result.started)[-MOST_RESULTS:])

@@ -1,14 +1,15 @@
 """Results of drills: comments with a hidden record on the tracking issue.
 
-Only a comment that a workflow of ours wrote, or a responder from a laptop, and that nobody else edited counts.
+Only a comment that a workflow of ours wrote, or a responder from a laptop, and that nobody else edited counts. GitHub
+deletes workflow runs, and then nothing proves who wrote a comment. So each comment also holds the results before it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.drill_result import parse_drill_result
-from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills
+from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills, parse_earlier
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record
 from ops.core.threads import run_parallel_mixed
@@ -27,8 +28,8 @@ MARKER = "<!-- backout:drill-results -->"
 """Line of the issue that we open for the results."""
 MOST_ISSUES = 3
 """Tracking issues that are read. There are two if two first drills ended at once."""
-MOST_JUDGED = 2 * MOST_RESULTS
-"""Newest records that are judged: each may take a read of its workflow run."""
+NEAR = 100
+"""Most numbers between the issues of two first drills: later issues with the label are not listed."""
 
 
 def list_tracking_issues(repository: "Repository", number: int | None) -> "list[Issue]":
@@ -49,23 +50,25 @@ def list_tracking_issues(repository: "Repository", number: int | None) -> "list[
         return [issue]
     trusted, marked = TrustedAuthors(repository), list["Issue"]()
     for issue in repository.get_issues(state="all", labels=[LABEL], sort="created", direction="asc"):
+        if len(marked) == MOST_ISSUES or (marked and issue.number > marked[0].number + NEAR):
+            break
         is_marked = MARKER in (issue.body or "").splitlines() and not is_pull_request(issue)
         if is_marked and trusted.includes(author_login(issue)):
             marked.append(issue)
-    return marked[:MOST_ISSUES]
+    return marked
 
 
 def read_trend(repository: "Repository", number: int | None, rules: RecordRules, now: datetime) -> DrillTrend:
     """Return the newest results. Raises ConfigError and ProviderError."""
-    drills, doubts = list[RecordedDrill](), list[str]()
+    judged = list[JudgedRecord]()
     with provider_errors(CHECK_HINT):
         issues = list_tracking_issues(repository, number)
         for issue in issues:
-            judged = _judge_drills(repository, issue, rules)
-            drills += filter(None, map(_parse_drill, judged))
-            doubts.append(describe_doubts(judged, f"issue #{issue.number}"))
-    url = issues[0].html_url if issues else ""
-    return DrillTrend(now, merge_drills(drills), "; ".join(filter(None, doubts)), url)
+            judged += _judge_drills(repository, issue, rules)
+    drills = merge_drills(drill for each in judged for drill in _list_counted(each))
+    known = {each.result.key for each in drills}
+    doubts = describe_doubts((each for each in judged if each.record.run not in known), "issue of the drills")
+    return DrillTrend(now, drills, doubts, issues[0].html_url if issues else "")
 
 
 def _judge_drills(repository: "Repository", issue: "Issue", rules: RecordRules) -> list[JudgedRecord]:
@@ -75,13 +78,16 @@ def _judge_drills(repository: "Repository", issue: "Issue", rules: RecordRules) 
     )
     trusted = TrustedAuthors(repository)
     drills = [each for each in comments if each[1].source == DRILL_SOURCE and trusted.includes(author_login(each[0]))]
-    return judge_comments(repository, rules, drills[-MOST_JUDGED:], history)
+    return judge_comments(repository, rules, drills[-MOST_RESULTS:], history)
 
 
-def _parse_drill(judged: JudgedRecord) -> RecordedDrill | None:
+def _list_counted(judged: JudgedRecord) -> Iterator[RecordedDrill]:
+    """Yield the result of the record, and those before it that only the record of a workflow of ours proves."""
     result = parse_drill_result(judged.record.drill) if judged.trust != Trust.NONE else None
-    by = "" if judged.trust == Trust.OURS else judged.author
-    return RecordedDrill(result, judged.comment.html_url, by) if result else None
+    if result is not None:
+        is_ours = judged.trust == Trust.OURS
+        yield RecordedDrill(result, judged.comment.html_url, "" if is_ours else judged.author)
+        yield from parse_earlier(judged.record.drill) if is_ours else ()
 
 
 def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Issue":

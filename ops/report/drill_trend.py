@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ops.app.registry import record_rules
 from ops.core.clock import current_time
 from ops.core.drill_result import DrillResult
-from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills
+from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills, pack_results
 from ops.core.redaction import Redactor
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record
 from ops.core.version import __version__
@@ -37,7 +37,8 @@ def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, 
         issue = issues[0] if issues else drill_results.open_tracking_issue(repository, TITLE, TEXT)
         drills = merge_drills([*trend.drills, RecordedDrill(result)])
         body = redactor.redact_text(render_result(result, replace(trend, drills=drills)))
-        return drill_results.add_result(issue, embed_record(body, redactor.redact_value(build_record(result, environ))))
+        record = redactor.redact_value(build_record(result, trend, environ))
+        return drill_results.add_result(issue, embed_record(body, record))
 
 
 def render_result(result: DrillResult, trend: DrillTrend) -> str:
@@ -47,7 +48,7 @@ def render_result(result: DrillResult, trend: DrillTrend) -> str:
     return collapse_blank_lines(text).strip()
 
 
-def build_record(result: DrillResult, environ: Mapping[str, str]) -> RunRecord:
+def build_record(result: DrillResult, trend: DrillTrend, environ: Mapping[str, str]) -> RunRecord:
     return RunRecord(
         result.key,
         source=DRILL_SOURCE,
@@ -57,5 +58,5 @@ def build_record(result: DrillResult, environ: Mapping[str, str]) -> RunRecord:
         rows=(RecordRow(result.started, DRILL_SOURCE, result.outcome.value),),
         program=__version__,
         job=actions.job_number(environ),
-        drill=result.to_json(),
+        drill=pack_results(result, [each for each in trend.drills if each.result.key != result.key]),
     )

@@ -229,3 +229,41 @@ def test_kind_and_outcome_are_read_back(shop: Shop) -> None:
 
     (shown,) = drills(shop)["drills"]
     assert (shown["kind"], shown["outcome"], shown["report"]) == (DrillKind.STAGING, result.outcome, result.report)
+
+
+def test_two_first_drills_at_once_use_one_issue(shop: Shop) -> None:
+    hub = shop.world.sandbox.github
+    first, second = result_of(shop, 1), result_of(shop, 0)
+    hub.fault(method="POST", path="/repos/*/*/issues", before=lambda: publish(shop, second))
+    publish(shop, first)
+
+    older, newer = hub.issues
+    assert (older.state, newer.state) == ("open", "closed")
+    assert (len(older.comments), len(newer.comments)) == (2, 0)
+    assert len(drills(shop)["drills"]) == 2
+
+
+def test_results_stay_after_github_deleted_their_workflow_runs(shop: Shop) -> None:
+    """GitHub keeps the runs of a public repository for 90 days."""
+    for number in range(14):
+        publish(shop, result_of(shop, 14 - number, seconds=10 + number), run=101 + number)
+    for number in range(13):
+        shop.world.sandbox.github.fault(
+            method="GET", path=f"/repos/*/*/actions/runs/{101 + number}", status=404, times=9
+        )
+    shop.world.sandbox.github.fault(
+        method="GET", path="/repos/*/*/actions/runs", body='{"workflow_runs": []}', status=200, times=9
+    )
+
+    shown = drills(shop)
+    assert [each["verified"]["seconds"] for each in shown["drills"]] == [*range(12, 24)]
+    assert (shown["doubts"], shown["warnings"]) == ("", [])
+
+
+def test_laptop_proves_only_its_own_result(shop: Shop) -> None:
+    publish(shop, result_of(shop, 2))
+    publish(shop, result_of(shop, 1), login="alice")
+    (issue,) = shop.world.sandbox.github.issues
+    issue.comments.pop(0)
+
+    assert [each["recorded_by"] for each in drills(shop)["drills"]] == ["alice"]

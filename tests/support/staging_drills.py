@@ -7,7 +7,7 @@ from ops.app.configuration import load_config
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.redaction import Redactor
 from ops.report.drill_trend import publish_result
-from tests.conftest import World, job_environ
+from tests.conftest import World, workflow_run
 from tests.support.shop import STAGING, Shop, open_shop
 
 DRILLED_STAGING = f"{STAGING}        probes: [{{name: cart, http: {{path: /cart}}}}]\n"
@@ -31,10 +31,11 @@ def result_of(shop: Shop, days_ago: float = 0, seconds: float | None = 9, **more
     return DrillResult("rollback-worker", DrillKind.STAGING, "staging", "web", started, verified=verified, **fields)
 
 
-def publish(shop: Shop, result: DrillResult, *, login: str = "") -> str:
+def publish(shop: Shop, result: DrillResult, *, login: str = "", run: int = 5001) -> str:
     """Publish a result from a job, or from the laptop of a person."""
     hub = shop.world.sandbox.github
-    environ: dict[str, Any] = job_environ(hub)
+    environ: dict[str, Any] = {**hub.environ(), "GITHUB_RUN_ID": str(run)}
+    workflow_run(hub, environ)
     if login:
         hub.add_token(f"ghp_{login}", login, ["repo"])
         environ = {**hub.environ(), "GITHUB_TOKEN": f"ghp_{login}"}
