@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import httpx
+
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
 
@@ -74,6 +76,10 @@ class DrillWorld:
 
         clock.on_sleep = react
 
+    def get(self, path: str) -> httpx.Response:
+        """Send a request to staging."""
+        return httpx.get(f"{self.sandbox.edge_url}{path}", headers={"host": "shop-staging.example"}, verify=False)
+
     @property
     def served(self) -> dict[str, float]:
         return self.sandbox.live(WORKER)
@@ -101,8 +107,10 @@ def write_config(world: World, **drill: Any) -> None:
     world.config.write_text(json.dumps(config, indent=1))
 
 
-def open_drill_world(world: World, live: Sandbox, *, knows_drills: bool = True, **drill: Any) -> DrillWorld:
-    """Deploy both Workers, each a day ago. `drill` are keys of the section."""
+def open_drill_world(
+    world: World, live: Sandbox, *, knows_drills: bool = True, code: str = "good", **drill: Any
+) -> DrillWorld:
+    """Deploy both Workers, each a day ago. `code`: of staging, for workerd. `drill` are keys of the section."""
     write_config(world, **drill)
     sandbox, at = world.sandbox, world.sandbox.clock.now() - timedelta(days=1)
     sandbox.add_account(live)
@@ -111,7 +119,7 @@ def open_drill_world(world: World, live: Sandbox, *, knows_drills: bool = True, 
     sandbox.kv.add(NAMESPACE)
     bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}] if knows_drills else []
     behaviour = KNOWS_DRILLS if knows_drills else PLAIN
-    good = sandbox.upload(WORKER, code="good", behaviour=behaviour, bindings=bound, tag="4f2a9c1" * 5 + "4f2a9", at=at)
+    good = sandbox.upload(WORKER, code=code, behaviour=behaviour, bindings=bound, tag="4f2a9c1" * 5 + "4f2a9", at=at)
     sandbox.deploy(WORKER, good, at=at)
     sandbox.route("shop-staging.example", WORKER)
     live.deploy(WORKER, live.upload(WORKER, code="live", behaviour=PLAIN, at=at), at=at)

@@ -3,7 +3,6 @@
 The marks only tell what to put back in the drill's own environment: what was live right before the bad version.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,10 +56,18 @@ class DrillTrace:
 def find_trace(deployments: Sequence[WorkerDeployment], run: str = "") -> DrillTrace | None:
     """Return the newest drill, or that of a run; None without one.
 
-    `deployments`: newest first. A bad version whose deployment is the oldest listed one has no known state before it.
+    `deployments`: newest first. A bad version without an older deployment in the list has no known state before it.
+    Of two drills at once, neither puts the bad version of the other one back.
     """
-    for bad, before in itertools.pairwise(deployments):
-        mark = bad.mark
-        if mark is not None and not mark.blames and mark.text == BREAK_TEXT and before.split and run in {"", mark.run}:
+    for index, bad in enumerate(deployments):
+        if not _is_break(bad) or (run and bad.mark and bad.mark.run != run):
+            continue
+        older = (each for each in deployments[index + 1 :] if each.split and not _is_break(each))
+        if (before := next(older, None)) is not None:
             return DrillTrace(bad, before, deployments[0])
     return None
+
+
+def _is_break(deployment: WorkerDeployment) -> bool:
+    mark = deployment.mark
+    return mark is not None and not mark.blames and mark.text == BREAK_TEXT and bool(deployment.split)

@@ -196,3 +196,57 @@ def test_button_is_for_responders_and_a_schedule_has_no_requester(
 
     assert place.run(**where).code == code
     assert_as_before(place)
+
+
+def test_two_drills_at_once_leave_staging_as_before(place: DrillWorld) -> None:
+    """Let a second machine run a whole drill between the comparison and the write of the first one's bad version."""
+    codes: list[int] = []
+    place.sandbox.fault(
+        method="POST", path="/accounts/**/deployments", before=lambda: codes.append(place.run().code), is_prompt=True
+    )
+
+    codes.append(place.run().code)
+
+    assert place.resume("--now").code == 0
+    assert_as_before(place)
+    assert len(codes) == 2
+
+
+def test_bad_version_is_undone_without_github(place: DrillWorld) -> None:
+    Kill(place, 3, "before")
+    place.run()
+    place.sandbox.faults.clear()
+    assert place.served != {place.good: 100}
+    place.sandbox.github.faults.clear()
+    place.sandbox.github.fault(path="**", status=503, times=None)
+    place.sandbox.clock.advance(timedelta(hours=1).total_seconds())
+
+    resumed = place.resume()
+
+    assert resumed.code == 4, resumed.err
+    assert place.served == {place.good: 100}
+
+
+def test_forgotten_bad_version_heals_by_itself(place: DrillWorld) -> None:
+    Kill(place, 3, "before")
+    place.run()
+    bad = place.served
+    place.sandbox.faults.clear()
+
+    assert place.get("/health").status_code == 503
+    place.sandbox.clock.advance(timedelta(minutes=41).total_seconds())
+
+    assert place.get("/health").status_code == 200
+    assert place.served == bad != {place.good: 100}
+
+
+def test_hostile_reason_of_a_stop_is_shown_as_text(place: DrillWorld) -> None:
+    reason = f"@everyone </details><!-- x --> [link](http://evil.example) \u202e {'x' * 10_000} {place.sandbox.token}"
+    place.answer(lambda: place.ops("staging-drill", "stop", "--reason", reason))
+
+    place.run()
+
+    body = next(each.body for each in place.drill.comments if "stopped" in each.body)
+    assert len(body) < 60_000
+    assert place.sandbox.token not in body
+    assert not any(part in body for part in ("@everyone", "</details>", "<!-- x", "](http://evil", "\u202e"))
