@@ -42,9 +42,8 @@ class DrillWorld:
 
     @property
     def drill(self) -> Any:
-        """The only drill."""
-        (issue,) = [each for each in self.issues if each.find_label("incident")]
-        return issue
+        """The newest drill."""
+        return [each for each in self.issues if each.find_label("incident")][-1]
 
     def environ(self) -> dict[str, str | None]:
         token = self.sandbox.token
@@ -65,11 +64,12 @@ class DrillWorld:
         return self.ops("rollback-worker", *where, "--yes", "--json")
 
     def answer(self, act: Callable[[], object]) -> None:
-        """Let a person act once, in the first pause of the drill in which it waits for an answer."""
-        clock = self.sandbox.clock
+        """Let a person act once, in the first pause of the newest drill in which it waits for an answer."""
+        clock, known = self.sandbox.clock, {each.number for each in self.issues}
 
         def react(*_: object) -> None:
-            if any("please recover" in each.body for issue in self.issues for each in issue.comments):
+            new = [each for each in self.issues if each.number not in known]
+            if any("please recover" in each.body for issue in new for each in issue.comments):
                 clock.on_sleep = lambda: None
                 act()
                 clock.advance(5)

@@ -250,3 +250,18 @@ def test_hostile_reason_of_a_stop_is_shown_as_text(place: DrillWorld) -> None:
     assert len(body) < 60_000
     assert place.sandbox.token not in body
     assert not any(part in body for part in ("@everyone", "</details>", "<!-- x", "](http://evil", "\u202e"))
+
+
+@pytest.mark.parametrize("first", ["recovered", "unanswered"])
+def test_next_months_drill_is_recovered_too(place: DrillWorld, first: str) -> None:
+    if first == "recovered":
+        place.answer(place.recover)
+    place.run()
+    place.sandbox.clock.advance(timedelta(days=30).total_seconds())
+    said: list[Any] = []
+    place.answer(lambda: said.append(place.recover()))
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (0, "passed"), said
+    assert_as_before(place)
