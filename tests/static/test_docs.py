@@ -321,6 +321,8 @@ def test_prose_lines_have_at_most_120_characters() -> None:
 WORDS_OF_A_PAGE = {"how-to": 1_400, "reference": 1_000, "explanation": 1_000, "decisions": 700}
 """The most words that we or a team write on one page, per folder of `docs`; README and others have `OTHER_WORDS`."""
 OTHER_WORDS = 1_000
+LIST_PAGES = {"coverage.md": 1_800}
+"""Page that is one list, each row of which a test checks → its most words, with the signs of its tables."""
 
 
 def test_hand_written_part_of_each_page_is_short() -> None:
@@ -328,6 +330,7 @@ def test_hand_written_part_of_each_page_is_short() -> None:
     for page in PAGES:
         written = re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL)
         words, most = len(written.split()), WORDS_OF_A_PAGE.get(page.parent.name, OTHER_WORDS)
+        most = LIST_PAGES.get(page.name, most)
         long += [f"{page.name} has {words} words, and at most {most} are allowed"] if words > most else []
 
     assert long == [], "shorten or split them"
