@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.core.approval import APPROVE_BUTTON
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RecordRules
-from ops.engine import timed_end
-from ops.engine.runbook import Rollback, Runbook, job_parameters, params_type
+from ops.engine.runbook import Rollback, Runbook, end_job_deadline, job_parameters, params_type
 from ops.github import actions
 
 if TYPE_CHECKING:
@@ -243,7 +242,7 @@ def allows_closed_incident(name: str) -> bool:
 
 def latest_start(name: str, params: Mapping[str, Any], environment: "Environment", now: datetime) -> datetime | None:
     """Return the latest time at which the job may start that ends the state of such a run; None without such a job."""
-    return timed_end.latest_start(load_runbook(name), params, environment, now)
+    return end_job_deadline(load_runbook(name), params, environment, now)
 
 
 def button_runbooks() -> dict[str, Runbook[Any]]:

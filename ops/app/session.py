@@ -290,9 +290,9 @@ class Session:
 
     def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
         """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""
-        from ops.probes import ai_provider
+        from ops.probes import application
 
-        return ai_provider.check_key(self._provider_web, spec, key or ai_provider.random_key())
+        return application.check_key(self._provider_web, spec, key or application.random_key())
 
     @_Once
     def _provider_web(self) -> "ProbeClient":

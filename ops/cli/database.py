@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.migrate import migrate
+from ops.cli.hold import migrate
 from ops.cli.options import CONFIG, complete_environment
 from ops.cli.output import echo, echo_json, one_line
 from ops.core.errors import ConfigError, Reason, Refused

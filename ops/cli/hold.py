@@ -1,20 +1,123 @@
-"""Check before a deployment whether its commit was rolled back: `ops hold check`."""
+"""Refuse a deployment of what was taken back: `ops hold check` and `ops hold migrate`."""
 
 import contextlib
+import json
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ops.app.registry import find_runbook_file
-from ops.cli.migrate import migrate
+from ops.cli.help import ExampleCommand
 from ops.cli.options import CONFIG, ENVIRONMENT, choose_service_place, complete_service
-from ops.cli.output import annotate, echo, echo_json
+from ops.cli.output import annotate, echo, echo_json, silent
 from ops.cli.runbook_group import RunbookGroup
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
+from ops.core.names import join_sentences
 from ops.core.redaction import Redactor
 from ops.github import actions
+from ops.render import code_span, escape_markdown
+
+if TYPE_CHECKING:
+    from ops.database.guard_result import GuardResult
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops hold migrate --dry-run
+    ops hold migrate --wrangler backend/wrangler.jsonc --database orders
+    """,
+)
+@click.option("--wrangler", type=click.Path(path_type=Path), help="Wrangler file (default: the one in this folder)")
+@click.option("--database", "name", default="", help="Name or binding of the database (default: the only one)")
+@click.option("--env", "environment", default="", help="Environment of the wrangler file (default: CLOUDFLARE_ENV)")
+@click.option("--account-id", default="", help="Cloudflare account (default: CLOUDFLARE_ACCOUNT_ID or wrangler file)")
+@click.option("--known-as", default="", metavar="NAME", help="Name of the database in ops.yml, for the way back")
+@click.option("--checks", default="", metavar="SQL", help="SELECTs, one per line, each of which must return 0")
+@click.option("--message", default="", help="First text of the output message")
+@click.option("--dry-run", is_flag=True, help="Test the migrations, and change nothing")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@click.pass_obj
+def migrate(
+    redactor: Redactor,
+    /,
+    *,
+    wrangler: Path | None,
+    name: str,
+    environment: str,
+    account_id: str,
+    known_as: str,
+    checks: str,
+    message: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Test the pending migrations, apply them unless one is held, and check the data.
+
+    It needs no ops.yml. As a job's outputs: `bookmark`, `applied`, and `message` for the deployment that follows.
+    """
+    from ops.app import database_guard
+    from ops.database.guard_result import GuardResult
+
+    options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks)
+    guarded, account = database_guard.describe_database(options, os.environ)
+    say = silent if as_json else echo
+    result = GuardResult(guarded)
+    try:
+        database_guard.run_guard(
+            result, account, os.environ, dry_run=dry_run, say=say, keep=partial(_write_outputs, result, message)
+        )
+    except OpsError as error:
+        _write_summary(redactor, result, join_sentences(error.message, error.hint))
+        raise
+    for warning in result.warnings:
+        annotate("warning", "ops hold migrate", warning)
+        say(f"warning: {warning}")
+    _write_summary(redactor, result, result.way_back if result.applied else "")
+    if as_json:
+        echo_json(_to_json(result, message))
+
+
+def _write_outputs(result: "GuardResult", message: str) -> None:
+    actions.write_job_outputs(
+        os.environ,
+        {
+            "bookmark": result.bookmark,
+            "applied": json.dumps(result.applied),
+            "message": result.deployment_message(message),
+        },
+    )
+
+
+def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "database": result.database.name,
+        "pending": list(result.pending),
+        "applied": result.applied,
+        "last": result.last,
+        "bookmark": result.bookmark,
+        "message": result.deployment_message(message),
+        "warnings": result.warnings,
+        "accepted": {each.file: list(each.tables) for each in result.losses},
+        "rows": {
+            table: {"before": result.counts.tables.get(table), "after": result.rows_after.get(table)}
+            for table in sorted(result.counts.tables.keys() | result.rows_after.keys())
+        },
+    }
+
+
+def _write_summary(redactor: Redactor, result: "GuardResult", text: str) -> None:
+    names = ", ".join(map(code_span, result.applied)) or "none"
+    lines = [f"### D1 database {code_span(result.database.name)}", f"Applied migrations: {names}"]
+    texts = (*result.describe_rows(), *result.warnings, text)
+    lines += [escape_markdown(redactor.redact_text(each)) for each in texts if each]
+    with contextlib.suppress(OSError):
+        actions.write_summary(os.environ, "\n\n".join(lines) + "\n")
 
 
 @click.group(cls=RunbookGroup)

@@ -42,9 +42,8 @@ from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
 from ops.core.threads import run_in_time
-from ops.engine import timed_end
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import Runbook, params_type
+from ops.engine.runbook import Runbook, has_job, params_type
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
 from ops.render import PLAN_WARNING, format_plan, format_result
@@ -299,7 +298,7 @@ def _run_outputs(request: "RunRequest", result: EndedRun, configuration: Any) ->
         "closed": closed_service(request, result, configuration),
     }
     values |= {"answered": "true" if result.is_answered else ""}
-    return {**values, "ends_at": end.isoformat() if end and timed_end.has_job(end, request.ends_by) else ""}
+    return {**values, "ends_at": end.isoformat() if end and has_job(end, request.ends_by) else ""}
 
 
 def error_json(error: OpsError) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def due_command(runbook: Runbook[Any], due: DueRuns) -> click.Command:
     ) -> int:
         from ops.app.configuration import load_config, program_name
         from ops.core.responders import RequestScope
-        from ops.engine.timed_end import refuse_late_start
+        from ops.engine.runbook import refuse_late_start
         from ops.gate.attempts import refuse_requester
 
         configuration = load_config(config, os.environ, redactor)

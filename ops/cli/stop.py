@@ -29,12 +29,12 @@ def stop(redactor: Redactor, /, *, reason: str, number: int | None, lift: bool, 
 
     Reopening a service, all-clear and dry runs are still allowed. A recovery on a laptop asks for an override.
     """
-    from ops.incident import stop as work
+    from ops.incident.commands import StopCommand
 
     if lift and reason:
         raise click.UsageError("--lift takes no --reason")
     if not lift and not reason.strip():
         raise click.UsageError("give --reason TEXT, or --lift")
     environ, warn = github_environ(config, redactor), partial(echo, err=True)
-    change = work.StopCommand(config, environ, redactor, warn)
+    change = StopCommand(config, environ, redactor, warn)
     echo(change.lift() if lift else change.stop(reason, number))

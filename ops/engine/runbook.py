@@ -7,12 +7,12 @@ runs and interruption. The runbook states what it needs, and its plan has a step
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.clock import REQUEST_LIFETIME, current_time, format_duration, format_utc
 from ops.core.due_notice import DueNotice
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.engine.context import Context, P
@@ -349,3 +349,47 @@ class Rollback(Runbook[P], Generic[P, R]):
     @abstractmethod
     def choose(self, ctx: Context[P], situation: R) -> StepPlan:
         """Choose the target, and return the plan. Raises Refused if there is none, or if something blocks it."""
+
+
+LONGEST_WAIT = timedelta(hours=5)
+"""A job may run six hours at most: docs.github.com/actions/reference/limits"""
+START_PERIOD = timedelta(minutes=30)
+"""The job that ends the state may start until this long after the planned end."""
+
+
+def planned_end(
+    runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
+) -> datetime | None:
+    """Return the time at which a later command must end the state of such a run; None if it never must."""
+    known = {field.name: field.default is MISSING for field in fields(params_type(runbook))}
+    required = {name for name, is_required in known.items() if is_required}
+    if runbook.job.timed_end is None or not required <= params.keys() <= known.keys():  # the run reports what is wrong
+        return None
+    return runbook.job.timed_end.find(params_type(runbook)(**params), environment, now)
+
+
+def end_job_deadline(
+    runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
+) -> datetime | None:
+    """Return the latest time at which the job that ends the state may start; None if no job waits for it.
+
+    The gate says it, the acting job whether it waits, and the job itself refuses a late start. The job belongs to the
+    request that passed the gate. It checks the requester's permission again.
+    """
+    end = planned_end(runbook, params, environment, now)
+    return end + START_PERIOD if end is not None and end - now <= LONGEST_WAIT else None
+
+
+def has_job(end: datetime, latest: datetime | None) -> bool:
+    """Return whether a job of the same workflow run ends the state. `latest`: its `end_job_deadline`, from the gate."""
+    return latest is not None and end <= latest
+
+
+def refuse_late_start(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:
+    """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
+    if latest is not None and current_time(environ) > latest:
+        raise Refused(
+            f"this job may start until {format_utc(latest)}, which has passed",
+            reason=Reason.REQUEST_TOO_OLD,
+            hint=f"Check what is off now (`ops status`). To end it, run: {command}",
+        )

@@ -5,31 +5,37 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.configuration import load_config, published_prefix, read_config, register_secrets
+from ops.app.configuration import load_config, program_name, published_prefix, read_config, register_secrets
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
 from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_utc, parse_utc
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.core.responders import RequestScope, find_lists
+from ops.core.responders import RequestScope, describe_permitted, find_lists
 from ops.core.run import Run
 from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run
 from ops.core.timeline import RunEvent, event_from_json
+from ops.gate import stop as gate
 from ops.gate.lead import HandOverRecord, refuse_lead, save_lead
 from ops.gate.refusals import plain_text
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import own_login
-from ops.github.issues import get_incident
+from ops.github.issues import LONGEST_TITLE, get_incident
+from ops.github.permissions import Requester, check_permission
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
     from ops.core.incident_state import IncidentJournal
+    from ops.core.responders import ResponderList
+    from ops.github.client import Repository
     from ops.github.issues import OpenedIncident
+
 
 MAX_RECORD_BYTES = 20_000_000
 """Largest record of a run, in bytes."""
@@ -248,3 +254,49 @@ def hand_over(
     run = f"lead-{hashlib.sha256(f'{now.isoformat()} {login}'.encode()).hexdigest()[:16]}"
     url = save_lead(repository, number, HandOverRecord(run, login, by, now), warn)
     return f"{login} leads #{number} since {format_utc(now)}: {url}"
+
+
+TITLE = "Stop: "
+
+
+@dataclass(frozen=True)
+class StopCommand:
+    """The command of a person, with their own token. Its methods raise Refused, ConfigError and ProviderError."""
+
+    config: Path
+    environ: Mapping[str, str]
+    redactor: Redactor
+    warn: Callable[[str], object]
+
+    def stop(self, reason: str, number: int | None) -> str:
+        """Stop all recoveries on the issue, else on a new one, and return a line for people."""
+        repository, lists, change = self._begin(self.redactor.redact_text(to_one_line(reason)))
+        with provider_errors(CHECK_HINT):
+            title = f"{TITLE}{change.reason}"[:LONGEST_TITLE]
+            issue = repository.create_issue(title).number if number is None else number
+        try:
+            line = gate.stop_recoveries(repository, issue, change, lists, self.warn)
+        except ProviderError as error:
+            hint = f"Try again on #{issue}: `{program_name(self.environ)} stop --reason TEXT --incident {issue}`."
+            raise ProviderError(error.message, reason=error.reason, hint=hint) from None
+        return f"{line}, on #{issue}"
+
+    def lift(self) -> str:
+        """Lift all stops, and return a line for people."""
+        repository, _, change = self._begin("")
+        return gate.lift_stops(repository, (), change, self.warn)
+
+    def _begin(self, reason: str) -> "tuple[Repository, tuple[ResponderList, ...], gate.StopChange]":
+        """Return the repository, the lists of responders, and the change by the owner of the token."""
+        lists = find_lists(load_config(self.config, self.environ, self.redactor), RequestScope())
+        now, program = current_time(self.environ), program_name(self.environ)
+        with provider_errors(CHECK_HINT):
+            repository = connect(self.environ, self.redactor)
+            by = own_login(repository)
+        answer = check_permission(repository, Requester(by), lists)
+        if answer.reason is not None:
+            values = {"requester": by, "responders": describe_permitted(lists)}
+            message, hint = (plain_text(text, values) for text in (answer.message, answer.hint))
+            raise Refused(message, reason=answer.reason, hint=hint)
+        run = f"stop-{hashlib.sha256(f'{now.isoformat()} {by}'.encode()).hexdigest()[:16]}"
+        return repository, lists, gate.StopChange(run, by, now, f"{program} stop --lift", reason)

@@ -13,8 +13,8 @@ from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.plan import Change, PlanSection, Progress
 from ops.core.verdict import SEEN
-from ops.engine import timed_end
 from ops.engine.context import Context
+from ops.engine.runbook import has_job
 from ops.maintenance.drift import RecoveredState
 from ops.maintenance.ownership import describe_unread_owners
 from ops.maintenance.routes import (
@@ -81,7 +81,7 @@ class ReopeningMethod:
         )
         every = ctx.config.github.schedules.get("reopen-maintenance")
         schedule = f"the first scheduled run after {format_utc(end)} reopens it (every {every}; GitHub may skip runs)"
-        if timed_end.has_job(end, ctx.request.ends_by):
+        if has_job(end, ctx.request.ends_by):
             minutes = math.ceil((end - ctx.clock.now()).total_seconds() / 60)
             how = (
                 f"a job of this workflow run reopens it at {format_utc(end)}, at most 2 minutes late. It waits "

@@ -1,10 +1,13 @@
-"""Use the own endpoints of an application: runtime state, a rate limit, Durable Objects.
+"""Use the own endpoints of an application, and check a key of its AI provider.
 
 Those below /__ops are in docs/reference/runtime-contract.md: one shows the state, the other counts requests against a
 rate limit, apart from those of users. Those of a Durable Object are in docs/how-to/reset-durable-object.md; of their
-texts, only the number at `proof` in ops.yml is ever shown.
+texts, only the number at `proof` in ops.yml is ever shown. A check of a key is one read-only request of OpenAI's API:
+platform.openai.com/docs/api-reference/models/list and …/chat/create
 """
 
+import json
+import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +17,22 @@ from ops.core.client_guards import WriteGuard, parse_token
 from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import LIMIT_PROBE_PATH, RUNTIME_PATH, RuntimeState, parse_runtime_state
-from ops.core.verdict import Assertion, ObjectObservation, ProbeResult, RateLimitCheck, Verdict, parse_proof
+from ops.core.verdict import (
+    Assertion,
+    KeyAnswer,
+    KeyVerdict,
+    ObjectObservation,
+    ProbeResult,
+    RateLimitCheck,
+    Verdict,
+    parse_proof,
+)
 from ops.probes.edge_answer import EdgeAnswer, judge_answer
 from ops.probes.http import ProbeClient, parse_json, value_at_path
 
 if TYPE_CHECKING:
-    from ops.config.sections import DurableObject
+    from ops.config.sections import DurableObject, KeyProvider
+
 
 MAX_COUNTERS = 4
 """Counters to try: an earlier proof uses one up until its window ends, and the mark chooses one of 16."""
@@ -191,3 +204,47 @@ def _check_access(answer: EdgeAnswer, status: int, what: str, spec: "DurableObje
             reason=Reason.TOKEN_REFUSED,
             hint=f"Set {spec.token} to the value of the application's secret ADMIN_TOKEN.",
         )
+
+
+UNAUTHORIZED_STATUSES = {401, 403}
+
+
+def random_key() -> Secret:
+    """Return a key that no provider issued, as the control of a check."""
+    return Secret(f"sk-{secrets.token_hex(24)}")
+
+
+def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
+    """Send one request. An outage, a rate limit or a foreign page is unclear."""
+    headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
+    method, path, content, wanted = "GET", "/models", None, "data"
+    if spec.chat:
+        asked = {"model": spec.chat, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
+        method, path, content, wanted = "POST", "/chat/completions", json.dumps(asked).encode(), "choices"
+    try:
+        response, body = web.send(method, spec.url + path, headers=headers, within=spec.timeout, content=content)
+    except httpx.TimeoutException:
+        return KeyAnswer(KeyVerdict.UNCLEAR, f"no answer within {spec.timeout:g} s")
+    except httpx.RequestError as error:
+        return KeyAnswer(KeyVerdict.UNCLEAR, type(error).__name__)
+    if blocker := judge_answer(response.status_code, response.headers, body, is_at_cloudflare=False).blocker:
+        return KeyAnswer(KeyVerdict.UNCLEAR, blocker.detail)
+    if response.status_code in UNAUTHORIZED_STATUSES:
+        return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
+    if response.status_code != 200:
+        return KeyAnswer(KeyVerdict.UNCLEAR, f"status {response.status_code}")
+    document = _json_object(body)
+    if isinstance(document.get(wanted), list):
+        return KeyAnswer(KeyVerdict.ACCEPTED, "status 200")
+    # iflow rejects a key in the body of a 200; other pages have none of these fields.
+    if any(isinstance(document.get(key), str | dict) for key in ("msg", "message", "error")):
+        return KeyAnswer(KeyVerdict.REFUSED, "an error with status 200")
+    return KeyAnswer(KeyVerdict.UNCLEAR, "status 200 with unexpected content")
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}

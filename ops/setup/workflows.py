@@ -35,7 +35,7 @@ from ops.config.types import standard_runner
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL
 from ops.core.version import __version__
-from ops.engine.timed_end import LONGEST_WAIT
+from ops.engine.runbook import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
 from ops.setup import staging_drill_jobs, team_file, workflow_jobs

@@ -15,7 +15,7 @@ from ops.core.errors import ConfigError
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
-from ops.probes import ai_provider, application, http, page, page_content
+from ops.probes import application, http, page, page_content
 from ops.probes.browser import _read_browser_output
 from ops.probes.edge_answer import judge_answer
 from ops.tools import process
@@ -113,7 +113,7 @@ def test_challenge_is_no_page_runtime_or_key_answer() -> None:
     with service(lambda _: CHALLENGE) as web:
         assert "bot challenge" in page_content.read_page(web, SystemClock(), "https://shop.example/").error
         seen = application.read_runtime_state(web, "https://shop.example")
-        said = ai_provider.check_key(web, groq, Secret("sk-0123456789"))
+        said = application.check_key(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{RUNTIME_PATH} could not be read: a Cloudflare bot challenge answered" in str(seen)
     assert said.verdict == KeyVerdict.UNCLEAR
