@@ -24,7 +24,6 @@ from ops.publish import LOCAL_USER
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import Config
     from ops.github.files import CommittedFile
     from ops.github.lift_labels import LiftLabels
     from ops.github.pulls import PullRequests
@@ -36,7 +35,6 @@ def planning_context(
     *,
     params: Any,
     session: Session,
-    config: "Config",
     path: Path,
     environ: Mapping[str, str],
     redactor: Redactor,
@@ -48,7 +46,7 @@ def planning_context(
     run_id = new_run_id(environ, clock.now())
     return Context(
         params=params,
-        config=config,
+        config=session.config,
         environment=session.environment,
         request=request or RequestInfo(actor=LOCAL_USER),
         run_id=run_id,
@@ -59,7 +57,7 @@ def planning_context(
         web=session,
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
         read_source=functools.partial(read_source, folder, environ, redactor),
-        secret_values=ProcessSecretValues(environ, redactor, config),
+        secret_values=ProcessSecretValues(environ, redactor, session.config),
         kept_rows=make_row_store(folder / RUNS / run_id, session, run_id, is_job=actions.is_job(environ)),
         previous_runs=lambda: PreviousRuns,
         runs_of_incidents=lambda _: (),

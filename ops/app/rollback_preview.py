@@ -18,7 +18,7 @@ from ops.engine.step import StepPlan
 from ops.publish import Publisher
 
 if TYPE_CHECKING:
-    from ops.config import Config, Service
+    from ops.config import Service
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ def preview_rollback(
     session: Session,
     service: "Service",
     *,
-    config: "Config",
     path: Path,
     environ: Mapping[str, str],
     redactor: Redactor,
@@ -49,16 +48,17 @@ def preview_rollback(
     context = planning_context(
         params=params_type(runbook)(service=service.name),
         session=session,
-        config=config,
         path=path,
         environ=environ,
         redactor=redactor,
         ending=ending,
     )
-    publisher = Publisher(environ, config, redactor, session.clock, run=context.run_id, incident=None)
+    publisher = Publisher(environ, session.config, redactor, session.clock, run=context.run_id, incident=None)
     context = replace(
         context,
-        runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, context.timeline, record_rules(config)),
+        runs_of_incidents=lambda numbers: publisher.read_runs_of(
+            numbers, context.timeline, record_rules(session.config)
+        ),
         local_runs=partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
     )
     reach: RollbackReach | None = None

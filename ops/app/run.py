@@ -110,7 +110,7 @@ def run(
     runbook, use, rules = request.runbook, request.runbook.incident_use, registry.record_rules(config)
     with ExitStack() as ending:
         ending.enter_context(process.end_programs())
-        session = Session(config.environment(request.environment), environ, ending, config, runbook=runbook)
+        session = Session(config, request.environment, environ, ending, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
         record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
@@ -126,7 +126,6 @@ def run(
                 params=_without_secrets(request.params, redactor),
                 request=_run_request(request, environ),
                 session=session,
-                config=config,
                 path=request.config,
                 environ=environ,
                 redactor=redactor,

@@ -75,10 +75,10 @@ class Session:
 
     def __init__(
         self,
-        environment: "Environment",
+        config: "Config",
+        environment: str,
         environ: Mapping[str, str],
         ending: ExitStack,
-        config: "Config | None" = None,
         *,
         runbook: "Runbook[Any] | None" = None,
         with_passes: bool = True,
@@ -86,14 +86,16 @@ class Session:
         """Clients for a run of `runbook`, or only for reads. Without `with_passes` probes send no secret headers.
 
         Raises:
-            ConfigError: only some variables name a sandbox, or one is the URL of another machine.
+            ConfigError: ops.yml has no such environment, only some variables name a sandbox, or one is the URL of
+                another machine.
         """
-        self.environment, self.account_id = environment, environment.account_id
+        self.config, self.environment = config, config.environment(environment)
+        self.account_id = self.environment.account_id
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.lock = threading.RLock()
         self.write_guards = WriteGuards()
         """Guards of the clients that can write."""
-        self._environ, self._config = environ, config
+        self._environ = environ
         self._closers: list[Callable[[], object]] | None = []
         ending.callback(self._close)
         self._runbook, self._with_passes = runbook, with_passes
@@ -124,7 +126,7 @@ class Session:
             return Secret("none")
         name, value = self.environment.token, self._environ.get(self.environment.token, "")
         if not value:
-            has_environments = self._config is None or self._config.github.environments
+            has_environments = self.config.github.environments
             raise _missing_token(self.environment, self._runbook, has_environments=has_environments)
         return parse_token(name, value)
 
@@ -250,7 +252,7 @@ class Session:
         from ops.config import durable_object_token_names
         from ops.probes.application import DurableObjectAdmin
 
-        tokens = durable_object_token_names(self._config) if self._config else frozenset()
+        tokens = durable_object_token_names(self.config)
         return self.write_guards.add(DurableObjectAdmin(self.web, self._environ, tokens))
 
     def logged_errors(

@@ -97,10 +97,11 @@ def conflicts(
     if actions.is_job(os.environ):
         text = "this command prints keys of rows, and a job's log is no place for them"
         raise Refused(text, reason=Reason.ROWS_NOT_KEPT, hint="Run `ops database conflicts` on a laptop.")
-    place = load_config(config, os.environ, redactor).environment(environment)
+    settings = load_config(config, os.environ, redactor)
     text = _read_kept_file(file)
     with contextlib.ExitStack() as ending:
-        d1, database_id = Session(place, os.environ, ending).d1, place.database(name).id
+        session = Session(settings, environment, os.environ, ending)
+        d1, database_id = session.d1, session.environment.database(name).id
         tables = list(find_conflicts(d1, database_id, text))
         if into:
             _write_new_file(into, rewrite_file(d1, database_id, text))

@@ -174,14 +174,15 @@ def check(
 
     options = {"commit": commit, "folder": folder, "json": as_json}
     chosen = choose_service_place("hold check", service, environment, config, options, is_argument=False)
-    place = load_config(config, os.environ, redactor).environment(chosen.environment)
+    settings = load_config(config, os.environ, redactor)
+    place = settings.environment(chosen.environment)
     asked = place.service(chosen.service)
     own = os.environ.get("GITHUB_REPOSITORY", "")
     operations = operations or os.environ.get("OPERATIONS_REPOSITORY", "") or own
     repository = asked.repository or own
     question = values.Question(place.account_id, asked.worker, asked.pages, commit, folder, repository, operations)
     with contextlib.ExitStack() as ending:
-        token = Session(place, os.environ, ending).token.reveal()
+        token = Session(settings, place.name, os.environ, ending).token.reveal()
     try:
         answer = judgment.check(question, os.environ, token=token, refuses_unread=on_unreadable == "refuse")
     except values.UsageError as wrong:

@@ -53,7 +53,7 @@ def collect_evidence(
     """
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        session = Session(config.environment(environment), environ, ending)
+        session = Session(config, environment, environ, ending)
         now = session.clock.now()
         requested_period = parse_period(*span, now)
         sources = [

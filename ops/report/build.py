@@ -119,7 +119,7 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         if environment is None or service not in environment.services:
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")
             continue
-        history, errors = _try_read(lambda: _read_history(environment, service, environ, evidence))  # noqa: B023  called before the next
+        history, errors = _try_read(lambda: _read_history(config, environment, service, environ, evidence))  # noqa: B023  called before the next
         served += [history] if history else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
@@ -142,7 +142,7 @@ def _add_live(
 
 
 def _read_history(
-    environment: "Environment", name: str, environ: Mapping[str, str], evidence: IncidentEvidence
+    config: "Config", environment: "Environment", name: str, environ: Mapping[str, str], evidence: IncidentEvidence
 ) -> ServiceHistory:
     def suggest(runbook: str, **params: str) -> SuggestedCommand:
         options = {**params, "environment": environment.name, "incident": evidence.number}
@@ -152,7 +152,7 @@ def _read_history(
     account, service = environment.account_id, environment.services[name]
     dashboard = f"https://dash.cloudflare.com/{account}"
     with ExitStack() as ending:
-        session = Session(environment, environ, ending)
+        session = Session(config, environment.name, environ, ending)
         if service.kind == "pages":
             page = f"{dashboard}/pages/view/{service.pages}"
             deployments, versions = _convert_deployments(session.pages.list_deployments(service.pages))

@@ -37,7 +37,7 @@ def read_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
         if window is None:
             continue
         with ExitStack() as ending:
-            session = Session(environment, environ, ending)
+            session = Session(config, environment.name, environ, ending)
             read = _read_service(evidence, session, service, window)
         is_shortened = window.until - start > LONGEST + MINUTE
         impact.append(replace(read, has_recovered=end is not None, is_shortened=is_shortened))

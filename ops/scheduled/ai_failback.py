@@ -103,7 +103,7 @@ def _decide_ai_failback(
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="List them under `runtime.ai.order`.")
     with ExitStack() as stack:
-        session = Session(environment, environ, stack)
+        session = Session(config, environment.name, environ, stack)
         current = values.parse_state(
             AI_SWITCH,
             runtime.switches[AI_SWITCH],

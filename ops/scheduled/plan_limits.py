@@ -74,7 +74,8 @@ def plan_limits(
     else:
         sources = _read_checkout(folder, environ, redactor, base=base, file=file)
     with ExitStack() as ending:
-        session = Session(chosen, environ, ending, with_passes=False)  # a pull request's job has no secrets
+        # a pull request's job has no secrets
+        session = Session(config, chosen.name, environ, ending, with_passes=False)
         url = chosen.service(chosen.require_runtime().service).url
         planned = _build_plan(sources, chosen, session.clock, partial(session.fetch_runtime_state, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]

@@ -30,7 +30,7 @@ def _find_due_runs(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
 ) -> Iterator[DueRun | DueNotice | str]:
     with ExitStack() as ending:
-        session = Session(environment, environ, ending)
+        session = Session(config, environment.name, environ, ending)
         worker = steps.read_worker(session.workers)
         due = [each for each in worker.state.windows if each.is_due(session.clock.now())] if worker else []
         services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]

@@ -63,7 +63,7 @@ def read_changes(
 ) -> tuple[ServiceChanges, ...]:
     """Read the changes of each service. One that cannot be read is in the result, with the reason."""
     with ExitStack() as ending:
-        sessions = {name: Session(config.environment(name), environ, ending) for name in environments}
+        sessions = {name: Session(config, name, environ, ending) for name in environments}
         reads = [
             partial(_try_service, session, service, question)
             for session in sessions.values()

@@ -109,7 +109,7 @@ def _read_environment(
 ) -> LiveHeld:
     """Read what one incident holds in an environment. Raises OpsError."""
     with ExitStack() as ending:
-        session = Session(config.environment(environment), environ, ending)
+        session = Session(config, environment, environ, ending)
         read = read_status(session, program_name(environ), with_services=False)
         rollbacks, lacks = _read_rollbacks(session)
     whole = replace(read, limits=tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE))))

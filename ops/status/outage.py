@@ -151,7 +151,7 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     environment = config.environment(place.environment)
     services = [environment.service(place.service)] if place.service else list(environment.services.values())
     with ExitStack() as ending:
-        session = Session(environment, environ, ending, config)
+        session = Session(config, environment.name, environ, ending)
         now = session.clock.now()
         variables = probe_environ(environ, names)
         probe = partial(probe_service, session, environ=variables, redactor=redactor, folder=config_path.parent)

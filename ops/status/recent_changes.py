@@ -4,7 +4,7 @@ At most four requests: one page of the audit log of each of two accounts, and on
 have read the incident. It runs after a write or in a job beside the recovery, never before it, and only informs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,7 +60,11 @@ def read_recent_changes(
     accounts = _group_accounts(config, environments)
     with ExitStack() as ending:
         reads = [
-            partial(_try_source, _name_account(each), partial(_read_account, each, period, now, environ, ending))
+            partial(
+                _try_source,
+                _name_account(each),
+                partial(_read_account, partial(Session, config, each[0].name, environ, ending), each, period, now),
+            )
             for each in accounts[:MAX_ACCOUNTS]
         ]
         reads.append(partial(_try_source, "workflow runs", partial(_read_runs, period, environ, redactor)))
@@ -125,10 +129,10 @@ def _try_source(name: str, read: Any) -> Source:
 
 
 def _read_account(
-    environments: "list[Environment]", period: Period, now: datetime, environ: Mapping[str, str], ending: ExitStack
+    open_session: Callable[[], Session], environments: "list[Environment]", period: Period, now: datetime
 ) -> Source:
     """Read the newest page of the audit log. The token is that of the first environment in the account."""
-    session = Session(environments[0], environ, ending)
+    session = open_session()
     log = read_audit_log(session.client, session.account_id, period, most=AUDIT_PAGE_SIZE)
     services = {
         (each.worker, each.pages): f"{name} in {place.name}"

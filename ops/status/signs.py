@@ -78,7 +78,7 @@ def read_live_signs(
     names, now = register_secrets(environ, config, redactor), current_time(environ)
     with ExitStack() as ending:
         sessions = {
-            name: Session(config.environments[name], environ, ending, config)
+            name: Session(config, name, environ, ending)
             for name in dict.fromkeys(environment for environment, _ in places)
         }
         services = {place: config.environments[place[0]].services[place[1]] for place in places}

@@ -267,7 +267,7 @@ def environment_status(
     """Return the redacted status of an environment. Raises ConfigError."""
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        session, program = Session(config.environment(name), environ, ending), program_name(environ)
+        session, program = Session(config, name, environ, ending), program_name(environ)
         read = read_status(session, program)
         deployed = {each.service for each in read.live if each.split}
         holds, unread = read_all_holds(session, deployed, environ, redactor, program)

@@ -181,10 +181,8 @@ class _TargetReader:
         self, config: "Config", path: Path, environ: Mapping[str, str], redactor: Redactor, ending: ExitStack
     ) -> None:
         self._left_out: AbstractSet[Place] = frozenset()
-        self._sessions = {each.name: Session(each, environ, ending, config) for each in config.environments.values()}
-        self._preview_rollback = partial(
-            preview_rollback, config=config, path=path, environ=environ, redactor=redactor, ending=ending
-        )
+        self._sessions = {name: Session(config, name, environ, ending) for name in config.environments}
+        self._preview_rollback = partial(preview_rollback, path=path, environ=environ, redactor=redactor, ending=ending)
         variables = probe_environ(environ, register_secrets(environ, config, redactor))
         self._probe = partial(signs.probe_service, environ=variables, redactor=redactor, folder=path.parent)
 

@@ -103,12 +103,11 @@ def service_versions(
     """
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        session = Session(config.environment(place.environment), environ, ending)
+        session = Session(config, place.environment, environ, ending)
         context = planning_context(
             params=None,
             request=RequestInfo(actor="", incident=incident),
             session=session,
-            config=config,
             path=config_path,
             environ=environ,
             redactor=redactor,

@@ -77,7 +77,7 @@ def count_deployed_steps(
     config = load_config(config_path, environ, redactor)
     environment = config.environment(place.environment)
     with ExitStack() as ending:
-        session = Session(environment, environ, ending, config)
+        session = Session(config, environment.name, environ, ending)
         deployments = session.workers.list_deployments(environment.service(place.service).worker)
     names = [each.id for each in deployments]
     older = deployments[names.index(relapsed) :] if relapsed in names else deployments

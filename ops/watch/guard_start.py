@@ -151,7 +151,7 @@ def open_guards(
     config, _ = read_config(config_path)
     names = register_secrets(environ, config, redactor)
     with ExitStack() as ending:
-        session = Session(config.environment(environment), environ, ending, config)
+        session = Session(config, environment, environ, ending)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
         interval = interval_length(config.github.schedules.get("guard", UNSCHEDULED))
         yield Guards(session, runner.run_round, redactor, on_round, interval)

@@ -53,7 +53,7 @@ def watch_services(
     names = register_secrets(environ, config, redactor)
     environment = config.environment(places[0].place.environment)
     with ExitStack() as ending:
-        session = Session(environment, environ, ending, config)
+        session = Session(config, environment.name, environ, ending)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
         watches = [
             _build_watch(

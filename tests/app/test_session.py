@@ -10,9 +10,9 @@ from tests.conftest import World
 
 
 def test_client_created_after_the_end_is_closed(world: World) -> None:
-    environment = read_config(world.config)[0].environment("production")
+    config, _ = read_config(world.config)
     with ExitStack() as ending:
-        session = Session(environment, world.sandbox.environ(), ending)
+        session = Session(config, "production", world.sandbox.environ(), ending)
 
     with pytest.raises(RuntimeError, match="has ended"):
         session.workers.list_deployments("any")
@@ -21,9 +21,9 @@ def test_client_created_after_the_end_is_closed(world: World) -> None:
 
 @pytest.mark.slow
 def test_each_client_is_created_once(world: World) -> None:
-    environment = read_config(world.config)[0].environment("production")
+    config, _ = read_config(world.config)
     with ExitStack() as ending:
-        session = Session(environment, world.sandbox.environ(), ending)
+        session = Session(config, "production", world.sandbox.environ(), ending)
 
         assert session.client is session.client
         assert session.workers is session.workers

@@ -164,6 +164,17 @@ def test_missing_token_hint_names_secret_of_repository_without_environments(worl
     assert "GitHub environment" not in hint
 
 
+@pytest.mark.parametrize("command", ["versions api", "hold check --service api", "status"])
+def test_hint_is_the_same_for_a_command_that_only_reads(world: World, releases: Releases, command: str) -> None:
+    world.edit_config("environments:\n", "github:\n  environments: false\nenvironments:\n")
+
+    where = ("--environment", "production", "--config", str(world.config))
+    done = world.ops(*command.split(), *where, CLOUDFLARE_API_TOKEN=None)
+
+    assert "add RECOVERY_CLOUDFLARE_API_TOKEN" in (said := " ".join(f"{done.out} {done.err}".split()))
+    assert "its GitHub environment" not in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 def test_expired_token_error_names_the_permission(world: World, releases: Releases, status: int) -> None:

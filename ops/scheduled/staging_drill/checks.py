@@ -140,7 +140,7 @@ class DrillProber:
         """Return the services of other environments whose probes fail, for people; empty if none fails."""
         with ExitStack() as ending:
             probes = [
-                partial(self._probe, Session(environment, self.environ, ending, self.config), service)
+                partial(self._probe, Session(self.config, environment.name, self.environ, ending), service)
                 for environment in self.config.environments.values()
                 if environment.name != self.place.environment
                 for service in environment.services.values()

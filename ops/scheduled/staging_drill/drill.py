@@ -401,5 +401,5 @@ def open_staging_drill(
         raise ConfigError(f"{path} has no staging_drill", hint="Add it with the environment and service of staging.")
     environment = config.environment(section.environment)
     with ExitStack() as ending:
-        session = Session(environment, environ, ending, config, runbook=load_runbook(RECOVERY))
+        session = Session(config, environment.name, environ, ending, runbook=load_runbook(RECOVERY))
         yield StagingDrill(config, section, path, environ, redactor, say, sink, session, ending)

@@ -247,7 +247,7 @@ class EnvironmentFacts:
 
     def __init__(self, facts: Facts, environment: "Environment", ending: ExitStack) -> None:
         self.facts, self.config, self.name = facts, environment, environment.name
-        self.session = Session(environment, facts.environ, ending, facts.config)
+        self.session = Session(facts.config, environment.name, facts.environ, ending)
         has_probe_secrets = facts.scope.github_environment in {"", *get_args(ActingEnvironment)}
         services = environment.services.values() if has_probe_secrets else ()
         self.services = tuple(ServiceFacts(self, service) for service in services)
@@ -365,7 +365,6 @@ class ServiceFacts:
             return preview_rollback(
                 self.session,
                 self.config,
-                config=facts.config,
                 path=facts.path,
                 environ=facts.environ,
                 redactor=facts.redactor,
@@ -385,7 +384,6 @@ class ServiceFacts:
         return planning_context(
             params=params,
             session=self.session,
-            config=facts.config,
             path=facts.path,
             environ=facts.environ,
             redactor=facts.redactor,
