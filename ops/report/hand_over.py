@@ -36,12 +36,12 @@ class OpenWatch:
     def has_runner(self, now: datetime) -> bool:
         return now - self.state.seen_at <= MAX_PAUSE
 
-    def describe(self, now: datetime) -> str:
+    def describe(self, now: datetime, program: str) -> str:
         kind = "stays closed" if self.state.is_closed else "stays healthy"
         text = f"#{self.incident}: whether {self.service} in {self.environment} {kind}"
         if self.has_runner(now):
             return f"{text}, until {format_utc(self.state.until)}"
-        return f"! {text}: no round since {format_utc(self.state.seen_at)}; to continue it: `ops watch --stopped`"
+        return f"! {text}: no round since {format_utc(self.state.seen_at)}; to continue it: `{program} watch --stopped`"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
         return {
@@ -86,8 +86,9 @@ class HandOver:
 
     def sections(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Yield each title with its lines, at least one; the open incidents come before them."""
+        program = self.environments[0].program
         unread = ["! unknown: the open incidents were not read"] if self.incidents.problem else []
-        yield "watches", [each.describe(self.read_at) for each in self.watches] or unread or [NOTHING]
+        yield "watches", [each.describe(self.read_at, program) for each in self.watches] or unread or [NOTHING]
         for each in self.environments:
             yield f"{each.environment}: rolled back, or not as expected", [*attention_lines(each)] or [NOTHING]
             yield f"{each.environment}: held", [*held_lines(each)] or [NOTHING]
