@@ -293,6 +293,29 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
 
 @incident.command(
     epilog="""
+    ops incident remind --dry-run
+    ops incident remind
+    """
+)
+@click.option("--dry-run", is_flag=True, help="Only list what is open")
+@CONFIG
+@click.pass_obj
+def remind(redactor: Redactor, /, *, dry_run: bool, config: Path) -> None:
+    """Remind of required action items, at most once a week for each incident.
+
+    It needs `required_from` under `action_items`. The scheduled doctor runs it.
+    """
+    from ops.report import action_reminder as work
+
+    lacking = work.remind(config, github_environ(config, redactor), redactor, dry_run=dry_run)
+    for each in lacking:
+        echo(one_line(each.describe()))
+    if not lacking:
+        echo("no required action item is open")
+
+
+@incident.command(
+    epilog="""
     ops incident show 42
     ops incident show 42 --json
     """

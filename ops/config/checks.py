@@ -93,6 +93,8 @@ def find_warnings(data: Any) -> Iterator[ConfigProblem]:
     for index, login in enumerate(as_items(get_nested(data, "responders"))):
         if login == "TBD":
             yield ("responders", index), "still a placeholder; write a GitHub login"
+    if get_nested(data, "action_items", "required_from") and not get_nested(data, "github", "schedules", "doctor"):
+        yield ("action_items", "required_from"), "nothing reminds without a schedule; add doctor to github.schedules"
     responders = {str(login).lower() for login in as_items(get_nested(data, "responders"))}
     for index, login in enumerate(as_items(get_nested(data, "github", "leads"))):
         if responders and str(login).lower() not in responders:

@@ -4,7 +4,7 @@ The journal holds its actions and records; the state its services, what is held,
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -367,6 +367,11 @@ class IssueRecord:
         return parse_job_run(self.record.run)
 
 
+def find_severity(labels: Iterable[str], form: IncidentForm) -> str:
+    """Return the severity label, else the form's answer; empty if both are missing."""
+    return next((label for label in labels if re.fullmatch("sev[0-9]", label, re.ASCII)), form.severity)
+
+
 @dataclass(frozen=True, kw_only=True)
 class IncidentJournal:
     """One incident issue as it was read. Titles and texts in it are untrusted."""
@@ -398,7 +403,7 @@ class IncidentJournal:
     @property
     def severity(self) -> str:
         """Return the severity label, else the form's answer."""
-        return next((label for label in self.labels if re.fullmatch("sev[0-9]", label, re.ASCII)), self.form.severity)
+        return find_severity(self.labels, self.form)
 
     def find_doubt(self, one: IssueRecord) -> str:
         """Return why a record of the incident does not count; empty if it does."""

@@ -25,6 +25,7 @@ from ops.report.action_issues import (
     describe_unclear,
     find_marked,
     read_states,
+    read_tracked,
 )
 from ops.report.action_items import (
     PREVENTION,
@@ -34,7 +35,6 @@ from ops.report.action_items import (
     count_open,
     find_action_items,
     link_rows,
-    track_items,
 )
 from ops.report.issue import LABEL, find_report, incident_of
 
@@ -82,7 +82,7 @@ def list_actions(number: int, config_path: Path, environ: Mapping[str, str], red
     load_config(config_path, environ, redactor)
     with provider_errors(CHECK_HINT):
         report, incident = _find_report(connect(environ, redactor, read_only=True), number)
-        tracked = _track_items(report, _require_items(report, environ))
+        tracked = read_tracked(report.repository, _require_items(report, environ))
     redacted: ActionList = redactor.redact_value(ActionList(incident, report.number, report.html_url, tracked))
     return redacted
 
@@ -171,11 +171,6 @@ def _require_items(report: "Issue", environ: Mapping[str, str]) -> list[ActionIt
     return items
 
 
-def _track_items(report: "Issue", items: Sequence[ActionItem]) -> tuple[TrackedItem, ...]:
-    states = read_states(report.repository, (item.issue for item in items if item.issue and not item.is_done))
-    return track_items(items, states)
-
-
 @dataclass(frozen=True)
 class _Creation:
     """What is known of each row before anything is created."""
@@ -190,7 +185,11 @@ class _Creation:
 
     @classmethod
     def read(cls, report: "Issue", items: Sequence[ActionItem], rules: RecordRules, now: datetime) -> "_Creation":
-        tracked, journal, marked = _track_items(report, items), ActionJournal.read(report, rules), find_marked(report)
+        tracked, journal, marked = (
+            read_tracked(report.repository, items),
+            ActionJournal.read(report, rules),
+            find_marked(report),
+        )
         bare = {each.item.key for each in tracked if each.state == ItemState.NO_ISSUE}
         taken = {item.issue for item in items}
         known = {key: each for key, each in journal.created.items() if key in bare}

@@ -24,7 +24,7 @@ from ops.github.comments import RunComments, author_login, is_pull_request, own_
 from ops.github.issues import TrustedAuthors, clean_title, close_duplicate
 from ops.github.records import Trust, judge_records
 from ops.render import collapse_blank_lines, load_templates
-from ops.report.action_items import ActionItem, ItemState, TrackedItem, describe_count
+from ops.report.action_items import ActionItem, ItemState, TrackedItem, describe_count, track_items
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
@@ -51,6 +51,13 @@ def read_states(repository: "Repository", numbers: Iterable[int]) -> dict[int, I
     wanted = sorted(set(numbers), reverse=True)[:MOST_LINKED]
     states = run_in_batches([partial(_read_state, repository, number) for number in wanted], MAX_CALLS)
     return {number: state for number, state in zip(wanted, states, strict=True) if state != ItemState.UNREAD}
+
+
+def read_tracked(repository: "Repository", items: Sequence[ActionItem]) -> tuple[TrackedItem, ...]:
+    """Return the rows with the state of the issues that they link."""
+    return track_items(
+        items, read_states(repository, (item.issue for item in items if item.issue and not item.is_done))
+    )
 
 
 def _read_state(repository: "Repository", number: int) -> ItemState:

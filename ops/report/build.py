@@ -29,6 +29,8 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
+from ops.report.action_issues import read_tracked
+from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
@@ -80,6 +82,8 @@ def write_report(
     start = evidence.start.at or evidence.opened_at
     recent = read_changes_of(evidence, start, config, environ, redactor).with_others(_list_deployments(evidence))
     evidence = replace(evidence, impact=read_impact(evidence, config, environ), recent=recent)
+    if config.action_items:
+        evidence = replace(evidence, action_items=_read_actions(repository, number, environ))
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
     text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):
@@ -123,6 +127,16 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         served += [history] if history else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
+
+
+def _read_actions(repository: "Repository", number: int, environ: Mapping[str, str]) -> tuple[TrackedItem, ...] | None:
+    """Return the action items of the report with their state; None without a report that has their table."""
+    from ops.report.issue import find_report
+
+    with provider_errors(CHECK_HINT):
+        report = find_report(repository, number)
+        items = find_action_items(report.body or "", environ["GITHUB_REPOSITORY"]) if report else None
+        return None if items is None else read_tracked(repository, items)
 
 
 def _list_deployments(evidence: IncidentEvidence) -> Iterator[RecentChange]:

@@ -20,6 +20,7 @@ from ops.core.run_record import is_closed_watch
 from ops.core.service_fold import find_start
 from ops.github.actions import job_id
 from ops.github.client import read_json
+from ops.report.action_items import TrackedItem
 from ops.report.impact import ServiceImpact
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class IncidentEvidence(IncidentJournal):
     """Numbers of the analytics by service; without the services whose window is unknown."""
     live: LiveHeld | None = None
     """What the incident holds; None if nobody read it."""
+    action_items: tuple[TrackedItem, ...] | None = None
+    """Rows of the report with their state; None if nobody read them."""
     recent: RecentChanges | None = None
     """Changes in the hour before the start; None if nobody read them."""
 

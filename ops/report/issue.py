@@ -9,17 +9,18 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.incident_state import IncidentState, IssueRecord
 from ops.core.names import count_of
-from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
+from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_pull_request, is_saved, own_login
 from ops.github.issues import TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
-from ops.report.action_items import PLACEHOLDER
+from ops.report.action_items import PLACEHOLDER, describe_count
 from ops.report.checklist import OPEN, RECORDED, TICKED, list_steps, render_steps
 from ops.report.evidence import IncidentEvidence
 from ops.report.facts import embed_facts, find_facts
@@ -233,6 +234,10 @@ class _ReportView:
         return list(dict.fromkeys(f"{block.service} in {block.environment}" for block in blocks))
 
     @property
+    def action_count(self) -> str:
+        return describe_count(self.evidence.action_items or ())
+
+    @property
     def unavailable(self) -> tuple[str, ...]:
         return self.evidence.unavailable
 
@@ -384,6 +389,16 @@ def publish_report(
         if not is_saved(kept, after):
             raise CommentNotSaved
     return PublishedReport(report_issue.number, report_issue.html_url, after, is_new=False)
+
+
+def list_reports(repository: "Repository", since: datetime) -> "dict[int, Issue]":
+    """Return incident → its first report by a trusted author, of the reports that changed since then."""
+    trusted, reports = TrustedAuthors(repository), dict[int, "Issue"]()
+    for each in repository.get_issues(labels=[LABEL], state="all", since=since, sort="created", direction="asc"):
+        number = None if is_pull_request(each) else incident_of(each.body or "")
+        if number is not None and number not in reports and trusted.includes(author_login(each)):
+            reports[number] = each
+    return reports
 
 
 def find_report(repository: "Repository", incident: int) -> "Issue | None":

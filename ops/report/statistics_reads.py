@@ -17,8 +17,7 @@ from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import author_login, is_pull_request
-from ops.github.issues import TrustedAuthors, list_recent_incidents
+from ops.github.issues import list_recent_incidents
 from ops.github.journal import read_issue_journal
 from ops.report import issue as reports
 from ops.report.action_issues import read_states
@@ -80,7 +79,8 @@ class _IncidentReader:
         """
         issues = list_recent_incidents(self._repository, self._period.since)
         numbers = {each.number for each in issues if self._period.contains(each.created_at)}
-        pages = self._read_reports()
+        reported = reports.list_reports(self._repository, self._period.since)
+        pages = {number: each.body or "" for number, each in reported.items()}
         facts = {each.number: _current_facts(each, pages.get(each.number, "")) for each in issues}
         unread = (each for each in issues if each.number in numbers and facts[each.number] is None)
         missing = sorted(unread, key=lambda each: -each.number)
@@ -95,18 +95,6 @@ class _IncidentReader:
             )
             for each in issues
         ]
-
-    def _read_reports(self) -> dict[int, str]:
-        """Return incident → body of its first report by a trusted author."""
-        trusted, pages = TrustedAuthors(self._repository), dict[int, str]()
-        listed = self._repository.get_issues(
-            labels=[reports.LABEL], state="all", since=self._period.since, sort="created", direction="asc"
-        )
-        for each in listed:
-            number = None if is_pull_request(each) else reports.incident_of(each.body or "")
-            if number is not None and number not in pages and trusted.includes(author_login(each)):
-                pages[number] = each.body or ""
-        return pages
 
     def _try_records(self, issue: "Issue") -> IncidentFacts | str:
         """Return the facts from the records of the issue, or why they are unknown."""

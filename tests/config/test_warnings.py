@@ -13,6 +13,10 @@ WARNINGS = [
      ["11 contacts[0].contact: still a placeholder; write what a person on call needs"]),
     ("a lead who is no responder", "responders: [ann]\ngithub: {leads: [Ann, ben]}",
      ["12 github.leads[1]: not one of the responders, so this person can lead no incident"]),
+    ("action items without a schedule", "action_items: {required_from: sev1}",
+     ["11 action_items.required_from: nothing reminds without a schedule; add doctor to github.schedules"]),
+    ("action items with a schedule",
+     "action_items: {required_from: sev1}\ngithub: {schedules: {doctor: 7d}}", []),
     ("TBD among the responders", "responders: [TBD]", ["11 responders[0]: still a placeholder; write a GitHub login"]),
 ]  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_every_template_value_is_escaped_or_trusted() -> None:
         # of the impact: numbers, times, and the lines of a chart, which hold nothing else
         r'|^waiting\.code$|^label$|^last_round$|^chart \| join|^numbers\(|^minute\(|^"\{:,\}"\.format\(|^"at least " if|^"%\.3g" \||^impact\.error_minutes$|^line$|^picture \| join|^"5xx" if view'
         # of action items: numbers of issues; of recent changes: marks of a heading, and their number
-        r"|^(report|incident|each\.issue)$|^level$|^recent\.changes \| length - most$"
+        r"|^(report|incident|lack\.incident|each\.issue)$|^level$|^recent\.changes \| length - most$"
         # of the menu: its own parts, and numbers of services
         r"|^(states|recoveries)\(section\)$|^ways\(|^\"Add a label here|^likely \| length|^folded \| length|^menu\.(page|names\(others\))$"
     )

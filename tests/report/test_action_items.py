@@ -133,6 +133,18 @@ def test_states_of_issues_are_read_back(review: Review) -> None:
     assert not [each for each in review.hub.requests if each.method in {"PATCH", "DELETE"}]
 
 
+def test_renewed_report_counts_open_items(review: Review) -> None:
+    review.write(*ROWS)
+    review.create()
+    review.hub.close(review.issues[0].number, "alice")
+
+    done = review.shop.ops("incident", "report", str(review.incident), **job_environ(review.hub))
+
+    assert done.code == 0, done.err
+    assert "\n- 2 of 3 action items open\n" in review.body
+    assert states(review.create()) == ["closed", "open", "open"]
+
+
 @pytest.mark.parametrize(
     ("row", "state"),
     [

@@ -70,6 +70,7 @@ COMMANDS: Mapping[str, Command] = {
     "check-outage": Command(("environment",), ("incident",)),
     "incident report": Command(flags=("only-if-recorded",), positional="incident"),
     "incident actions": Command(positional="incident", fixed=("--create",)),
+    "incident remind": Command(),
     "incident menu": Command(positional="incident"),
     "incident leak": Command(),
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
