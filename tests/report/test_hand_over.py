@@ -159,3 +159,7 @@ def test_hostile_texts_add_no_markup(night: Operations, text: str) -> None:
     shown = skeleton(hand_over(night, "--markdown").out)
     added = Counter(shown) - Counter(usual)
     assert {each for each in added if not each.startswith(("<li", "</li", "<code", "</code"))} == set()
+
+
+def test_two_forms_at_once_are_a_usage_error(night: Operations) -> None:
+    assert hand_over(night, "--json", "--markdown").code == 2

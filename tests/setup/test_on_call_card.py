@@ -209,3 +209,24 @@ def test_hostile_contact_adds_no_markup(bakery: World, text: str) -> None:
     page, sheet = written(bakery)
     assert find_structure(page) == find_structure(usual_page)
     assert parse(sheet).tags == parse(usual_sheet).tags
+
+
+def test_card_and_menu_say_that_nobody_may_start_a_recovery(bakery: World) -> None:
+    """Two lists of responders without a common login: the gate refuses everybody."""
+    bakery.config.write_text(CONFIG.replace("responders: [dana]\n", "responders: [zoe]\n"))
+    shop_only = find_entry(written(bakery)[0], "new version of a Worker")
+    assert "who may differs" in shop_only
+
+    bakery.config.write_text(
+        CONFIG.replace(
+            "responders: [dana, mai]", "responders: [zoe]\nrunbooks: {rollback-worker: {responders: [dana]}}"
+        )
+    )
+    page, sheet = written(bakery)
+    assert "nobody" in find_entry(page, "new version of a Worker")
+    assert "nobody" in sheet
+    hub = bakery.sandbox.github
+    hub.add_user("mai")
+    number = hub.open_issue("Cold bread", "### Service\n\noven\n", ["incident"], "mai")
+    assert bakery.ops("incident", "menu", str(number), "--config", str(bakery.config), **hub.environ()).code == 0
+    assert "nobody" in hub.issue(number).comments[0].body
