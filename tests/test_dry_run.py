@@ -206,7 +206,7 @@ def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bo
     )
     environ = world.sandbox.environ()
     signals, redactor = SignalHandler(), Redactor()
-    return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
+    return run.run_runbook(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 
 @pytest.mark.slow

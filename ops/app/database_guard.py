@@ -16,7 +16,7 @@ from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only
-from ops.database.guard import guard
+from ops.database.guard import guard_migrations
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools, OwnCheck
 from ops.database.migrations import DatabaseBinding, MigrationFile, find_binding, find_database_id
 from ops.engine.signals import PROCESS_SIGNALS
@@ -104,7 +104,7 @@ def run_guard(
             result.database = replace(result.database, id=find_database_id(result.database.name, databases))
         tools = GuardTools(d1, clock, run_id(environ), say, client.writing, signals.delay, keep)
         try:
-            guard(tools, result, dry_run=dry_run)
+            guard_migrations(tools, result, dry_run=dry_run)
         finally:
             keep()
 

@@ -95,7 +95,7 @@ def _read_config(path: Path, signals: SignalHandler) -> "Config":
         return read_config(path)[0]
 
 
-def run(
+def run_runbook(
     request: RunRequest,
     environ: Mapping[str, str],
     redactor: Redactor,

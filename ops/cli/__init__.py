@@ -295,7 +295,9 @@ def gate(redactor: Redactor, *, config: Path) -> int:
     """Authorize the GitHub event that started this job."""
     from ops.gate import gate as gates
 
-    return gates.run(os.environ, config, redactor, say=echo, warn=partial(echo, err=True), annotate=annotate)
+    return gates.authorize_event(
+        os.environ, config, redactor, say=echo, warn=partial(echo, err=True), annotate=annotate
+    )
 
 
 @cli.group()

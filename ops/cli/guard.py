@@ -229,11 +229,11 @@ class _Output:
     rollback: "EndedRun | None" = None
 
     def show(self, result: "GuardResult") -> None:
-        from ops.watch.guard_text import detail_lines, headline
+        from ops.watch.guard_text import detail_lines, guard_headline
 
         if self.as_json:
             return
-        show_headline(result.verdict, headline(result), exit_code=result.exit_code)
+        show_headline(result.verdict, guard_headline(result), exit_code=result.exit_code)
         for line in detail_lines(result):
             echo(one_line(f"  {line}"))
 
@@ -268,7 +268,7 @@ class _Output:
 
     def finish(self, result: "GuardResult") -> int:
         """Print the result, write the outputs of the job, and return the exit code."""
-        from ops.watch.guard_text import headline
+        from ops.watch.guard_text import guard_headline
 
         step = self.end.next_step(result, self.rollback)
         docs = page_of(result.reason) if result.reason else ""
@@ -277,11 +277,11 @@ class _Output:
         elif step:
             echo(one_line(f"  {step}"))
         if result.exit_code:
-            annotate("error", "ops guard", headline(result))
+            annotate("error", "ops guard", guard_headline(result))
         outputs = {
             "decision": result.decision or "",
             "reason": result.reason or "",
-            "message": headline(result),
+            "message": guard_headline(result),
             "hint": step,
             "deployment": result.deployment.id,
             "incident": str(self.end.incident.number) if self.end.incident else "",

@@ -184,7 +184,7 @@ def check(
     with contextlib.ExitStack() as ending:
         token = Session(settings, place.name, os.environ, ending).token.reveal()
     try:
-        answer = judgment.check(question, os.environ, token=token, refuses_unread=on_unreadable == "refuse")
+        answer = judgment.check_commit(question, os.environ, token=token, refuses_unread=on_unreadable == "refuse")
     except values.UsageError as wrong:
         message, hint = wrong.args
         raise ConfigError(message, hint=hint) from None

@@ -114,7 +114,7 @@ def _plan_build(request: "RunRequest", redactor: Redactor) -> "tuple[EndedRun, C
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )
     with PROCESS_SIGNALS.in_run() as signals:
-        return run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
+        return run.run_runbook(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
 
 
 @site.command(

@@ -154,10 +154,10 @@ def start(runbook: Runbook[Any], params: Any, redactor: Redactor, given: Mapping
 
     how = {name: value for name, value in given.items() if name in HOW}
     fields = {name: value for name, value in given.items() if name not in how}
-    return run(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
+    return run_and_show(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
 
 
-def run(
+def run_and_show(
     request: "RunRequest",
     redactor: Redactor,
     *,
@@ -173,7 +173,7 @@ def run(
 
     `is_part`: another command prints the JSON result, as part of its own.
     """
-    from ops.app import run as app
+    from ops.app.run import run_runbook, write_record
 
     runbook, environment, config = request.runbook, request.environment, request.config
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
@@ -191,12 +191,12 @@ def run(
     environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         try:
-            result, configuration = app.run(request, environ, redactor, sink=sink, options=options, signals=signals)
+            result, configuration = run_runbook(request, environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
             publish = partial(_publish_early_end, request, options, environ, redactor)
             raise _report_early_end(unwrap_signal(raised), redactor, signals, publish, as_json=as_json) from None
         actions.write_job_outputs(environ, _run_outputs(request, result, configuration))
-        record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
+        record, problem = write_record(result, configuration.contacts, config, environ, redactor)
         publications = None if options.dry_run else runbook.publications
         published = publications.result(result, environ, redactor) if publications else ()
         for line in (*published, *([f"warning: {problem}"] if problem else [])):

@@ -17,7 +17,7 @@ from ops.app.registry import RunbookFile, find_runbook_file
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand, ExampleGroup, HelpLine, first_line, section_of_command
 from ops.cli.options import CONFIG, CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
-from ops.cli.runbook_command import run, runbook_command
+from ops.cli.runbook_command import run_and_show, runbook_command
 from ops.core.due_notice import DueNotice
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
@@ -120,7 +120,7 @@ class ScheduledRuns:
         request = RunRequest(
             runbook=runbook, params=params, environment=environment, config=self.config, incident=incident
         )
-        return run(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
+        return run_and_show(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
 
     def start_due_runs(
         self, runbook: Runbook[Any], due: DueRuns, config: "Config", environment: "Environment"

@@ -101,7 +101,7 @@ def init(
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
         environ = {**environ, DEFAULT_TOKEN: _ask_read_only_token(command.read_only_token_url(), redactor)}
-    result = command.run(
+    result = command.init_repository(
         request, target, Questions(_ask_question if asks else None), environ, silent if as_json else echo
     )
     if as_json:
@@ -342,7 +342,7 @@ def doctor(
 
     It changes nothing without --fix, and nothing at Cloudflare. Exit code 2: an answer is wrong.
     """
-    from ops.setup.doctor.examination import examine, repair
+    from ops.setup.doctor.examination import examine, repair_findings
     from ops.setup.doctor.facts import Facts, Scope
     from ops.setup.doctor.results import collect_results, exit_code, publish_results, result_lines, write_results
 
@@ -354,7 +354,7 @@ def doctor(
             return Facts(config, os.environ, redactor, ending, scope)
 
         results = examine(read(), only)
-        if fix and repair(read(), results, say):
+        if fix and repair_findings(read(), results, say):
             results = examine(read(), only)
     if collect:
         results = (*results, *collect_results(os.environ))

@@ -13,7 +13,7 @@ import click
 from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, YES_HELP, github_environ
 from ops.cli.output import echo, echo_json, json_event, one_line, text_event
-from ops.cli.runbook_command import confirm_name, run
+from ops.cli.runbook_command import confirm_name, run_and_show
 from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError
 from ops.core.redaction import Redactor
 
@@ -130,7 +130,7 @@ def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_
         config=drill.path,
         incident=number,
     )
-    return run(request, redactor, dry_run=False, yes=True, as_json=as_json, is_part=True)
+    return run_and_show(request, redactor, dry_run=False, yes=True, as_json=as_json, is_part=True)
 
 
 def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str = "", as_json: bool) -> int:

@@ -351,12 +351,12 @@ def _exit_code_urgency(code: int) -> tuple[bool, bool, int]:
 
 
 def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -> None:
-    from ops.watch.text import detail_lines, headline
+    from ops.watch.text import detail_lines, watch_headline
 
     if as_json:
         echo_json({**result.to_json(), "next": step, "docs": docs})
         return
-    show_headline(result.decision or "", headline(result), exit_code=result.exit_code)
+    show_headline(result.decision or "", watch_headline(result), exit_code=result.exit_code)
     meaning = f"meaning of {result.reason}: {docs}" if docs else ""
     for line in (*detail_lines(result), *filter(None, [step, meaning])):
         echo(f"  {line}")
@@ -384,10 +384,10 @@ def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str]
 
 def _watch_outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
     """Yield the outputs for later jobs of the same workflow run."""
-    from ops.watch.text import headline
+    from ops.watch.text import watch_headline
 
     yield from (("decision", result.decision or ""), ("reason", result.reason or ""))
-    yield from (("message", headline(result)), ("hint", step))
+    yield from (("message", watch_headline(result)), ("hint", step))
     yield "answered", "true" if result.is_published else ""
     yield "deployment", result.state.deployment
     yield "ended_at", format_rfc3339(result.ended_at) if result.ended_at else ""

@@ -35,7 +35,7 @@ _BEGINS_ESCAPE = re.compile(r"[%\\&]")
 _BASES = {"u": 16, "braced": 16, "x": 16, "decimal": 10, "hex": 16}
 
 
-def decoded(text: str) -> bytes | None:
+def decode_escapes(text: str) -> bytes | None:
     """Return the bytes that the text means, or None if it has no escape."""
     if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first search is fast, and most texts have no escape
         return None
@@ -48,7 +48,7 @@ def decoded(text: str) -> bytes | None:
     return b"".join((*parts, _encode_characters(text[at:])))
 
 
-def places(text: str) -> list[int]:
+def decoded_places(text: str) -> list[int]:
     """Return the start of the character or escape of each decoded byte, then the length of the text."""
     positions = list[int]()
     for data, start, is_plain in _byte_pieces(text):
@@ -117,7 +117,7 @@ def _encode_utf8(character: str) -> bytes:
     return character.encode("utf-8", "surrogatepass")
 
 
-def spellings(value: str) -> Iterator[bytes]:
+def secret_spellings(value: str) -> Iterator[bytes]:
     """Yield the byte forms to search for: UTF-8, UTF-8 of the surrogates, and as JSON escapes it."""
     yield value.encode("utf-8", "surrogateescape" if value.isascii() or _is_text(value) else "surrogatepass")
     yield _encode_characters(value)
@@ -205,7 +205,7 @@ class Redactor:
                     self._longest = max(self._longest, len(value))
                     self._forms = self._forms | {form.text: form for form in forms}
                     self._lower = self._lower | others
-                    self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
+                    self._bytes = self._bytes | {spelling for form in forms for spelling in secret_spellings(form.text)}
                     self._values = self._values | {value}
                     self._fewest = min(self._fewest, *(form.fewest for form in forms), *map(len, others))
                     self._clean = set()  # last, as a new set: a search with the former values fills the former set
@@ -258,12 +258,12 @@ class Redactor:
     def _found_encoded(self, text: str) -> Iterator[tuple[int, int]]:
         lower = text.lower() if text.isascii() else text.translate(_LOWER)
         yield from (span for value in self._lower if value in lower for span in _find_spans(value, lower))
-        if self._bytes and (data := decoded(text)):
+        if self._bytes and (data := decode_escapes(text)):
             spans = [span for value in self._bytes if value in data for span in _find_spans(value, data)]
             lower_data = data.lower()
             in_bytes = (value.encode() for value in self._lower)
             spans += [span for value in in_bytes if value in lower_data for span in _find_spans(value, lower_data)]
-            at = places(text) if spans else []
+            at = decoded_places(text) if spans else []
             yield from ((at[start], _character_end(at, end)) for start, end in spans)
 
     def redact_json(self, value: Any) -> Any:

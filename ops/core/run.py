@@ -457,7 +457,7 @@ ICONS = {
 }
 
 
-def icon(run: Run) -> str:
+def headline_icon(run: Run) -> str:
     """Return the sign before the headline; an hourglass until the run has ended."""
     if run.decision not in [*Decision]:
         return "⚠️" if run.decision else "⏳"

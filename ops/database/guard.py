@@ -69,7 +69,7 @@ class _State:
         return tuple(each.name for each in self.migrations)
 
 
-def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
+def guard_migrations(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     """Apply the pending migrations, and keep `result` up to date.
 
     Raises:

@@ -13,7 +13,7 @@ from ops.core.plan import PlanSection, Progress
 from ops.core.run_record import RunRecord
 from ops.core.timeline import EventKind
 from ops.database import row_reads, terms
-from ops.database.kept_rows import KeptFile, Row, TableShape, render
+from ops.database.kept_rows import KeptFile, Row, TableShape, render_kept_rows
 from ops.database.restore import DatabaseRestore
 from ops.database.row_reads import KeptTable, NotKeptError, describe_size
 from ops.engine.context import Context
@@ -158,7 +158,7 @@ class KeepRows(_CopyStep):
             lost = {error.table: error.why}
             raise _not_kept(ctx, keeping.restore, lost, keeping.accepted, "Restore again in a minute.") from None
         ctx.timeline.record(EventKind.PREPARED, f"rows read: {_describe_counts(keeping.read)}")
-        ctx.kept_rows.store(render(keeping.head, keeping.read))
+        ctx.kept_rows.store(render_kept_rows(keeping.head, keeping.read))
         return f"{STORED}{keeping.place}: {_describe_counts(keeping.read)}"
 
 
@@ -183,7 +183,7 @@ class DropUnlostRows(_CopyStep):
         keeping.is_compared = True
         try:
             lost, now = _find_lost(ctx, keeping)
-            ctx.kept_rows.store(render(keeping.head, lost, now))
+            ctx.kept_rows.store(render_kept_rows(keeping.head, lost, now))
             for text in _find_gaps(keeping, lost):
                 ctx.timeline.record(EventKind.WARNING, text)
         except Interrupted:

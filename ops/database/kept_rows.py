@@ -136,7 +136,7 @@ def page_sql(
     )
 
 
-def render(
+def render_kept_rows(
     head: KeptFile,
     rows: Mapping[TableShape, Sequence[Row]],
     now: Mapping[str, Sequence[str]] | None = None,
@@ -320,7 +320,7 @@ def names_database(text: str, database_id: str) -> bool:
     return database_id in text.partition(MARK)[0]
 
 
-def rewrite(text: str, shapes: Mapping[str, TableShape]) -> str:
+def rewrite_kept_rows(text: str, shapes: Mapping[str, TableShape]) -> str:
     """Return a file for the present columns of its tables, which a killed run did not read. Raises ConfigError.
 
     `shapes` are those of the tables that exist.

@@ -27,7 +27,7 @@ from ops.database.kept_rows import (
     measure_sql,
     page_sql,
     parse_batches,
-    rewrite,
+    rewrite_kept_rows,
 )
 from ops.database.state import COUNT_TIMEOUT, query_in_time, sql_seconds
 
@@ -351,7 +351,7 @@ def find_conflicts(d1: "D1Api", database_id: str, text: str) -> Iterator[TableCo
 def rewrite_file(d1: "D1Api", database_id: str, text: str) -> str:
     """Return the kept file for the present columns of its tables. Raises ConfigError and ProviderError."""
     shapes = read_shapes(d1, database_id, sorted({each.table for each in parse_batches(text)}))
-    return rewrite(text, {name: each for name, each in shapes.items() if not isinstance(each, str)})
+    return rewrite_kept_rows(text, {name: each for name, each in shapes.items() if not isinstance(each, str)})
 
 
 def _compare_kept_rows(

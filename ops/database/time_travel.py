@@ -196,7 +196,7 @@ def read_target(d1: "D1Api", database: str, point: RestorePoint) -> str:
         ) from None
 
 
-def locate(d1: "D1Api", database: str, point: RestorePoint, current: str, now: datetime) -> RestorePoint:
+def locate_restore_point(d1: "D1Api", database: str, point: RestorePoint, current: str, now: datetime) -> RestorePoint:
     """Return the point with the second of its bookmark, if the last state of a second has it.
 
     D1 has no request that validates a bookmark, so this compares it with the `current` one and those of times.

@@ -34,7 +34,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, add_place, decide_by_verdicts
 from ops.engine.change_writer import ChangeWriter, SentChange, keep_rate
 from ops.engine.context import Context
-from ops.engine.rehearsal import record_skipped, rehearse
+from ops.engine.rehearsal import record_skipped, run_rehearsal
 from ops.engine.run_state import RunState
 from ops.engine.runbook import Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
@@ -204,7 +204,7 @@ class Engine:
         """Rehearse the change if its step plans it. Return whether that took a while."""
         planned = step.plan_rehearsal(ctx)
         if isinstance(planned, Rehearsal):
-            rehearse(ctx, planned, run.progress, self.writer, self.prober)
+            run_rehearsal(ctx, planned, run.progress, self.writer, self.prober)
         elif planned:
             record_skipped(ctx, planned)
         return isinstance(planned, Rehearsal)

@@ -24,7 +24,7 @@ MAX_RESTORATIONS = 2
 """The second one is for a deployment that the first one replaced, because it came in between compare and write."""
 
 
-def rehearse(
+def run_rehearsal(
     ctx: Context[Any], planned: Rehearsal, progress: Progress, writer: ChangeWriter, prober: ProbeRunner
 ) -> None:
     """Start the rehearsal, probe the target and restore the deployment.

@@ -60,7 +60,7 @@ _KEY_PREFIXES = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "
 def added_labels(payload: Any) -> tuple[str, ...]:
     """Return the name of the label in the event, or nothing."""
     try:
-        return (fields.text(payload, "label", "name"),)
+        return (fields.text_field(payload, "label", "name"),)
     except fields.MalformedFieldError:
         return ()
 
@@ -71,14 +71,14 @@ def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runboo
     if event_name not in readers:
         return IgnoredEvent(cause="events of this name start nothing here")
     try:
-        fields.mapping(payload, "the payload")
+        fields.mapping_field(payload, "the payload")
         return readers[event_name](payload, config, runbooks, job)
     except fields.MalformedFieldError as error:
         return _malformed_event(payload, str(error), config)
 
 
 def _read_issue_event(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
-    action = fields.text(payload, "action")
+    action = fields.text_field(payload, "action")
     if action == "labeled":
         return _read_labeled(payload, config, job)
     if action == "closed":
@@ -90,12 +90,12 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     """Read `issues.labeled`. GitHub omits `label` if it was deleted since; then there is nothing to do."""
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
-    label = fields.text(payload, "label", "name")
+    label = fields.text_field(payload, "label", "name")
     if not _is_ours(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
+    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
     if label.lower() == CHECK_OUTAGE:
@@ -105,7 +105,7 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if label.lower() == REPORT_LABEL:
         return _report_due(payload, job, "updated_at", label=label)
     if label.lower() == APPROVE_LABEL:
-        return refusals.label_of_approval(label, fields.number(issue, "number", of="issue."), job)
+        return refusals.label_of_approval(label, fields.number_field(issue, "number", of="issue."), job)
     if label.lower().startswith(LEAD_LABEL):
         return _read_hand_over(payload, issue, label, config, job)
     if label.lower() in {STOP_LABEL, RESUME_LABEL}:
@@ -114,19 +114,22 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
 
 
 def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> StopEvent | RefusedRequest:
-    incident, at = fields.number(issue, "number", of="issue."), fields.time(issue, "updated_at", of="issue.")
+    incident, at = (
+        fields.number_field(issue, "number", of="issue."),
+        fields.time_field(issue, "updated_at", of="issue."),
+    )
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, LABELS)
-        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or (None if fields.text_field(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident, label=label)
     return StopEvent(
         incident=incident,
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
+        sender=fields.text_field(payload, "sender", "login"),
+        sender_id=fields.number_field(payload, "sender", "id"),
         actor=job.actor,
         lifts=label.lower() == RESUME_LABEL,
         at=at,
@@ -137,22 +140,25 @@ def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob)
 def _read_hand_over(
     payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob
 ) -> HandOver | RefusedRequest:
-    incident, at = fields.number(issue, "number", of="issue."), fields.time(issue, "updated_at", of="issue.")
+    incident, at = (
+        fields.number_field(issue, "number", of="issue."),
+        fields.time_field(issue, "updated_at", of="issue."),
+    )
     names = {f"{LEAD_LABEL}{login}": login for login in config.github.leads}
     login = next((login for name, login in names.items() if name.lower() == label.lower()), "")
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, LABELS)
         or (None if login else refusals.unknown_label(label, names))
-        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or (None if fields.text_field(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident, label=label)
     return HandOver(
         incident=incident,
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
+        sender=fields.text_field(payload, "sender", "login"),
+        sender_id=fields.number_field(payload, "sender", "id"),
         actor=job.actor,
         login=login,
         at=at,
@@ -163,19 +169,19 @@ def _read_hand_over(
 def _read_people(payload: Any, issue: Mapping[str, Any], job: GateJob) -> dict[str, Any]:
     """Return the fields of an event on an issue."""
     return {
-        "incident": fields.number(issue, "number", of="issue."),
-        "sender": fields.text(payload, "sender", "login"),
-        "sender_id": fields.number(payload, "sender", "id"),
+        "incident": fields.number_field(issue, "number", of="issue."),
+        "sender": fields.text_field(payload, "sender", "login"),
+        "sender_id": fields.number_field(payload, "sender", "id"),
         "actor": job.actor,
     }
 
 
 def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob) -> Outcome:
-    incident = fields.number(issue, "number", of="issue.")
+    incident = fields.number_field(issue, "number", of="issue.")
     # The payload has no time of its own. Adding a label sets `updated_at` of the issue, and the payload holds that
     # value.
-    at = fields.time(issue, "updated_at", of="issue.")
-    state = fields.text(issue, "state", of="issue.")
+    at = fields.time_field(issue, "updated_at", of="issue.")
+    state = fields.text_field(issue, "state", of="issue.")
     name = next((name for name in config.labels if name.lower() == label.lower()), "")
     request = (
         None
@@ -185,8 +191,8 @@ def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, con
             params=dict(config.labels[name].params),
             environment=config.labels[name].environment,
             incident=incident,
-            sender=fields.text(payload, "sender", "login"),
-            sender_id=fields.number(payload, "sender", "id"),
+            sender=fields.text_field(payload, "sender", "login"),
+            sender_id=fields.number_field(payload, "sender", "id"),
             actor=job.actor,
             requested_at=at,
             label=label,
@@ -220,20 +226,20 @@ def _read_closed(payload: Any, job: GateJob) -> Outcome:
     """Read `issues.closed`. It starts no recovery, so person and time are not checked; the report checks both."""
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
+    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="a pull request was closed")
     return _report_due(payload, job, "closed_at")
 
 
 def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -> ReportDue:
-    issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
+    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
     return ReportDue(
-        incident=fields.number(issue, "number", of="issue."),
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
+        incident=fields.number_field(issue, "number", of="issue."),
+        sender=fields.text_field(payload, "sender", "login"),
+        sender_id=fields.number_field(payload, "sender", "id"),
         actor=job.actor,
-        at=fields.time(issue, at, of="issue."),
+        at=fields.time_field(issue, at, of="issue."),
         label=label,
     )
 
@@ -242,11 +248,11 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
     """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    path = re.fullmatch(re.escape(refusals.WORKFLOWS) + r"([a-z0-9-]+)\.yml", fields.text(payload, "workflow"))
+    path = re.fullmatch(re.escape(refusals.WORKFLOWS) + r"([a-z0-9-]+)\.yml", fields.text_field(payload, "workflow"))
     file = path[1] if path else ""
     if file == APPROVE_BUTTON:
         return _read_approval_button(payload, job)
-    inputs = {} if payload.get("inputs") is None else fields.mapping(payload["inputs"], "inputs")
+    inputs = {} if payload.get("inputs") is None else fields.mapping_field(payload["inputs"], "inputs")
     incident = fields.issue_number(fields.input_text({"incident": "", **inputs}, "incident"), job.repository)
     runbook = find_button_runbook(file)
     if runbook not in runbooks:
@@ -261,8 +267,8 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
         },
         environment=given.get("environment", ""),
         incident=incident,
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
+        sender=fields.text_field(payload, "sender", "login"),
+        sender_id=fields.number_field(payload, "sender", "id"),
         actor=job.actor,
         # The payload has no time. The run's creation time is the time of the click, also in a later attempt.
         requested_at=job.started_at or job.now,
@@ -279,15 +285,15 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
 
 
 def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
-    inputs = fields.mapping(fields.field_value(payload, "inputs"), "inputs")
-    digest = fields.text(inputs, "digest", of="inputs.").strip().lower()
-    incident = fields.issue_number(fields.text(inputs, "incident", of="inputs.").strip(), job.repository)
+    inputs = fields.mapping_field(fields.field_value(payload, "inputs"), "inputs")
+    digest = fields.text_field(inputs, "digest", of="inputs.").strip().lower()
+    incident = fields.issue_number(fields.text_field(inputs, "incident", of="inputs.").strip(), job.repository)
     if incident is None:
         raise fields.MalformedFieldError("inputs.incident is no number")
     approval = Approval(
         digest=digest,
-        login=fields.text(payload, "sender", "login"),
-        id=fields.number(payload, "sender", "id"),
+        login=fields.text_field(payload, "sender", "login"),
+        id=fields.number_field(payload, "sender", "id"),
         at=job.started_at or job.now,
     )
     refused = (
@@ -311,7 +317,7 @@ def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
 
 
 def _is_other_repository(payload: Any, job: GateJob) -> bool:
-    return fields.text(payload, "repository", "full_name").lower() != job.repository.lower()
+    return fields.text_field(payload, "repository", "full_name").lower() != job.repository.lower()
 
 
 def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent:
@@ -320,8 +326,8 @@ def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent
     It names issue and label if they can be read and the label is ours, so that the requester gets an answer.
     """
     try:
-        label = fields.text(payload, "label", "name")
-        incident = fields.number(payload, "issue", "number")
+        label = fields.text_field(payload, "label", "name")
+        incident = fields.number_field(payload, "issue", "number")
     except fields.MalformedFieldError:
         return MalformedEvent(cause=why)
     return (
@@ -361,14 +367,14 @@ def read_leak(
     Only LeakReport contains text of the payload.
     """
     try:
-        fields.mapping(payload, "the payload")
+        fields.mapping_field(payload, "the payload")
         if event_name == "repository_dispatch" and payload.get("action") == LEAK_DISPATCH:
             fields_sent = payload.get("client_payload")
         elif event_name == "workflow_dispatch":
             fields_sent = payload.get("inputs")
         else:
             return IgnoredEvent(cause="this event reports no leak")
-        fields_sent = fields.mapping({} if fields_sent is None else fields_sent, "what was sent")
+        fields_sent = fields.mapping_field({} if fields_sent is None else fields_sent, "what was sent")
         refused = refusals.refuse_ref(payload, job)
         return refused if refused is not None else _read_report(fields_sent, declared)
     except fields.MalformedFieldError as error:

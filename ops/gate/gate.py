@@ -40,7 +40,7 @@ Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
 MALFORMED = 2
 
 
-def run(
+def authorize_event(
     environ: Mapping[str, str], config_path: Path, redactor: Redactor, *, say: Print, warn: Print, annotate: Annotate
 ) -> int:
     """Authorize the event of this job and return the exit code.
@@ -396,7 +396,7 @@ class Gate:
         self.say(f"not for us: {outcome.cause}")
         if self._announced:
             with contextlib.suppress(fields.MalformedFieldError):
-                self._delete_announcement(fields.number(payload, "issue", "number"))
+                self._delete_announcement(fields.number_field(payload, "issue", "number"))
         return 0
 
     def _refuse(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:

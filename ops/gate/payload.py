@@ -26,29 +26,29 @@ def field_value(value: Any, *path: str, of: str = "") -> Any:
     return value
 
 
-def mapping(value: Any, name: str) -> dict[str, Any]:
+def mapping_field(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedFieldError(f"{name} is no object")
     return value
 
 
-def text(value: Any, *path: str, of: str = "") -> str:
+def text_field(value: Any, *path: str, of: str = "") -> str:
     field = field_value(value, *path, of=of)
     if not isinstance(field, str) or not field:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no text")
     return field
 
 
-def number(value: Any, *path: str, of: str = "") -> int:
+def number_field(value: Any, *path: str, of: str = "") -> int:
     field = field_value(value, *path, of=of)
     if type(field) is not int or field < 1:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no number of GitHub's")
     return field
 
 
-def time(value: Any, name: str, *, of: str) -> datetime:
+def time_field(value: Any, name: str, *, of: str) -> datetime:
     try:
-        return parse_utc(text(value, name, of=of))
+        return parse_utc(text_field(value, name, of=of))
     except (ValueError, OverflowError):
         raise MalformedFieldError(f"{of}{name} is no moment") from None
 

@@ -49,19 +49,19 @@ _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged 
 
 def refuse_sender(payload: Any) -> RefusedRequest | None:
     """Refuse a sender that is no person: agents and apps can add labels too."""
-    kind = fields.text(payload, "sender", "type")
+    kind = fields.text_field(payload, "sender", "type")
     if kind == "User":
         return None
     return RefusedRequest(
         reason=Reason.NOT_A_PERSON,
         message="{sender} is a bot or an app, and only people may start a recovery",
         hint="Ask a person with write access to put the label on or to press the button.",
-        values={"sender": fields.text(payload, "sender", "login")},
+        values={"sender": fields.text_field(payload, "sender", "login")},
     )
 
 
 def refuse_ref(payload: Any, job: GateJob) -> RefusedRequest | None:
-    branch = fields.text(payload, "repository", "default_branch")
+    branch = fields.text_field(payload, "repository", "default_branch")
     if job.ref != f"refs/heads/{branch}":
         return RefusedRequest(
             reason=Reason.OTHER_REF,
@@ -222,7 +222,7 @@ def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], 
     """Refuse a label on a closed incident, unless its runbook may end an incident's states for some days more."""
     if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
-    closed_at = fields.time(issue, "closed_at", of="issue.")
+    closed_at = fields.time_field(issue, "closed_at", of="issue.")
     if job.now - closed_at <= CLOSED_LABEL_PERIOD:
         return None
     return RefusedRequest(

@@ -74,7 +74,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
             "On a laptop, run it in a checkout of the operations repository, or `export GITHUB_REPOSITORY=owner/name`."
         )
         raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
-    repository_api = repository(environ, environ["GITHUB_TOKEN"], name)
+    repository_api = open_repository(environ, environ["GITHUB_TOKEN"], name)
     repository_api.requester.is_read_only = read_only  # type: ignore[attr-defined]
     return repository_api
 
@@ -140,15 +140,15 @@ def _other_machine(given: str, own: str, environ: Mapping[str, str]) -> ConfigEr
     return ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
 
 
-def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
+def open_repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
     """Return any repository by `owner/name`, without a request. Raises ConfigError."""
     from github.Auth import Token
     from github.Repository import Repository
 
-    return Repository(requester(environ, Token(token)), url=f"/repos/{name}")
+    return Repository(make_requester(environ, Token(token)), url=f"/repos/{name}")
 
 
-def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
+def make_requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
     """Return PyGithub's transport with these credentials, without a request. Raises ConfigError."""
     base_url = api_url(environ)
     from github import GithubRetry

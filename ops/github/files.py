@@ -52,7 +52,7 @@ class CommittedFile:
 
     def text(self) -> str:
         """Return the text of the file. Raises ConfigError if it cannot be read."""
-        return read(self._folder / self._name)
+        return read_text_file(self._folder / self._name)
 
     def text_at(self, commit: str) -> str | None:
         """Return the text of the file at a commit; None if it had none, or git does not have the commit.
@@ -135,7 +135,7 @@ def states_in_git(repository: git.GitRepository, name: str, commit: str, since: 
     return tuple(FileState(at, text) for at, text in reversed(texts) if text is not None)
 
 
-def read(path: Path) -> str:
+def read_text_file(path: Path) -> str:
     """Return the text of a file. Raises ConfigError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")

@@ -19,7 +19,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.core.redaction import Redactor, Secret
 from ops.core.threads import TimeBudget, start_call
 from ops.github import actions
-from ops.github.client import GitHubApiError, api_url, provider_errors, repository, requester, write_errors
+from ops.github.client import GitHubApiError, api_url, make_requester, open_repository, provider_errors, write_errors
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -152,7 +152,7 @@ class AppTokens:
     def _requester(self, token: str) -> "Requester":
         from github.Auth import AppAuthToken
 
-        return requester(self._environ, AppAuthToken(token))
+        return make_requester(self._environ, AppAuthToken(token))
 
     def _mask(self, secret: str) -> None:
         self._redactor.add_secret(secret)
@@ -253,9 +253,9 @@ class EnvironmentSecrets(WriteGuard):
         except ConfigError as error:  # a copy by hand, with the printed command, stops no rotation
             return cls(None, why_missing=f"{error.message}. {error.hint.rstrip('.')}")
         if token:
-            return cls(lambda name: repository(environ, token, name))
+            return cls(lambda name: open_repository(environ, token, name))
         apps = AppTokens(environ, redactor, clock)
-        return cls(lambda name: repository(environ, apps.token(name), name), apps=apps)
+        return cls(lambda name: open_repository(environ, apps.token(name), name), apps=apps)
 
     @property
     def has_token(self) -> bool:

@@ -197,7 +197,7 @@ class LimitsPlan:
     warnings: tuple[str, ...] = ()
 
 
-def marker(environment: str) -> str:
+def limits_marker(environment: str) -> str:
     """Return the marker of our comment on a pull request, and of our drift issue, for an environment."""
     return f"<!-- backout limits {environment} -->"
 
@@ -230,12 +230,12 @@ def render_comment(planned: LimitsPlan, *, log: str = "") -> str:
     same = [row for row in rows[:MAX_COMMENT_ROWS] if not row.is_changed]
     left = len(rows[MAX_COMMENT_ROWS:])
     body = template.render(planned=planned, changed=changed, same=same, left=left, log=log)
-    return f"{marker(planned.environment)}\n{collapse_blank_lines(body)}"
+    return f"{limits_marker(planned.environment)}\n{collapse_blank_lines(body)}"
 
 
 def render_result(before: str, environment: str, message: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """Add the result after the merge to the comment `before`, which may be empty."""
-    kept = before.partition(RESULT_MARKER)[0].strip() or marker(environment)
+    kept = before.partition(RESULT_MARKER)[0].strip() or limits_marker(environment)
     text = load_templates().get_template("limits_applied.md.j2").render(message=message, notes=notes, log=log)
     return f"{kept}\n\n{RESULT_MARKER}\n{collapse_blank_lines(text)}"
 
@@ -257,7 +257,7 @@ def render_proposal(proposal: Proposal, incident: int | None, table: LimitsDiff)
 def render_drift(differences: Sequence[str], environment: str, message: str) -> str:
     """Render the issue that lists the differences between KV and limits.yml."""
     body = load_templates().get_template("limits_drift.md.j2").render(differences=differences, message=message)
-    return f"{marker(environment)}\n{collapse_blank_lines(body)}"
+    return f"{limits_marker(environment)}\n{collapse_blank_lines(body)}"
 
 
 def render_drift_end(message: str) -> str:

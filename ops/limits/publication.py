@@ -123,7 +123,7 @@ def comment_message(
     pull = pulls.merged_pull(sha)
     if pull is None:
         return f"no pull request for commit {sha[:12]}, so there is no comment to update"
-    mark = diff.marker(environment)
+    mark = diff.limits_marker(environment)
     before = comments.read_comment(pulls.repository, pull.number, mark)
     body = diff.render_result(before, environment, message, notes, log=log)
     return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
@@ -133,13 +133,13 @@ def save_drift(pulls: "PullRequests", differences: Sequence[str], result: "Ended
     """Open or edit the drift issue. Return a line about it. Raises ProviderError."""
     body = redactor.redact_text(diff.render_drift(differences, result.environment, result.message))
     title = f"{TITLE} in {result.environment}"
-    mark = diff.marker(result.environment)
+    mark = diff.limits_marker(result.environment)
     return f"reported at {comments.save_issue(pulls.repository, LABEL, mark, title, body).url}"
 
 
 def close_drift(pulls: "PullRequests", result: "EndedRun", redactor: Redactor) -> Iterator[str]:
     """Close the drift issue, if one is open. Yield a line about it. Raises ProviderError."""
-    issue = comments.open_issue(pulls.repository, LABEL, diff.marker(result.environment))
+    issue = comments.open_issue(pulls.repository, LABEL, diff.limits_marker(result.environment))
     if issue is not None:
         body = redactor.redact_text(diff.render_drift_end(result.message))
         comments.close_issue(pulls.repository, issue.number, body)

@@ -59,7 +59,7 @@ def run_browser_probe(
         places = (program, *(Path(found).parents[1] for found in (playwright.origin,) if found))
         seen = {**environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
         argv = [sys.executable, "-P", "-m", "ops.probes.browser_process", json.dumps(job)]
-        finished = process.run(
+        finished = process.run_program(
             argv, environ=seen, timeout=spec.timeout + STARTUP_SECONDS, redactor=redactor, folder=folder
         )
         assertions = _read_browser_output(finished, spec)

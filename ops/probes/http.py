@@ -401,7 +401,7 @@ def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]
     with process.scratch_folder() as folder:
         (folder / "input.json").write_text(json.dumps([patterns, texts]), encoding="ascii")
         argv = [sys.executable, "-I", "-S", "-c", SEARCH_PROGRAM]
-        done = process.run(argv, environ={}, timeout=SEARCH_SECONDS, redactor=Redactor(), folder=folder)
+        done = process.run_program(argv, environ={}, timeout=SEARCH_SECONDS, redactor=Redactor(), folder=folder)
     if done.code != 0:
         return None
     matches: list[bool] = json.loads(done.output)

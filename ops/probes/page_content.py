@@ -214,7 +214,7 @@ class DeploymentComparison:
 
     def _classify(self, wanted: "WantedContent", target: str, seen: PageContent) -> CachedContent:
         own, *others = (self._read(each.rstrip("/") + target) for each in (wanted.url, *wanted.others))
-        return classify(seen, own, others)
+        return classify_content(seen, own, others)
 
     def _is_shown(self, wanted: "WantedContent") -> bool:
         with self._lock:
@@ -255,7 +255,7 @@ class DeploymentComparison:
         return self._known[url]
 
 
-def classify(seen: PageContent, wanted: PageContent, others: Sequence[PageContent]) -> CachedContent:
+def classify_content(seen: PageContent, wanted: PageContent, others: Sequence[PageContent]) -> CachedContent:
     """Return which deployments have the content; by the hashed assets if the edge changed the rest of the page.
 
     A replaced deployment that fails has other content.

@@ -313,7 +313,9 @@ def run_command_probe(
     from ops.tools import process
 
     try:
-        finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder)
+        finished = process.run_program(
+            spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder
+        )
     except OSError as error:
         return _exit_result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
     if finished.code is None:

@@ -69,7 +69,7 @@ def is_webhook_url(service: ChatService, url: str) -> bool:
     return "@" not in parts.netloc and (is_of_service or is_loopback(url))
 
 
-def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
+def send_to_chat(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
     """Post the message within TIMEOUT. Raises NotSentError."""
     import httpx
 
@@ -273,7 +273,7 @@ class _Channel:
         self._done.set()
 
     def _send(self, text: str) -> None:
-        sending = start_call(lambda: send(self._service, self._url, text, self._links))
+        sending = start_call(lambda: send_to_chat(self._service, self._url, text, self._links))
         try:
             sending.result(timeout=TIMEOUT)
             self.is_delivered = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
-from ops.core.run import EndedRun, Run, icon
+from ops.core.run import EndedRun, Run, headline_icon
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
@@ -133,7 +133,7 @@ def _render_comment(run: Run, contacts: "Iterable[Contact]", *, events: tuple[Ru
         .get_template("run.md.j2")
         .render(
             run=run,
-            icon=icon(run),
+            icon=headline_icon(run),
             events=events,
             older=len(run.shown_events) - len(events),
             contacts=list(contacts) if needs_people(run.decision) else [],

@@ -308,7 +308,7 @@ def _plan_restore(
     d1, migrations = ctx.cloudflare.d1, reads.state.migrations
     located, taken_back = run_parallel_mixed(
         [
-            lambda: time_travel.locate(d1, database.id, point, reads.bookmark, reads.at),
+            lambda: time_travel.locate_restore_point(d1, database.id, point, reads.bookmark, reads.at),
             lambda: time_travel.find_taken_back(d1, database.id, point, migrations, reads.at),
         ]
     )

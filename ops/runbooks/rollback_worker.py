@@ -145,14 +145,14 @@ def _decide_target(
     Marks of runs without a confirmed record may stop the run, and never choose: Refused if the choice rests on them.
     """
     relapsed, incident = ctx.params.relapsed, ctx.request.incident
-    choice, active = rollback_target.decide(history, relapsed, incident=incident)
+    choice, active = rollback_target.decide_rollback_target(history, relapsed, incident=incident)
     if to is not None or not history.unconfirmed_marks:
         return choice, active
     believed = other = _expected_split(history, choice, active)
     for records in find_records(ctx, history, stays=active is not None):
         sure = history.with_confirmed_marks_only(records)
         try:
-            other = _expected_split(history, *rollback_target.decide(sure, relapsed, incident=incident))
+            other = _expected_split(history, *rollback_target.decide_rollback_target(sure, relapsed, incident=incident))
         except Refused:  # without its mark, the relapsed deployment is that of somebody else
             other = () if active else history.live.split
         if believed == other:

@@ -21,9 +21,9 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
-from ops.github.files import read, states_in_git
+from ops.github.files import read_text_file, states_in_git
 from ops.github.pulls import FileState, PullRequests
-from ops.limits.diff import LimitsDiff, LimitsPlan, compare_limits, marker, plan_lines, render_comment
+from ops.limits.diff import LimitsDiff, LimitsPlan, compare_limits, limits_marker, plan_lines, render_comment
 from ops.limits.file import RESTORABLE, Limits, earlier_limits, parse_limits
 from ops.limits.raises import effective_rate, live_rate
 from ops.tools import git
@@ -152,7 +152,7 @@ def _read_checkout(
 ) -> ComparedFiles:
     """Read the files of a checkout. Base: the commit `base`, else the merge base with the default branch, else HEAD."""
     path = file or folder / FILE
-    proposed = read(path)
+    proposed = read_text_file(path)
     repository = git.GitRepository(folder, environ, redactor)
     try:
         sha = _find_base(repository, base)
@@ -198,7 +198,7 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
     with closing(PullRequests.of(environ, redactor)) as pulls:
         content = pulls.file(FILE, head)
     try:
-        text: str | None = read(folder / FILE)
+        text: str | None = read_text_file(folder / FILE)
     except ConfigError:
         text = None
     proposed = None if content is None else content.text
@@ -221,7 +221,8 @@ def _publish_comment(
     actions.write_summary(environ, body)
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:
-            say(f"commented at {comments.save_comment(pulls.repository, number, marker(planned.environment), body)}")
+            url = comments.save_comment(pulls.repository, number, limits_marker(planned.environment), body)
+            say(f"commented at {url}")
     except comments.CommentForbidden:
         say("the token of this job may not comment (as in a fork); the plan is in the job summary")
     except ProviderError as error:

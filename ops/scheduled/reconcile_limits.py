@@ -118,7 +118,7 @@ class ReconcileLimits(ApplyLimits):
             return "`runtime.limits.enforce` is not set in ops.yml"
         if not ctx.github.pulls.is_available:
             return "without GitHub the age of the difference is unknown"
-        since = ctx.github.pulls.issue_opened_at(publication.LABEL, diff.marker(ctx.environment.name))
+        since = ctx.github.pulls.issue_opened_at(publication.LABEL, diff.limits_marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < REPORT_PERIOD:
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
             return f"it must be reported for another {format_duration(left.total_seconds())} first"

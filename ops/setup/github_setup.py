@@ -334,7 +334,7 @@ class GitHubSetup:
                 RULESET,
                 "change" if exists else "create",
                 "pull request with 1 approval and code owners; no force push, no deletion; admins may bypass it",
-                partial(protection.write_ruleset, self._github, ruleset()),
+                partial(protection.write_ruleset, self._github, default_branch_ruleset()),
                 lambda: is_protected(protection.branch_rules(self._github, self._config.github.branch)),
             ),
         )
@@ -402,7 +402,7 @@ def names_code_owners(paths: Sequence[Path]) -> bool:
     return any(line.strip() and not line.lstrip().startswith("#") for text in texts for line in text.splitlines())
 
 
-def ruleset() -> dict[str, Any]:
+def default_branch_ruleset() -> dict[str, Any]:
     """Return the ruleset for the default branch (docs.github.com/rest/repos/rules#create-a-repository-ruleset)."""
     return {
         "name": RULESET,

@@ -20,7 +20,7 @@ from ops.core.names import CHECK_OUTAGE, STOP_LABEL
 from ops.github.actions import repository_page
 from ops.render import collapse_blank_lines, load_templates
 from ops.setup import team_file
-from ops.setup.workflows import FileAction, FileDifference, apply
+from ops.setup.workflows import FileAction, FileDifference, apply_difference
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -246,7 +246,7 @@ def write_card(
         is_kept = each.action is FileAction.KEEP and not force
         is_open |= check or is_kept
         if not check and not is_kept:
-            apply(each)
+            apply_difference(each)
         verb = "kept" if is_kept else "would write" if check else "written"
         echo(f"{verb}: {each.path.name} ({each.why})")
     program = config.github.laptop_program

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.setup.workflow_jobs import RUNTIME_LOCK, expressions
+from ops.setup.workflow_jobs import RUNTIME_LOCK, secret_expressions
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -38,7 +38,7 @@ def staging_drill_job(config: "Config") -> StagingDrillJob | None:
     token = config.environment(drill.environment).token
     services = [each for place in config.environments.values() for each in place.services.values()]
     variables = dict.fromkeys(name for each in services for probe in each.quick_probes for name in probe.variables)
-    secrets = expressions(config, GITHUB_ENVIRONMENT, (token, *variables))
+    secrets = secret_expressions(config, GITHUB_ENVIRONMENT, (token, *variables))
     crons = {"run": drill.schedule, "resume": resume_cron(drill.schedule)} if drill.schedule else {}
     return StagingDrillJob(drill.environment, secrets, (RUNTIME_LOCK,), crons)
 

@@ -14,7 +14,7 @@ from ops.core.version import __version__
 from ops.github.issues import NOT_SURE
 from ops.setup import action_pins, staging_drill_jobs, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
-from ops.setup.workflows import FileAction, FileDifference, quoted
+from ops.setup.workflows import FileAction, FileDifference, quote_yaml
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -103,9 +103,9 @@ def rewrite_form(text: str, config: "Config") -> str:
 
 def _with_answers(question: str, names: Sequence[str]) -> str:
     """Return the question with these names as answers, or as a field to type one of many."""
-    kind, lines = "dropdown", ["options:", *(f"  - {quoted(name)}" for name in (*names, NOT_SURE))]
+    kind, lines = "dropdown", ["options:", *(f"  - {quote_yaml(name)}" for name in (*names, NOT_SURE))]
     if len(names) > MOST_OPTIONS:
-        kind, lines = "input", [f"placeholder: {quoted(f'{names[0]}, or: {NOT_SURE}')}"]
+        kind, lines = "input", [f"placeholder: {quote_yaml(f'{names[0]}, or: {NOT_SURE}')}"]
     lines += ["default: 0"] * (len(names) == 1)
 
     def part(match: re.Match[str]) -> str:
@@ -144,7 +144,7 @@ def sync_files(
         if check or is_kept:
             echo(each.diff)
         if not check and not is_kept:
-            workflows.apply(each)
+            workflows.apply_difference(each)
         echo(_difference_line(each, root, check=check, is_kept=is_kept))
     if not differences:
         echo("Every file is as ops.yml has it.")
@@ -180,7 +180,7 @@ def find_differences(
     pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions)
     pin = action_pins.choose_pin(config.github.actions, pins, actions, environ)
     form = form_difference(root / FORM_PATH, config)
-    return [*workflows.differences(root, config, button_runbooks(), pin), *filter(None, [form])]
+    return [*workflows.compare_workflows(root, config, button_runbooks(), pin), *filter(None, [form])]
 
 
 def older_generator(root: Path, differences: Sequence[FileDifference]) -> str:

@@ -135,7 +135,7 @@ def _acting_job(
         *(config.notify.webhooks.values() if any(not runbook.incident_use.is_routine for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job.secrets for name in _job_secrets(environment, each)),
     ]
-    secrets = expressions(config, github_environment, names)
+    secrets = secret_expressions(config, github_environment, names)
     if any(JobSecret.ROTATION in runbook.job.secrets for runbook in runbooks):
         secrets[APP_ID] = f"vars.{APP_ID}"
     return ActingJob(
@@ -145,7 +145,7 @@ def _acting_job(
         tuple(permissions),
         contents,
         _job_lock_files(probes, runbooks),
-        expressions(config, github_environment, reads),
+        secret_expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.incident_use.needs_approval for runbook in runbooks),
         _end_job(config, github_environment, environment, runbooks),
@@ -228,21 +228,21 @@ def _runbook_probes(environment: "Environment", runbook: AnyRunbook) -> "Iterato
         yield from (probe for switch in environment.runtime.switches.values() for probe in switch.probes)
 
 
-def expressions(config: "Config", github_environment: str, names: Iterable[str]) -> dict[str, str]:
+def secret_expressions(config: "Config", github_environment: str, names: Iterable[str]) -> dict[str, str]:
     """Return variable → expression of its secret."""
     return {name: f"secrets.{config.github.secret(github_environment, name)}" for name in names}
 
 
 def read_tokens(config: "Config", github_environment: str) -> dict[str, str]:
     """Return the tokens of all environments in `ops.yml`, for a job that only reads."""
-    return expressions(config, github_environment, (each.token for each in config.environments.values()))
+    return secret_expressions(config, github_environment, (each.token for each in config.environments.values()))
 
 
 def watch_secrets(config: "Config") -> dict[str, str]:
     """Return the secrets of the job that watches a service: tokens that only read, and variables of its probes."""
     services = (each for place in config.environments.values() for each in place.services.values())
     variables = (name for each in services for probe in each.watched_probes for name in probe.variables)
-    return {**read_tokens(config, "report"), **expressions(config, "report", variables)} if config.watch else {}
+    return {**read_tokens(config, "report"), **secret_expressions(config, "report", variables)} if config.watch else {}
 
 
 def menu_secrets(config: "Config") -> dict[str, str]:
@@ -255,7 +255,7 @@ def watch_webhooks(config: "Config") -> dict[str, str]:
     runbooks = registry.button_runbooks().values()
     closes = any(_closes_service(each, place) for each in runbooks for place in fitting_environments(config, each))
     is_used = config.watch is not None and closes
-    return expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
+    return secret_expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
 
 
 def watch_minutes(config: "Config") -> int:
@@ -315,7 +315,9 @@ def _guard_jobs(config: "Config") -> "Iterator[ActingJob]":
         guarded = [service for service in each.services.values() if service.guard]
         variables = [name for service in guarded for probe in service.watched_probes for name in probe.variables]
         if guarded:
-            yield ActingJob("report", each.name, expressions(config, "report", [each.token, *variables, *webhooks]), ())
+            yield ActingJob(
+                "report", each.name, secret_expressions(config, "report", [each.token, *variables, *webhooks]), ()
+            )
 
 
 def guard_minutes(config: "Config") -> int:
@@ -356,7 +358,7 @@ def doctor_jobs(config: "Config") -> list[DoctorJob]:
     runbooks = registry.button_runbooks().values()
     pairs = [(each, one) for each in runbooks if each.github_environment for one in fitting_environments(config, each)]
     readers = [
-        ActingJob("report", each.name, expressions(config, "report", [each.token]), ())
+        ActingJob("report", each.name, secret_expressions(config, "report", [each.token]), ())
         for each in config.environments.values()
     ]
     jobs: dict[str, list[ActingJob]] = {}

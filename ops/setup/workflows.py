@@ -119,7 +119,7 @@ def missing_actions(root: Path, config: "Config") -> list[str]:
     return [path for path in paths if not (root / path / "action.yml").is_file()]
 
 
-def differences(
+def compare_workflows(
     root: Path, config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = ""
 ) -> list[FileDifference]:
     """Compare the generated files in the repository with the configuration. Writes nothing.
@@ -130,7 +130,7 @@ def differences(
     pins = _action_pins(existing.values())
     ours = {**_own_actions(config, pin), **_server_actions(config, existing.values())}
     desired = {}
-    for name, text in render(config, runbooks, pin):
+    for name, text in render_workflows(config, runbooks, pin):
         desired[name] = _with_pins(text, {**pins, **_action_pins([existing.get(name, "")]), **ours})
     found = [
         _workflow_difference(root / FOLDER / f"{name}.yml", existing.get(name), desired.get(name), ours)
@@ -182,7 +182,7 @@ def generated_by(text: str) -> str:
     return match[1] if match else ""
 
 
-def apply(difference: FileDifference) -> None:
+def apply_difference(difference: FileDifference) -> None:
     """Write or remove the file, even if a person changed it."""
     if difference.desired:
         difference.path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def apply(difference: FileDifference) -> None:
         difference.path.unlink()
 
 
-def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") -> Iterator[tuple[str, str]]:
+def render_workflows(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") -> Iterator[tuple[str, str]]:
     """Yield name and text of every workflow that the configuration can use.
 
     `pin` is the version of the actions in `github.actions`; a copy of Backout needs none.
@@ -315,7 +315,7 @@ def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> 
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
         "version": __version__,
-        "secrets": functools.partial(workflow_jobs.expressions, config),
+        "secrets": functools.partial(workflow_jobs.secret_expressions, config),
         "scripts": load_scripts(),
     }
     text = _load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
@@ -324,10 +324,10 @@ def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> 
 
 def _runs_on(runner: "RunnerConfig") -> str:
     """Return the value of `runs-on`."""
-    labels = [quoted(label) for label in runner.labels]
+    labels = [quote_yaml(label) for label in runner.labels]
     if runner.group is not None:
         rest = f", labels: [{', '.join(labels)}]" if labels else ""
-        return f"{{group: {quoted(runner.group)}{rest}}}"
+        return f"{{group: {quote_yaml(runner.group)}{rest}}}"
     return labels[0] if len(labels) == 1 else f"[{', '.join(labels)}]"
 
 
@@ -349,7 +349,7 @@ def _tell_settings(config: "Config", files: Mapping[str, str]) -> str:
             f'    "PROGRAM": {json.dumps(config.github.laptop_program)},',
             f'    "DOCS": {docs}/blob/HEAD/",',
             f'    "RUN_STEP": "{RUN_STEP}",',
-            "    " + folded(f'"LIMITS": {json.dumps(limits)},', 8),
+            "    " + fold_lines(f'"LIMITS": {json.dumps(limits)},', 8),
             textwrap.indent(f'"VARIABLES": {_laptop_variables(config)},', "    "),
             "}",
         ]
@@ -398,12 +398,12 @@ def _load_templates() -> jinja2.Environment:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    environment.filters |= {"quoted": quoted, "literal": _expression_literal, "folded": folded}
+    environment.filters |= {"quoted": quote_yaml, "literal": _expression_literal, "folded": fold_lines}
     environment.tests["reading"] = lambda jobs, name: bool(re.search(rf"needs\.gate\.outputs\.{name}\b", jobs))
     return environment
 
 
-def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
+def quote_yaml(value: str | bool, /) -> str:  # noqa: FBT001  a filter
     """Return a YAML scalar. GitHub reads `${{` in it as an expression: use it for checked names and `_json_text`."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -412,7 +412,7 @@ def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
     return json.dumps(value, ensure_ascii=False)
 
 
-def folded(text: str, indent: int) -> str:
+def fold_lines(text: str, indent: int) -> str:
     """Return the text on lines of at most 120 characters, broken at spaces. YAML reads them as one line."""
     width = LONGEST_LINE - indent
     return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))

@@ -243,13 +243,15 @@ class SiteBuilder:
             raise _missing_tool(str(error)) from None
 
     def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
-        done = process.run(argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder)
+        done = process.run_program(
+            argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder
+        )
         said = [line for line in done.output.splitlines() if line.strip() and "complete log of this run" not in line]
         return None if done.code == 0 else " ".join(said[-3:])[:300] or "no output"
 
     def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
         try:
-            done = process.run(argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder)
+            done = process.run_program(argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder)
         except OSError as error:
             raise _missing_tool(f"{argv[0]} cannot be started ({error.strerror})") from None
         if done.code != 0:
@@ -281,7 +283,9 @@ class SiteBuilder:
         options = ["--project-name", service.pages, "--branch", branch, "--commit-hash", commit.sha]
         options += ["--commit-message", message, "--commit-dirty=false", "--no-bundle"]
         argv = [*self._wrangler(), "pages", "deploy", OUTPUT, *options]
-        done = process.run(argv, environ=environ, timeout=DEPLOY_TIMEOUT, redactor=self._redactor, folder=folder)
+        done = process.run_program(
+            argv, environ=environ, timeout=DEPLOY_TIMEOUT, redactor=self._redactor, folder=folder
+        )
         said = [line.strip() for line in done.output.splitlines() if line.strip()]
         if done.code == 0:
             address = next((word for line in said if "Deployment complete" in line for word in line.split()[-1:]), "")

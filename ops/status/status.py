@@ -131,7 +131,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
         read_others = partial(drift.read_other_ways, live, session.workers, session.routes, windows)
         more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = drift.compare(windows, live, session.check_maintenance)
+    openings, unknown = drift.find_open_ways(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise_open_closures(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))

@@ -285,7 +285,7 @@ def target_lines(table: TargetTable) -> Iterator[str]:
     for row in rows:
         yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
     yield from map(to_one_line, list_warnings(table))
-    for each in explained(table):
+    for each in services_without_target(table):
         yield to_one_line(f"{each.place}, {each.state.replace('_', ' ')}: {each.why}")
         yield from (f"  {to_one_line(line)}" for line in (each.hint, each.command) if line)
 
@@ -306,7 +306,7 @@ def list_warnings(table: TargetTable) -> Iterator[str]:
         )
 
 
-def explained(table: TargetTable) -> tuple[ServiceTarget, ...]:
+def services_without_target(table: TargetTable) -> tuple[ServiceTarget, ...]:
     """Return the services without a target."""
     return table.of_state(TargetState.BLOCKED, TargetState.UNKNOWN, TargetState.NOTHING_TO_DO)
 
@@ -333,7 +333,7 @@ def render_targets(table: TargetTable) -> str:
             read_at=format_utc(table.read_at),
             warnings=[*list_warnings(table)],
             rows=[(each, table_row(each, table)) for each in table.targets],
-            explained=explained(table),
+            explained=services_without_target(table),
         )
     )
     return collapse_blank_lines(text).strip()

@@ -274,7 +274,7 @@ class GitRepository:
         if shutil.which("git", path=self._environ.get("PATH")) is None:
             raise GitError("git is not on PATH")
         argv = ["git", *OWN, "-C", str(self._folder), *arguments]
-        done = process.run(
+        done = process.run_program(
             argv,
             environ=self._environ,
             timeout=TIMEOUT,

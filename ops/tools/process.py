@@ -88,7 +88,7 @@ def clean_environment(
     return {name: environ[name] for name in sorted(passed_on) if name in environ}
 
 
-def run(
+def run_program(
     argv: Sequence[str],
     *,
     environ: Mapping[str, str],

@@ -28,7 +28,7 @@ from ops.publish.comment import render_incident
 from ops.render import to_one_line
 from ops.watch.guard import GuardResult
 from ops.watch.guard_start import Guards
-from ops.watch.guard_text import headline, incident_link, incident_symptom, incident_title
+from ops.watch.guard_text import guard_headline, incident_link, incident_symptom, incident_title
 
 if TYPE_CHECKING:
     from ops.core.run import EndedRun
@@ -48,7 +48,7 @@ class GuardIncident:
     is_closed: bool = False
 
 
-def marker(deployment: str) -> str:
+def guard_marker(deployment: str) -> str:
     """Return the run ID of the record that names the deployment."""
     return f"{SOURCE}-{deployment}"
 
@@ -56,7 +56,9 @@ def marker(deployment: str) -> str:
 def find_guard_incident(repository: "Repository", result: GuardResult) -> GuardIncident | None:
     """Return the oldest incident of the deployment, also a closed one. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
-        found = find_recorded_incidents(repository, marker(result.deployment.id), since=result.deployment.created_on)
+        found = find_recorded_incidents(
+            repository, guard_marker(result.deployment.id), since=result.deployment.created_on
+        )
     oldest = min(found, key=lambda each: each.number, default=None)
     return GuardIncident(oldest.number, oldest.html_url, is_closed=oldest.state == "closed") if oldest else None
 
@@ -77,7 +79,7 @@ def open_guard_incident(
     if known := find_guard_incident(repository, result):
         return known
     program, page = published_prefix(environ, config_path, config), repository_page(environ)
-    record = RunRecord(marker(result.deployment.id), source=SOURCE, job=job_number(environ))
+    record = RunRecord(guard_marker(result.deployment.id), source=SOURCE, job=job_number(environ))
     body = embed_record(incident_body(result, redactor, job=job), record)
 
     def menu(number: str) -> str:
@@ -100,7 +102,7 @@ def open_guard_incident(
             with suppress(ProviderError), provider_errors():
                 close_duplicate(repository, found.number, first.number)
             return first
-    post_message(environ, config.notify, redactor.redact_text(headline(result)), found.number)
+    post_message(environ, config.notify, redactor.redact_text(guard_headline(result)), found.number)
     return replace(found, is_new=True)
 
 
@@ -161,7 +163,7 @@ class GuardEnd:
             how = "If there is none, open it" if is_unclear else "Open it"
             link = prefilled_link(result, self.environ, self.redactor, job=self.job)
             self.note(f"{what}: {error.message}. {f'{how}: {link}' if link else error.hint}")
-            text = self.redactor.redact_text(f"{headline(result)}. {what}: {error.message}")
+            text = self.redactor.redact_text(f"{guard_headline(result)}. {what}: {error.message}")
             post_message(self.environ, read_config(self.config)[0].notify, text, None)
             return
         self.incident = opened

@@ -41,7 +41,7 @@ def _describe_counts(metric: Metric) -> str:
     return f"{metric.name}: {share.failed:,.0f} of {share.total:,.0f} {metric.unit} failed"
 
 
-def headline(result: GuardResult) -> str:
+def guard_headline(result: GuardResult) -> str:
     where, name = f"{result.service} in {result.environment}", name_deployment(result)
     texts = {
         Reason.GOOD_DEPLOYMENT: f"{where}: {name} is good",

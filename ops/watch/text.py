@@ -104,7 +104,7 @@ def _closure_headline(result: WatchResult, look: ClosureLook) -> str:
     return f"{where} is closed; looking every minute until {result.state.until:%H:%M} UTC"
 
 
-def headline(result: WatchResult) -> str:
+def watch_headline(result: WatchResult) -> str:
     if result.look is not None:
         return _closure_headline(result, result.look)
     where, since = f"{result.service} in {result.environment}", result.judgment.green_since
@@ -169,7 +169,7 @@ def count_rounds(state: WatchState) -> str:
 
 def chat_text(result: WatchResult, names: CommandNames) -> str:
     """Return the chat message about a closed service that is open."""
-    return f"{headline(result)}. {next_step(result, names)}"
+    return f"{watch_headline(result)}. {next_step(result, names)}"
 
 
 def render_notice(result: WatchResult, names: CommandNames) -> str:
@@ -186,7 +186,7 @@ def _render_watch(result: WatchResult, names: CommandNames, *, details: tuple[st
     template = load_templates().get_template("watch.md.j2")
     text = template.render(
         icon=ICONS[result.decision] if result.decision else "👀",
-        headline=headline(result),
+        headline=watch_headline(result),
         command="" if result.decision else names.command("watch", result, closed=result.state.is_closed),
         last_round=f"{result.state.seen_at:%H:%M:%S}",
         details=details,
@@ -247,7 +247,7 @@ def build_record(result: WatchResult) -> RunRecord:
     if result.decision and result.ended_at:
         if state.is_closed:
             kinds: dict[str | None, str] = {Reason.OPEN_ALTHOUGH_CLOSED: "failed", Reason.ALREADY_OFF: "verified"}
-            rows.append(RecordRow(result.ended_at, kinds.get(result.reason, "warning"), headline(result)))
+            rows.append(RecordRow(result.ended_at, kinds.get(result.reason, "warning"), watch_headline(result)))
         elif result.judgment.cause:
             rows.append(RecordRow(result.ended_at, "failed", result.judgment.cause))
         if (since := result.judgment.green_since) and result.decision == Decision.MITIGATED:

@@ -204,7 +204,9 @@ def _is_of_incident(step: PastRollback, incident: int | None) -> bool:
     return step.is_ours and mark is not None and mark.incident in {None, incident}
 
 
-def decide(history: WorkerHistory, relapsed: str, *, incident: int | None) -> tuple[TargetChoice, PastRollback | None]:
+def decide_rollback_target(
+    history: WorkerHistory, relapsed: str, *, incident: int | None
+) -> tuple[TargetChoice, PastRollback | None]:
     """Return the choice, and the rollback that leaves nothing to do; None if there is none.
 
     Raises:

@@ -20,9 +20,9 @@ from ops.core.clock import SystemClock
 from ops.core.errors import UnclearWrite
 from ops.core.redaction import Secret
 from ops.github import requester
-from ops.github.client import repository, write_errors
+from ops.github.client import open_repository, write_errors
 from ops.probes.http import MAX_BYTES, ProbeClient
-from ops.publish.chat import SLACK, NotSentError, send
+from ops.publish.chat import SLACK, NotSentError, send_to_chat
 from tests.support.properties import holds_for
 
 Serve = Callable[[socket.socket], None]
@@ -130,14 +130,14 @@ def write_to_cloudflare(address: str) -> None:
 
 
 def write_to_github(address: str) -> None:
-    place = repository({"GITHUB_API_URL": address}, "token", "acme/operations")
+    place = open_repository({"GITHUB_API_URL": address}, "token", "acme/operations")
     with pytest.raises(UnclearWrite, match="ContentDecodingError"), write_errors():
         place.create_label("a", "ffffff")
 
 
 def post_to_chat(address: str) -> None:
     with pytest.raises(NotSentError, match="answered 200"):
-        send(SLACK, Secret(address), "Started", ())
+        send_to_chat(SLACK, Secret(address), "Started", ())
 
 
 @pytest.mark.parametrize("ask", [read_probe, write_to_cloudflare, write_to_github, post_to_chat])
@@ -189,7 +189,7 @@ def test_slow_answer_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch, ser
     """The pieces of the body are small, so that none fills a buffer before the time has passed."""
     monkeypatch.setattr(requester, "LONGEST_PART", WHOLE)
     with serving(serve) as address:
-        place, began = repository({"GITHUB_API_URL": address}, "token", "acme/operations"), time.monotonic()
+        place, began = open_repository({"GITHUB_API_URL": address}, "token", "acme/operations"), time.monotonic()
         with pytest.raises(UnclearWrite, match=error), write_errors():
             place.create_label("a", "ffffff")
 
@@ -206,7 +206,7 @@ def test_slow_answer_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch, ser
 )
 def test_cut_body_of_github_is_not_whole(body: bytes) -> None:
     with serving(lambda connection: connection.sendall(HEAD + body)) as address:
-        place = repository({"GITHUB_API_URL": address}, "token", "acme/operations")
+        place = open_repository({"GITHUB_API_URL": address}, "token", "acme/operations")
         with pytest.raises(UnclearWrite, match="ConnectionError"), write_errors():
             place.create_label("a", "ffffff")
 

@@ -275,7 +275,7 @@ def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> No
     script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
     argv = [sys.executable, "-c", script]
 
-    done = process.run(argv, environ={}, timeout=30, redactor=redactor_with(secret), folder=tmp_path)
+    done = process.run_program(argv, environ={}, timeout=30, redactor=redactor_with(secret), folder=tmp_path)
 
     assert done.output == "x" * (process.MAX_OUTPUT - 151) + "\n"
 

@@ -188,7 +188,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> EndedRun:
     )
     environ = world.sandbox.environ()
     with SignalHandler().in_run() as signals:
-        return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
+        return run.run_runbook(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
 @pytest.mark.slow

@@ -304,7 +304,7 @@ def test_label_goes_on_if_the_issue_cannot_be_read(job: Job, rule: dict[str, Any
 def rendered(job: Job) -> list[tuple[str, str]]:
     """Return name and text of the workflow files for the ops.yml of the job."""
     config = read_config(job.world.config, labels=None)[0]
-    return [*workflows.render(config, registry.button_runbooks())]
+    return [*workflows.render_workflows(config, registry.button_runbooks())]
 
 
 def test_label_that_lifts_a_hold_needs_no_prefix(job: Job) -> None:

@@ -10,7 +10,7 @@ from ops.limits.diff import (
     RESULT_MARKER,
     LimitsPlan,
     compare_limits,
-    marker,
+    limits_marker,
     render_comment,
     render_drift,
     render_result,
@@ -102,8 +102,8 @@ def test_comment_survives_untrusted_text(said: str) -> None:
 
 
 def test_result_replaces_previous_result() -> None:
-    first = render_result(f"{marker(PLACE)}\nthe plan", PLACE, "one")
+    first = render_result(f"{limits_marker(PLACE)}\nthe plan", PLACE, "one")
 
-    assert render_result(first, PLACE, "two") == render_result(f"{marker(PLACE)}\nthe plan", PLACE, "two")
+    assert render_result(first, PLACE, "two") == render_result(f"{limits_marker(PLACE)}\nthe plan", PLACE, "two")
     assert first.count(RESULT_MARKER) == 1
-    assert render_result("", PLACE, "one").startswith(marker(PLACE))
+    assert render_result("", PLACE, "one").startswith(limits_marker(PLACE))

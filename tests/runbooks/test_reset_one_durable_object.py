@@ -280,7 +280,9 @@ def test_early_reset_is_refused_by_the_client(stuck: StuckObject, dry_run: bool)
     )
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
-    result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())
+    result, _ = run.run_runbook(
+        request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler()
+    )
 
     assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
     assert stuck.memory == LOCKED

@@ -200,7 +200,7 @@ def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: i
     )
     environ = {**opened.world.sandbox.environ(), "SHOP_TOKEN": opened.world.sandbox.token}
     with SignalHandler().in_run() as signals:
-        return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
+        return run.run_runbook(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
 @pytest.mark.sampled

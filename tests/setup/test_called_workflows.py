@@ -62,7 +62,7 @@ def shop(services: int) -> Config:
 
 
 def test_called_files_do_not_grow_with_the_services() -> None:
-    one, forty = (dict(workflows.render(shop(number), discover_runbooks())) for number in (1, 40))
+    one, forty = (dict(workflows.render_workflows(shop(number), discover_runbooks())) for number in (1, 40))
 
     assert one.keys() == forty.keys()
     for name in one:
@@ -81,7 +81,7 @@ def test_label_of_a_runbook_that_fits_nothing_calls_no_missing_file(runbook: str
     text = json.dumps({"environments": {"production": place}, "labels": {"recover:x": label}})
     accepted, _ = check_config(text).require_valid("ops.yml")
 
-    files = dict(workflows.render(accepted, discover_runbooks()))
+    files = dict(workflows.render_workflows(accepted, discover_runbooks()))
 
     called = {Path(job["uses"]).stem for job in plain_yaml.load(files["incident"])["jobs"].values() if "uses" in job}
     assert called == {"recover"}
@@ -106,7 +106,7 @@ def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
 
 def test_called_file_names_itself_to_the_gate() -> None:
     """Else the gate would start a runbook whose jobs are in another file, and no job would run."""
-    files = dict(workflows.render(shop(1), discover_runbooks()))
+    files = dict(workflows.render_workflows(shop(1), discover_runbooks()))
     steps = {
         name: plain_yaml.load(files[name])["jobs"]["gate"]["steps"][-1]
         for name in CALLED_WORKFLOWS

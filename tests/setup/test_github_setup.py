@@ -25,7 +25,7 @@ from ops.evidence import tables
 from ops.evidence.tables import EvidenceTable
 from ops.setup.github_environments import EVIDENCE, needed_environments
 from ops.setup.github_secrets import TOKEN_PAGE, token_url
-from ops.setup.github_setup import RULESET, is_protected, ruleset
+from ops.setup.github_setup import RULESET, default_branch_ruleset, is_protected
 from sandbox.clock import FakeClock
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome
@@ -238,7 +238,7 @@ def test_rules_of_a_person_are_kept(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.github.add_environment("recovery", reviewers=["rita"], prevent_self_review=True, wait_timer=5)
     shop.github.add_environment("report", branches=["main", "release/*"])
-    shop.github.add_ruleset("Own", [*ruleset()["rules"], {"type": "required_signatures"}])
+    shop.github.add_ruleset("Own", [*default_branch_ruleset()["rules"], {"type": "required_signatures"}])
 
     result = shop.result()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.setup.init.command import READS, InitResult, InitTarget, read_only_token_url, run
+from ops.setup.init.command import READS, InitResult, InitTarget, init_repository, read_only_token_url
 from ops.setup.init.discovery import InitRequest
 from ops.setup.init.questions import MAX_QUESTIONS, Questions
 from tests.conftest import ROOT
@@ -47,7 +47,7 @@ def ask(
     person = Person(answers)
     environ = {**team.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER}
     target = InitTarget(team.folder, actions=ACTIONS, **repository)
-    result = run(request or InitRequest(), target, Questions(person), environ, lambda _: None)
+    result = init_repository(request or InitRequest(), target, Questions(person), environ, lambda _: None)
     return person, result
 
 
@@ -57,7 +57,7 @@ def test_unknown_commit_of_the_actions_is_refused_before_the_questions(shop: Tea
     target = InitTarget(shop.folder, actions="acme/backout@main")
 
     with pytest.raises(ConfigError, match="full commit SHA"):
-        run(InitRequest(), target, Questions(person), shop.world.sandbox.environ(), lambda _: None)
+        init_repository(InitRequest(), target, Questions(person), shop.world.sandbox.environ(), lambda _: None)
 
     assert person.questions == []
 

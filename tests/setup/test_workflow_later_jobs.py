@@ -127,7 +127,7 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
     text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
     accepted, _ = check_config(text).require_valid("ops.yml")
 
-    recover = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["recover"]
+    recover = dict(workflows.render_workflows(accepted, {**discover_runbooks(), "other": other}))["recover"]
 
     ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", recover, re.MULTILINE)
     assert {"wait", "end-recovery-production", "end-security-production"} <= {*ids}

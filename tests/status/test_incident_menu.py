@@ -11,7 +11,7 @@ import pytest
 from ops.app.configuration import check_text
 from ops.app.registry import button_runbooks
 from ops.core.run_record import RunRecord, embed_record
-from ops.setup.workflows import render
+from ops.setup.workflows import render_workflows
 from ops.status.signs import SECONDS
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.support.shop import SITE, STAGING, WORKER, Shop, answering
@@ -317,7 +317,7 @@ def test_probe_with_a_login_is_known_only_with_its_variable(fine: Shop) -> None:
         assert (said in shown, FAILS in shown, "s3cret" in shown) == (True, False, False), shown
 
     config = check_text(fine.world.config.read_text(), None).require_valid("ops.yml")[0]
-    menu = dict(render(config, button_runbooks()))["incident"].partition("\n  menu:\n")[2]
+    menu = dict(render_workflows(config, button_runbooks()))["incident"].partition("\n  menu:\n")[2]
     assert "SHOP_LOGIN: ${{ secrets.SHOP_LOGIN }}" in menu
 
 
@@ -337,7 +337,7 @@ def test_workflow_of_incidents_does_not_grow_with_the_services() -> None:
     texts = []
     for count in (1, 40):
         config = check_text(forty_services(count=count), None).require_valid("ops.yml")[0]
-        texts.append(dict(render(config, button_runbooks()))["incident"])
+        texts.append(dict(render_workflows(config, button_runbooks()))["incident"])
 
     assert texts[0] == texts[1]
     assert "command: incident menu" in texts[0]

@@ -189,7 +189,7 @@ class Bakery:
 def generated(config: str, pin: str = "") -> Mapping[str, str]:
     """Return path → text of the files that `ops workflows sync` writes."""
     read = parse(config)
-    rendered = dict(workflows.render(read, registry.button_runbooks(), pin))
+    rendered = dict(workflows.render_workflows(read, registry.button_runbooks(), pin))
     texts = {f".github/workflows/{name}.yml": text for name, text in rendered.items()}
     texts |= {str(path): text for path, text in workflows.render_scripts(read, rendered)}
     form = (TEMPLATES / "repository" / sync.FORM_PATH.name).read_text()

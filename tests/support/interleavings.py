@@ -84,7 +84,7 @@ class RequestedRun:
             incident=self.incident,
         )
         environ = {**world.sandbox.environ(), **self.environ}
-        return app.run(request, environ, Redactor(), sink=at_event, options=options, signals=SignalHandler())[0]
+        return app.run_runbook(request, environ, Redactor(), sink=at_event, options=options, signals=SignalHandler())[0]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ops.cli import cli
-from ops.core.run import EndedRun, icon
+from ops.core.run import EndedRun, headline_icon
 from ops.publish.chat import chat_message
 from ops.setup.doctor.examination import CHECKS
 from tests.support.messages import ROOT, Place, Position, places
@@ -62,7 +62,7 @@ class Record:
 
 def headings(result: EndedRun) -> list[str]:
     """Return the heading of the run's comment, and its line in the chat."""
-    return [f"{icon(result)} {result.headline}", chat_message(result)]
+    return [f"{headline_icon(result)} {result.headline}", chat_message(result)]
 
 
 def read() -> tuple[dict[str, Row], dict[str, Row]]:

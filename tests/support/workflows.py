@@ -35,10 +35,10 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     pin = f"{PINNED} # v{__version__}" if read.github.actions else ""
     form = sync.form_difference(folder / sync.FORM_PATH, read)
     for each in (
-        *workflows.differences(folder, read, button_runbooks(), pin),
+        *workflows.compare_workflows(folder, read, button_runbooks(), pin),
         *filter(None, [form]),
     ):
-        workflows.apply(each)
+        workflows.apply_difference(each)
     return folder
 
 

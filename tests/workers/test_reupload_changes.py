@@ -62,7 +62,7 @@ def run(world: World) -> EndedRun:
         runbook=SetsKey(), params=RollbackWorker.Params("api"), environment="production", config=world.config
     )
     environ, signals = world.sandbox.environ(), SignalHandler()
-    return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
+    return app.run_runbook(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import load_config, probe_environ, published_prefix, register_secrets
 from ops.app.registry import load_runbook, record_rules
-from ops.app.run import RunRequest
-from ops.app.run import run as run_runbook
+from ops.app.run import RunRequest, run_runbook
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.core.clock import current_time, format_rfc3339, format_utc

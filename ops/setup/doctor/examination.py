@@ -177,7 +177,7 @@ def _check_results(
         )
 
 
-def repair(facts: Facts, results: Iterable[CheckResult], say: Say) -> bool:
+def repair_findings(facts: Facts, results: Iterable[CheckResult], say: Say) -> bool:
     """Repair the wrong answers that have a safe repair; return whether there was one. Raises ProviderError."""
     wrong = {each.id for each in results if each.answer is Answer.WRONG}
     repairs = {"workflows": _write_files, "labels": _create_labels}
@@ -190,7 +190,7 @@ def _write_files(facts: Facts, say: Say) -> None:
     """Write the generated files, but keep those that a person changed."""
     for each in facts.file_differences:
         if each.action is not workflows.FileAction.KEEP:
-            workflows.apply(each)
+            workflows.apply_difference(each)
             say(f"fixed: {each.path.relative_to(facts.root)}")
 
 

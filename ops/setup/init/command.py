@@ -117,7 +117,7 @@ def _first_text(values: Iterable[Any]) -> str:
     return next((value for value in values if isinstance(value, str)), "")
 
 
-def compare(root: Path, name: str, desired: str) -> FileDifference | None:
+def compare_file(root: Path, name: str, desired: str) -> FileDifference | None:
     """Return the difference of one file; None if it has the desired text. An existing file is kept."""
     old = read_text(root, name)
     if old == desired:
@@ -127,7 +127,7 @@ def compare(root: Path, name: str, desired: str) -> FileDifference | None:
     return FileDifference(root / name, FileAction.KEEP, "exists, and differs", old, desired)
 
 
-def differences(
+def compare_repository(
     root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
 ) -> list[FileDifference]:
     """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
@@ -137,7 +137,7 @@ def differences(
     others = [] if facts.is_copy else list(_own_files(config, facts))
     if read_text(root, str(sync.FORM_PATH)) is None:
         others.append((str(sync.FORM_PATH), sync.rewrite_form(_read_template("incident.yml"), config)))
-    return [*differences_of_files, *filter(None, (compare(root, name, text) for name, text in others))]
+    return [*differences_of_files, *filter(None, (compare_file(root, name, text) for name, text in others))]
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
@@ -241,7 +241,7 @@ def read_only_token_url() -> str:
     return token_url(READS, "*", "Backout init")
 
 
-def run(
+def init_repository(
     request: InitRequest, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say
 ) -> InitResult:
     """Write the files. An existing file that differs is shown, and kept unless `force` or an answer names it.
@@ -377,11 +377,11 @@ def _file_differences(
     root: Path, text: str, facts: RepositoryFacts, environ: Mapping[str, str], force: Collection[str]
 ) -> list[FileDifference]:
     """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
-    own = compare(root, CONFIG, text)
+    own = compare_file(root, CONFIG, text)
     if own and own.action is FileAction.KEEP and CONFIG not in force:
         text = own.old
     config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
-    return [*([own] if own else []), *differences(root, config, facts, environ)]
+    return [*([own] if own else []), *compare_repository(root, config, facts, environ)]
 
 
 def _ask_to_write(
@@ -419,7 +419,7 @@ def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
 
 def _apply_file(difference: FileDifference) -> None:
     try:
-        workflows.apply(difference)
+        workflows.apply_difference(difference)
     except OSError as error:
         raise ConfigError(
             f"{difference.path} cannot be written ({error.strerror})", hint="Run `ops init` for a folder of your own."

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.tools import hold_check
-from ops.tools.hold_check.judgment import check
+from ops.tools.hold_check.judgment import check_commit
 from ops.tools.hold_check.values import NOT_CHECKED, REFUSED, Environ, Question, UsageError
 
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None, environ: Environ = os.environ) 
     options = make_parser().parse_args(arguments)
     try:
         question, token = _read_question(options, environ), environ.get("CLOUDFLARE_API_TOKEN", "")
-        answer = check(question, environ, token=token, refuses_unread=options.on_unreadable == "refuse")
+        answer = check_commit(question, environ, token=token, refuses_unread=options.on_unreadable == "refuse")
     except UsageError as wrong:
         print(f"error: {wrong.args[0]}\n hint: {wrong.args[1]}", file=sys.stderr)
         return 2

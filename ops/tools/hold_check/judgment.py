@@ -32,7 +32,7 @@ PERMIT = "Run it again, or permit it: `--on-unreadable warn`, in the action `on-
 DEEPEN = "Set `fetch-depth: 0` under `with:` of actions/checkout, or run `git fetch --unshallow` before this check."
 
 
-def check(question: Question, environ: Environ, *, token: str, refuses_unread: bool = False) -> Answer:
+def check_commit(question: Question, environ: Environ, *, token: str, refuses_unread: bool = False) -> Answer:
     """Return whether the commit may be deployed. Raises UsageError.
 
     `refuses_unread`: refuse if the holds cannot be read. A hold in a clone that is too short always refuses.

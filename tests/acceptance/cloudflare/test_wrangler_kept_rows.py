@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ops.core.clock import parse_utc
-from ops.database.kept_rows import ForeignKey, KeptFile, Row, TableShape, measure_sql, page_sql, parse_batches, render
+from ops.database.kept_rows import (
+    ForeignKey,
+    KeptFile,
+    Row,
+    TableShape,
+    measure_sql,
+    page_sql,
+    parse_batches,
+    render_kept_rows,
+)
 from sandbox import Sandbox
 from tests.support.wrangler import run_wrangler
 
@@ -53,7 +62,7 @@ def test_every_value_goes_back_through_wrangler(sandbox: Sandbox, tmp_path: Path
     assert [len(each) for each in rows.values()] == [2, 15]
     execute("DELETE FROM books; DELETE FROM authors WHERE id <> 4;")
 
-    text = render(HEAD, rows)
+    text = render_kept_rows(HEAD, rows)
     compare = [each.compare_sql(("id", "value", "a", "b", "author")).sql for each in parse_batches(text)]
     assert len(compare) == 2
     for _ in range(2):
