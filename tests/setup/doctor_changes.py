@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from ops.core.version import __version__
 from ops.setup import workflows
+from sandbox import Sandbox
 from tests.conftest import World
-from tests.support.bakery import ACCOUNT, DATABASE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
+from tests.support.bakery import DATABASE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
 INCIDENT = ".github/workflows/incident.yml"
 PROGRAM = ".github/scripts/tell.py"
@@ -318,26 +319,33 @@ def hide_settings(made: Bakery) -> None:
 
 
 def miss_drills(made: Bakery) -> None:
-    """Configure staging drills, and publish no result. Its Worker is a second one of the same account."""
-    sandbox, at = made.sandbox, made.sandbox.clock.now()
+    """Configure staging drills in an account of their own, and publish no result."""
+    account, host = "7e" * 16, "staging.bakery.example"
+    other, now = Sandbox(account_id=account, virtual_clock=True), made.sandbox.clock.now()
+    other.d1.close()  # nothing else of a sandbox that never starts is open
+    made.sandbox.add_account(other)
+    other.add_token(TOKEN, PERMISSIONS)
+    for days in (2, 1):
+        at = now - timedelta(days=days)
+        other.deploy(WORKER, other.upload(WORKER, code=f"{days} days", at=at), at=at)
+    other.zones.add_route(other.zones.all[other.zones.add(host)], f"{host}/*", WORKER)
     staging = f"""\
   staging:
-    account_id: {ACCOUNT}
-    token: BAKERY_TOKEN
+    account_id: {account}
+    token: STAGING_TOKEN
     token_location: "1Password: bakery"
     services:
       shop:
-        worker: shop-staging
-        url: https://staging.bakery.example
+        worker: {WORKER}
+        url: https://{host}
         probes: [{{name: health, http: {{path: /health, version: version.id}}}}]
 """
-    for days in (2, 1):
-        before = at - timedelta(days=days)
-        sandbox.deploy("shop-staging", sandbox.upload("shop-staging", code=f"{days} days", at=before), at=before)
-    sandbox.zones.add_route(next(iter(sandbox.zones.all.values())), "staging.bakery.example/*", "shop-staging")
     made.edit("\nlabels:\n", f"{staging}\nlabels:\n")
     made.edit("\nresponders:", "\nstaging_drill: {environment: staging, service: shop}\n\nresponders:")
     made.sync()
+    made.environ["STAGING_TOKEN"] = TOKEN
+    for name in ("database", "evidence", "limits", "recovery", "report", "security"):
+        made.sandbox.github.put_secret("STAGING_TOKEN", "secret", name)
 
 
 def keep_old_card(made: Bakery) -> None:
