@@ -229,8 +229,8 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:
         echo(f"  to write or tick: {item}")
-    if written.state_problem:
-        _print_warning(written.state_problem)
+    for problem in (*written.notes, *filter(None, [written.state_problem])):
+        _print_warning(problem)
 
 
 @incident.command(

@@ -322,7 +322,7 @@ def read_history(repository: "Repository", number: int) -> CommentHistory | None
     page, branch = None, ""
     try:
         while True:
-            read = _query_graphql(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
+            read = query_graphql(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
             branch, comments = read["defaultBranchRef"]["name"], read["issue"]["comments"]
             reads = [partial(_read_editors, repository, node) for node in comments["nodes"]]
             ids = (int(node["fullDatabaseId"]) for node in comments["nodes"])
@@ -338,19 +338,19 @@ def _read_editors(repository: "Repository", node: Mapping[str, Any]) -> Collecti
     """Return the logins of all editors of a comment; None if it has too many edits."""
     logins, edits = set[str](), node["userContentEdits"]
     for _ in range(LONGEST_HISTORY):
-        logins |= {_editor_login(each["editor"]) for each in edits["nodes"]}
+        logins |= {editor_login(each["editor"]) for each in edits["nodes"]}
         if not edits["pageInfo"]["hasNextPage"]:
             return logins
         more = {"id": node["id"], "after": edits["pageInfo"]["endCursor"]}
-        edits = _query_graphql(repository, _COMMENT, more)["node"]["userContentEdits"]
+        edits = query_graphql(repository, _COMMENT, more)["node"]["userContentEdits"]
     return None
 
 
-def _editor_login(editor: Mapping[str, Any] | None) -> str:
+def editor_login(editor: Mapping[str, Any] | None) -> str:
     """Return the login as the REST API spells it: the GraphQL API leaves out the `[bot]` of a bot."""
     return "" if editor is None else f"{editor['login']}[bot]" if editor["__typename"] == "Bot" else editor["login"]
 
 
-def _query_graphql(repository: "Repository", query: str, variables: Mapping[str, Any]) -> Any:
+def query_graphql(repository: "Repository", query: str, variables: Mapping[str, Any]) -> Any:
     """Return the data of a GraphQL query. Raises what PyGithub raises."""
     return repository.requester.graphql_query(query, dict(variables))[1]["data"]

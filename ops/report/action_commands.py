@@ -15,6 +15,7 @@ from ops.core.run_record import RecordRules
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import author_login, own_login
+from ops.github.issue_edits import edit_text
 from ops.github.issues import TrustedAuthors
 from ops.report.action_issues import (
     MOST_CREATED,
@@ -113,11 +114,12 @@ def create_actions(
                 del work.journal.began[item.key]
         numbers = {**work.numbers, **(maker.settle(created) if missing else {})}
         work.journal.created.update(numbers)
-        tracked = work.finish(numbers, _link_report(report, numbers))
-        comment.save(work.journal, tracked, work.notes)
+        linked, lost = _link_report(report, numbers)
+        tracked, notes = work.finish(numbers, linked), (*lost, *work.notes)
+        comment.save(work.journal, tracked, notes)
     made = tuple(number for key, number in created.numbers.items() if numbers[key] == number)
     result: ActionList = redactor.redact_value(
-        ActionList(incident, report.number, report.html_url, tracked, work.notes, made)
+        ActionList(incident, report.number, report.html_url, tracked, notes, made)
     )
     return result
 
@@ -240,13 +242,17 @@ def _judge_row(
     return each
 
 
-def _link_report(report: "Issue", numbers: Mapping[str, int]) -> frozenset[str]:
-    """Write the issues into the rows, and return the keys of the rows that have them.
+def _link_report(report: "Issue", numbers: Mapping[str, int]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Write the issues into the rows. Return the keys of the rows that have them, and what people must know.
 
-    GitHub has no compare-and-set for a text: it is read right before the write. A row that changed is left as it is.
+    A row that changed meanwhile is left as it is.
     """
-    before = report.repository.get_issue(report.number).body or ""
-    after, linked = link_rows(before, numbers)
-    if linked:
-        report.edit(body=after)
-    return linked
+    linked = frozenset[str]()
+
+    def change(body: str) -> str:
+        nonlocal linked
+        after, linked = link_rows(body, numbers)
+        return after
+
+    notes = edit_text(report, change).notes if numbers else ()
+    return linked, notes

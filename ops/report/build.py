@@ -55,6 +55,8 @@ class ReportResult:
     open_items: list[str]
     state_problem: str = ""
     """Why the comment with the state is not up to date; empty if it is."""
+    notes: tuple[str, ...] = ()
+    """Edits of people that the update replaced."""
 
 
 def write_report(
@@ -98,7 +100,7 @@ def write_report(
     items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
-    return ReportResult(written.number, written.url, written.is_new, items, state_problem)
+    return ReportResult(written.number, written.url, written.is_new, items, state_problem, written.notes)
 
 
 def _read_github(

@@ -17,6 +17,7 @@ from ops.cloudflare.types.workers import describe_split
 from ops.core.incident_state import IncidentState, IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_pull_request, is_saved, own_login
+from ops.github.issue_edits import edit_text
 from ops.github.issues import TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
@@ -369,6 +370,8 @@ class PublishedReport:
     url: str
     body: str
     is_new: bool
+    notes: tuple[str, ...] = ()
+    """Edits of people that only the history of the report has now."""
 
 
 def publish_report(
@@ -376,19 +379,17 @@ def publish_report(
 ) -> PublishedReport:
     """Create or update the incident's report. Raises PyGithub's exceptions, and NotKept.
 
-    GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back.
+    GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back. An edit of a
+    person in between is named.
     """
     report_issue = find_report(repository, incident)
     if report_issue is None:
         return _create_report(repository, incident, title, new())
-    before = report_issue.body or ""
-    after = renew(before)
-    if after != before:
-        report_issue.edit(body=after)
-        kept = repository.get_issue(report_issue.number).body or ""
-        if not is_saved(kept, after):
-            raise CommentNotSaved
-    return PublishedReport(report_issue.number, report_issue.html_url, after, is_new=False)
+    edited = edit_text(report_issue, renew)
+    if edited.is_changed and not is_saved(repository.get_issue(report_issue.number).body or "", edited.body):
+        raise CommentNotSaved
+    url = report_issue.html_url
+    return PublishedReport(report_issue.number, url, edited.body, is_new=False, notes=edited.notes)
 
 
 def list_reports(repository: "Repository", since: datetime) -> "dict[int, Issue]":

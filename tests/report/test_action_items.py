@@ -315,6 +315,40 @@ def test_edit_of_a_person_before_the_links_are_written_stays(review: Review) -> 
     assert states(review.create()) == ["open", "held", "held", "open"]
 
 
+@pytest.mark.parametrize(("skip", "is_lost"), [(0, True), (1, False)])
+def test_edit_of_a_person_in_the_moment_of_the_write_is_named(review: Review, skip: int, is_lost: bool) -> None:
+    """GitHub cannot compare a text before it writes it. An edit right after the write stays."""
+    review.write(*ROWS)
+    moment: dict[str, Any] = {
+        "after" if skip else "before": lambda: review.replace("## Lessons", "Mine.\n\n## Lessons")
+    }
+    review.hub.fault(method="PATCH", path=f"/repos/*/*/issues/{review.report.number}", is_prompt=True, **moment)
+
+    result = review.create()
+
+    assert ("Mine." in review.body) is not is_lost
+    assert any("mai" in each for each in result["notes"]) is is_lost
+    assert states(result) == ["open"] * 3
+
+
+def test_edit_of_a_person_in_the_moment_of_a_renewal_is_named(review: Review) -> None:
+    review.hub.clock.advance(60)
+    where = {"method": "PATCH", "path": f"/repos/*/*/issues/{review.report.number}"}
+    review.hub.fault(**where, before=lambda: review.replace("## Lessons", "Mine.\n\n## Lessons"))
+
+    done = review.shop.ops("incident", "report", str(review.incident), **job_environ(review.hub))
+
+    assert (done.code, "mai" in done.err) == (0, True)
+
+
+def test_links_are_written_without_an_answer_about_edits(review: Review) -> None:
+    review.write(*ROWS)
+    review.hub.fault(method="POST", path="/graphql", status=502, times=None)
+
+    assert states(review.create()) == ["open"] * 3
+    assert review.row("Alert").endswith(f"#{review.issues[0].number} |")
+
+
 @pytest.mark.parametrize("author", ["mallory", "mai"])
 def test_mark_of_a_person_counts_only_with_write_access(review: Review, author: str) -> None:
     review.hub.add_user("mallory", "read")

@@ -102,6 +102,8 @@ def edit_issue(repository: Repository, issue: FakeIssue, by: GitHubActor, *, tit
         record_references(repository, issue, by, body, before=issue.body)
         issue.body = body
         issue.updated_at = repository.now(by)
+        created = [] if issue.edits else [ContentEdit(editor=issue.user, edited_at=issue.created_at)]
+        issue.edits += [*created, ContentEdit(editor=by.user, edited_at=issue.updated_at)]
     if changes:
         deliver_issue(repository, by, "edited", issue, changes=changes)
 

@@ -86,8 +86,11 @@ def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise _QueryError(f"Could not resolve to an Issue with the number of {number}.", "NOT_FOUND")
     shown = [partial(_comment, call, each) for each in issue.comments]
     labels = [partial(_label, each) for each in issue.labels]
+    edits = [partial(_edit, each) for each in reversed(issue.edits)]
     return {
         "__typename": "Issue",
+        "body": issue.body or "",
+        "userContentEdits": partial(_connection, "UserContentEditConnection", edits),
         "comments": partial(_connection, "IssueCommentConnection", shown),
         "labels": partial(_connection, "LabelConnection", labels),
         "timelineItems": partial(_timeline, issue),

@@ -124,6 +124,8 @@ class FakeIssue:
     assignees: list[User] = field(default_factory=list)
     comments: list[FakeComment] = field(default_factory=list)
     events: list[FakeIssueEvent] = field(default_factory=list)
+    edits: list[ContentEdit] = field(default_factory=list)
+    """Oldest first; empty without an edit of the text."""
     reactions: list[Reaction] = field(default_factory=list)
     pull: FakePullRequest | None = None
 
