@@ -334,9 +334,9 @@ def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Sa
             partial(scenario.live, sandbox, service),
             partial(run_probes, sandbox, probes, drill.config.resolve().parent, secret_headers),
             say,
+            drill.rules,
         )
-        with faults.active(sandbox, drill.rules):
-            result = outage.run()
+        result = outage.run()
     return score.add_score(
         result,
         config.recovery_targets.get(CHECK_OUTAGE),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Service
     from sandbox import Sandbox
     from sandbox.actions import Runner
+    from sandbox.faults import Fault
     from sandbox.github import GitHub, GitHubRepository
     from sandbox.github.actions.state import FakeRun
 
@@ -151,20 +152,26 @@ def github_failures(incident: DrillIncident, trigger: Trigger | None, failing: s
     A laptop run has no permission check, so that it fails from the start.
     """
     github = incident.github
+    added: list[Fault] = []
+
+    def fail(**rule: Any) -> None:
+        added.append(github.fault(**rule))
+
     if failing == AFTER_PERMISSION and trigger != "command":
-        github.fault(**PERMISSION, after=lambda: github.fault(**FAILING))
+        fail(**PERMISSION, after=lambda: fail(**FAILING))
     elif failing == AFTER_PERMISSION:
-        github.fault(**FAILING)
+        fail(**FAILING)
     elif failing is not None:
         method, _, path = failing.partition(":")
         if not re.fullmatch(r"[A-Z*]+", method) or not path.startswith(("/", "*")):
             hint = f"Write {AFTER_PERMISSION}, or one such as PATCH:/repos/*/*/issues/comments/*."
             raise ConfigError(f'--github-fails "{failing}" is no METHOD:PATH', hint=hint)
-        github.fault(method=method, path=path, **FAILING)
+        fail(method=method, path=path, **FAILING)
     try:
         yield
     finally:
-        github.faults.clear()
+        for fault in added:
+            fault.remove()
 
 
 def prepare_repository(world: DrillWorld, github_environment: str) -> None:

@@ -15,7 +15,7 @@ from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.names import CHECK_OUTAGE
 from ops.core.outage import OutageVerdict
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.drills import command, github
+from ops.drills import command, faults, github
 from ops.drills.command import NO_RESULT, DrillWorld, Say
 from ops.drills.support import Trigger
 
@@ -57,6 +57,8 @@ class OutageDrill:
     """Returns what serves the service."""
     probe: Callable[[], ProbeObservation]
     say: Say
+    rules: tuple[faults.Rule, ...] = ()
+    """Requests that fail during the check."""
 
     @property
     def sandbox(self) -> "Sandbox":
@@ -75,7 +77,8 @@ class OutageDrill:
             )
         self.say(f"the probes say: {observed.detail}")
         asked_at, sent = sandbox.clock.now(), len(sandbox.requests)
-        verdict, more = self._check()
+        with faults.active(sandbox, self.rules):
+            verdict, more = self._check()
         seconds = round((sandbox.clock.now() - asked_at).total_seconds(), 3)
         durations = {"trigger_to_write": None, "trigger_to_verified": seconds, "total": seconds}
         writes = [each for each in sandbox.requests[sent:] if _is_write(each)]
