@@ -1,29 +1,38 @@
-"""Make the context of a plan. A run adds its events, records and earlier runs."""
+"""Make the context of a plan; plan a rollback for commands that only show its target.
+
+A run adds records and earlier runs.
+"""
 
 import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.configuration import ProcessSecretValues, command_prefix
+from ops.app.registry import load_rollback, record_rules
 from ops.app.row_store import make_row_store
-from ops.app.run_files import RUNS
+from ops.app.run_files import RUNS, read_records
 from ops.app.session import Session
+from ops.core.errors import Refused
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.timeline import Timeline
 from ops.engine.context import Context, RequestInfo
+from ops.engine.runbook import RollbackReach, params_type
+from ops.engine.step import StepPlan
 from ops.github import actions
 from ops.github.secrets import EnvironmentSecrets
-from ops.publish import LOCAL_USER
+from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
+    from ops.config import Service
     from ops.github.files import CommittedFile
     from ops.github.lift_labels import LiftLabels
     from ops.github.pulls import PullRequests
@@ -40,10 +49,15 @@ def planning_context(
     redactor: Redactor,
     ending: ExitStack,
     request: RequestInfo | None = None,
+    run_id: str = "",
+    timeline: Timeline | None = None,
 ) -> Context[Any]:
-    """Return a context in which a runbook can plan, and change and publish nothing. `path` is that of ops.yml."""
+    """Return a context in which a runbook can plan, and change and publish nothing. `path` is that of ops.yml.
+
+    A run gives its ID and timeline.
+    """
     folder, clock = path.resolve().parent, session.clock
-    run_id = new_run_id(environ, clock.now())
+    run_id = run_id or new_run_id(environ, clock.now())
     return Context(
         params=params,
         config=session.config,
@@ -51,7 +65,7 @@ def planning_context(
         request=request or RequestInfo(actor=LOCAL_USER),
         run_id=run_id,
         clock=clock,
-        timeline=Timeline(clock, redactor),
+        timeline=timeline or Timeline(clock, redactor),
         cloudflare=session,
         github=_Repository(folder, environ, redactor, session, ending),
         web=session,
@@ -150,3 +164,52 @@ def read_source(
     if actions.is_job(environ):
         return source_files.load_source_files(environ)
     return source_files.read_source_files(folder, environ, redactor, repository, paths)
+
+
+@dataclass(frozen=True)
+class RollbackPreview:
+    """Plan of a rollback with its default target, or the refusal."""
+
+    outcome: StepPlan | Refused
+    reach: RollbackReach | None
+    """None if the rollback was refused before its history was read."""
+
+
+def preview_rollback(
+    session: Session,
+    service: "Service",
+    *,
+    path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    ending: ExitStack,
+) -> RollbackPreview:
+    """Plan the rollback with the default target; `path` is that of ops.yml.
+
+    It reads the same records as a run without an incident, so that both refuse the same. Raises OpsError if the state
+    cannot be read.
+    """
+    runbook, folder = load_rollback(service.kind), path.resolve().parent
+    context = planning_context(
+        params=params_type(runbook)(service=service.name),
+        session=session,
+        path=path,
+        environ=environ,
+        redactor=redactor,
+        ending=ending,
+    )
+    publisher = Publisher(environ, session.config, redactor, session.clock, run=context.run_id, incident=None)
+    context = replace(
+        context,
+        runs_of_incidents=lambda numbers: publisher.read_runs_of(
+            numbers, context.timeline, record_rules(session.config)
+        ),
+        local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
+    )
+    reach: RollbackReach | None = None
+    try:
+        situation = runbook.read(context)
+        reach = situation.reach
+        return RollbackPreview(runbook.choose(context, situation), reach)
+    except Refused as refusal:
+        return RollbackPreview(refusal, reach)

@@ -19,7 +19,6 @@ from ops import STARTED
 from ops.app import registry
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
-from ops.app.row_store import make_row_store
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.scope import laptop_variables
 from ops.app.second_person import SecondPerson
@@ -130,10 +129,9 @@ def run_runbook(
                 environ=environ,
                 redactor=redactor,
                 ending=ending,
+                run_id=run_id,
+                timeline=timeline,
             ),
-            run_id=run_id,
-            timeline=timeline,
-            kept_rows=make_row_store(record, session, run_id, is_job=actions.is_job(environ)),
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
             previous_runs=lambda: publisher.read_previous_runs(timeline, use.records_wait, rules),
             runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, timeline, rules),

@@ -1,6 +1,7 @@
-"""Verify the client's own API token, and list its permissions and accounts.
+"""Tokens of an account: its API token, and the service tokens of Access that probes send.
 
-developers.cloudflare.com/api/resources/user/subresources/tokens, …/accounts/subresources/tokens and …/accounts
+developers.cloudflare.com/api/resources/user/subresources/tokens, …/accounts/subresources/tokens, …/accounts and
+…/zero_trust/subresources/access/subresources/service_tokens
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,9 @@ from ops.cloudflare.response import (
     require_text,
     text_or_empty,
 )
-from ops.cloudflare.types.inventory import NamedResource
+from ops.cloudflare.types.inventory import NamedResource, ServiceToken
 from ops.cloudflare.types.records import VerifiedToken
+from ops.core.clock import parse_utc
 
 READ_PERMISSION = "API Tokens Read"
 _ANY_PERMISSION = "any active token"
@@ -93,3 +95,19 @@ class AccountsApi:
 
 def _parse_account(row: Mapping[str, Any]) -> NamedResource:
     return NamedResource(require_id(row["id"], HEX_ID), require_text(row["name"]))
+
+
+SERVICE_TOKENS_PERMISSION = "Access: Service Tokens Read"
+
+
+@reads("GET /accounts/{account}/access/service_tokens")
+def list_service_tokens(client: CloudflareClient, account_id: str) -> tuple[ServiceToken, ...]:
+    """Return the service tokens of the account, without their secrets. Raises ProviderError."""
+    path = f"/accounts/{account_id}/access/service_tokens"
+    page = client.list_reader(path, "the service tokens", _service_token, permission=SERVICE_TOKENS_PERMISSION)
+    return tuple(paginate_by_total(page))
+
+
+def _service_token(row: Mapping[str, Any]) -> ServiceToken:
+    expires_at = text_or_empty(row.get("expires_at"))
+    return ServiceToken(require_text(row["client_id"]), parse_utc(expires_at) if expires_at else None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import command_prefix, load_config, probe_environ, register_secrets
-from ops.app.rollback_preview import RollbackPreview, preview_rollback
+from ops.app.context import RollbackPreview, preview_rollback
 from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
 from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ops.app import registry
 from ops.app.configuration import add_github, program_name, read_config, register_secrets
-from ops.app.context import planning_context
-from ops.app.rollback_preview import preview_rollback
+from ops.app.context import planning_context, preview_rollback
 from ops.app.scope import fitting_environments
 from ops.app.session import Session, find_addresses
 from ops.config.sections import ActingEnvironment
@@ -314,9 +313,9 @@ class EnvironmentFacts:
 
     @property
     def service_tokens(self) -> "tuple[ServiceToken, ...]":
-        from ops.cloudflare import access
+        from ops.cloudflare import tokens
 
-        read = access.list_service_tokens
+        read = tokens.list_service_tokens
         return self.once("service tokens", lambda: read(self.session.client, self.config.account_id))
 
     @property

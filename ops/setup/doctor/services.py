@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ops.app.configuration import probe_environ
-from ops.cloudflare import access, d1, r2
+from ops.cloudflare import d1, r2, tokens
 from ops.cloudflare.response import NO_R2, CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
@@ -299,7 +299,7 @@ def _find_token_end(service: ServiceFacts, variable: str, client_id: str) -> Fin
     except CloudflareApiError as error:
         if error.kind is not ErrorKind.AUTH:
             raise
-        lacking = f"{environment.config.token} lacks {access.READ_PERMISSION}"
+        lacking = f"{environment.config.token} lacks {tokens.SERVICE_TOKENS_PERMISSION}"
         text = f"{lacking}, so the end of the service token in {variable} is unknown"
         raise NotProvable(text, "Look at Zero Trust → Access controls → Service credentials.") from None
     token = next((each for each in listed if each.client_id == client_id), None)

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ops.cloudflare.access import READ_PERMISSION, list_service_tokens
 from ops.cloudflare.client import DECLARED_READS, CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.r2 import R2Api
+from ops.cloudflare.tokens import SERVICE_TOKENS_PERMISSION, list_service_tokens
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import SandboxClock
 from ops.core.redaction import Secret
@@ -163,7 +163,7 @@ def service_tokens() -> Iterator[World]:
     """List the service tokens of Access."""
     with case_world(None, Recording) as world:
         sandbox = world.sandbox
-        sandbox.add_token("reader", [READ_PERMISSION])
+        sandbox.add_token("reader", [SERVICE_TOKENS_PERMISSION])
         made = sandbox.account.access.add_token("probes")
         clock = SandboxClock(sandbox.clock_url)
         client = CloudflareClient(sandbox.api_url, Secret("reader"), token_name="TOKEN", clock=clock)
