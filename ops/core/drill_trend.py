@@ -8,13 +8,14 @@ from typing import Any
 
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.drill_result import DrillOutcome, DrillResult, format_seconds, parse_drill_result
+from ops.core.run_record import escape_hidden
 from ops.core.tolerant_json import mappings_in, text_in
 
 MOST_RESULTS = 12
 DRILL_EVERY = timedelta(days=40)
 """Longest time without a drill: a month, and a few days for the person who is needed."""
 MOST_EARLIER = 2000
-"""Characters of the earlier results in a record, whose size is limited."""
+"""Characters of the earlier results in a record, as it is written: its size is limited."""
 PRACTICED = frozenset({DrillOutcome.PASSED, DrillOutcome.FAILED})
 """Outcomes of drills that ended with a result. The others practiced nothing."""
 
@@ -117,7 +118,7 @@ def pack_results(result: DrillResult, earlier: Sequence[RecordedDrill]) -> dict[
         fields = {**each.result.to_json(), "report": own["report"]}
         differing = {name: value for name, value in fields.items() if value != own[name]}
         packed.append({**differing, "by": each.by} if each.by else differing)
-        if len(json.dumps(packed)) > MOST_EARLIER:
+        if len(escape_hidden(json.dumps(packed, separators=(",", ":")))) > MOST_EARLIER:
             packed.pop()
             break
     return {**own, "earlier": packed}

@@ -2,7 +2,8 @@
 
 import json
 import math
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime, parse_drill_result
+from ops.core.drill_trend import RecordedDrill, pack_results, parse_earlier
+from ops.core.run_record import RunRecord, embed_record, read_record
 
 STARTED = datetime(2026, 11, 24, 3, tzinfo=UTC)
 TIMES = st.builds(DrillTime, *[st.none() | st.floats(0, 600_000)] * 2)
@@ -32,6 +35,27 @@ SHOP = DrillResult("rollback-worker", DrillKind.STAGING, "staging", "shop", STAR
 @given(RESULTS)
 def test_result_survives_its_json(result: DrillResult) -> None:
     assert parse_drill_result(json.loads(json.dumps(result.to_json()))) == result
+
+
+@pytest.mark.parametrize(("length", "kept"), [(8, 11), (63, 3)])
+def test_record_of_many_results_stays_readable(length: int, kept: int) -> None:
+    """A record escapes hyphens; a name of ops.yml has 63 characters at most."""
+    times = DrillTime(3.123456789, 30.0)
+    first = DrillResult(
+        "rollback-worker", DrillKind.STAGING, "staging", "a", STARTED, DrillOutcome.PASSED, times, times
+    )
+    results = [
+        replace(first, started=STARTED + number * timedelta(days=30), service=f"{'a-' * length}{number}"[-length:])
+        for number in range(12)
+    ]
+    packed = pack_results(results[-1], [RecordedDrill(each, by="alice") for each in results[:-1]])
+
+    read = read_record(embed_record("### Drill", RunRecord(results[-1].key, source="drill", drill=packed)))
+    assert read is not None
+    assert parse_drill_result(read.drill) == results[-1]
+    earlier = [each.result for each in parse_earlier(read.drill)]
+    assert earlier == results[-2::-1][: len(earlier)]
+    assert len(earlier) >= kept
 
 
 @pytest.mark.parametrize(

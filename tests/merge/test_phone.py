@@ -148,7 +148,8 @@ def menu(name: str) -> str:
 
 def on_call_card(name: str) -> dict[str, str]:
     """Return the files of the on-call card of a configuration."""
-    config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
+    paths = (*CONFIGURATIONS, ROOT / "examples/fortunet/ops.yml")
+    config, _ = read_config(next(path for path in paths if path.parent.name == name))
     return render_files(config, "https://github.com/acme/operations", None)
 
 
@@ -254,7 +255,7 @@ def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     assert_fits(screen, name, YAML.sub("", text) if name in WRITTEN_AT_A_DESK else text)
 
 
-@pytest.mark.parametrize("name", [path.parent.name for path in CONFIGURATIONS])
+@pytest.mark.parametrize("name", ["fortunet", *(path.parent.name for path in CONFIGURATIONS)])
 def test_on_call_sheet_fits_a_phone_and_one_page_of_paper(screen: Phone, name: str) -> None:
     screen.page.set_content(on_call_card(name)[SHEET])
     if folder := os.environ.get("PICTURES"):
