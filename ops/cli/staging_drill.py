@@ -136,15 +136,14 @@ def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_
 def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str = "", as_json: bool) -> int:
     """Undo first, which needs no GitHub. Then end each open drill, and return the exit code: 5 if one is not undone."""
     from ops.core.drill_result import DrillOutcome
-    from ops.scheduled.staging_drill.drill import ENDED_EARLY, UNANSWERED, WhichDrills
+    from ops.scheduled.staging_drill.drill import WhichDrills
 
     drills = WhichDrills(which)
     undone = drill.undo_left(drills)
     if undone:
         drill.say(f"undo: {undone[0]}")
-    ending = UNANSWERED if drills is WhichDrills.OLD else ENDED_EARLY
-    ending = (DrillOutcome.STOPPED, f"it was stopped: {stop}") if stop else ending
-    ends = [drill.end(each, ending) for each in drill.find_drills(drills)]
+    stopped = (DrillOutcome.STOPPED, f"it was stopped: {stop}")
+    ends = [drill.end(each, stopped if stop else drill.find_ending(each)) for each in drill.find_drills(drills)]
     for end in ends:
         _publish_end(drill, end, redactor, is_stopped=bool(stop))
     if not ends:
@@ -156,12 +155,13 @@ def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str
 
 
 def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, is_stopped: bool = False) -> None:
-    """Report the end on GitHub, and print it. A failure on GitHub is a warning."""
+    """Report the end on GitHub, and print it. After a failure there, the incident stays open for another try."""
     for name, publish in _list_publications(drill, end, redactor, is_stopped=is_stopped).items():
         try:
             publish()
         except OpsError as error:
             drill.say(f"warning: {name} is missing ({error.message}); `ops staging-drill resume --now` tries again")
+            break
     drill.say(f"drill #{end.incident} {end.outcome.value}: {end.why}")
     drill.say(f"  undo: {end.undo}")
 

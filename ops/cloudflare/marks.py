@@ -17,6 +17,8 @@ from itertools import islice
 
 AUTOMATIC_STEP = "automatic step after a relapse"
 """Text of the mark that a job writes after a relapse; later steps of the incident are counted by it."""
+DRILL_BREAK, DRILL_UNDO = "staging drill: harmless bad version", "staging drill: undo"
+"""Texts of the marks of a staging drill: of its bad version, and of the deployment that puts back the former one."""
 ON_THE_WORD = "on the word of"
 """Start of the text of a mark that rests on the statement of a person, whose name follows."""
 MAX_MESSAGE_BYTES = 1000

@@ -61,6 +61,10 @@ class RunOutcome:
     """Command that people run next."""
 
 
+DRILL_SECTION = "Staging drill"
+"""Title of the section in the plan of a recovery that a drill wants: no chat gets notices of it."""
+
+
 @dataclass(frozen=True)
 class PlanSection:
     """A titled list of lines for people. Renderers know nothing else about a runbook."""
@@ -107,6 +111,11 @@ class Plan:
     """Other incidents that the changes concern → text for a comment on them, if this run wrote."""
     terms: ApprovalTerms | None = None
     """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
+
+    @property
+    def is_drill(self) -> bool:
+        """Return whether the recovery answers a staging drill."""
+        return any(section.title == DRILL_SECTION for section in self.sections)
 
     @property
     def claim_without_health(self) -> str:

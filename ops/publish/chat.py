@@ -189,7 +189,8 @@ class ChatPublisher:
 
     def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
-        if text := chat_message(Run(self._run, tuple(self._events))):
+        run = Run(self._run, tuple(self._events))
+        if (text := chat_message(run)) and not (run.plan and run.plan.is_drill):
             for channel in self._channels:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 

@@ -254,8 +254,7 @@ def _build_plan(
 ) -> StepPlan:
     """Return the plan. `latest`: the newest upload, whose secrets the target gets; None keeps its own ones."""
     mark = _build_mark(ctx, rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule))
-    live, rebuilt = history.live.split, latest is not None
-    began = ctx.request.incident_began
+    live, rebuilt, began = history.live.split, latest is not None, ctx.request.incident_began
     warnings = (
         *schema_age.list_warnings(ages),
         *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
@@ -278,6 +277,7 @@ def _build_plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(step,),
         sections=(
+            *plan_text.build_drill_section(ctx.config.staging_drill, ctx.environment.name, service.name, history.live),
             *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
             *schema_age.build_sections(ages, ctx.suggest),
             *rehearsal.build_sections(service, live, split, obstacle),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.marks import ANY_NAME, DeploymentMark, without_schema_marks
+from ops.cloudflare.marks import ANY_NAME, DRILL_BREAK, DeploymentMark, without_schema_marks
 from ops.cloudflare.types.records import describe_traffic
 from ops.cloudflare.types.workers import (
     Split,
@@ -17,7 +17,7 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
-from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
+from ops.core.plan import DRILL_SECTION, NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
 from ops.workers.history import PastRollback, WorkerHistory
@@ -32,6 +32,7 @@ from ops.workers.warning_signs import find_warning_sign, is_barely_proven
 
 if TYPE_CHECKING:
     from ops.config import Service
+    from ops.config.staging_drill import StagingDrillConfig
 
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
@@ -54,6 +55,16 @@ def describe_rollback(step: PastRollback) -> str:
 def combine_asset_answers(*, reported: bool | None, configured: bool | None) -> bool | None:
     """Return whether the Worker has static assets, from Cloudflare or ops.yml; None if both do not say."""
     return configured if reported is None else reported or bool(configured)
+
+
+def build_drill_section(
+    drill: "StagingDrillConfig | None", environment: str, service: str, live: WorkerDeployment
+) -> tuple[PlanSection, ...]:
+    """Return the section that says that only a drill broke the Worker. A mark elsewhere than in its place is none."""
+    is_place = drill is not None and (drill.environment, drill.service) == (environment, service)
+    if not is_place or live.mark is None or live.mark.text != DRILL_BREAK:
+        return ()
+    return (PlanSection(DRILL_SECTION, ("the live version is the harmless bad one of a drill",)),)
 
 
 def build_sections(

@@ -150,9 +150,10 @@ class DrillProber:
         return f"a probe outside of the drill fails: {', '.join(failing)}" if failing else ""
 
     def _probe(self, session: Session, service: "Service") -> str:
-        """Return the service if it is unhealthy; else nothing."""
+        """Return the service if it is unhealthy; else nothing. A page with all its assets is requested only in need."""
         runner = session.probe_runner(self.variables, self.redactor, Path())
-        seen = runner.run_round(ProbeSet(service.url, service.quick_probes, service.verify))
+        probes = tuple(each for each in service.probes if each.http) or service.quick_probes
+        seen = runner.run_round(ProbeSet(service.url, probes, service.verify))
         return f"{service.name} in {session.environment.name}" if seen.verdict == Verdict.UNHEALTHY else ""
 
     def sees_fault(self, fault: DrillFault) -> bool:

@@ -18,6 +18,7 @@ from ops.app.registry import load_runbook, record_rules
 from ops.app.run import RunRequest, run_runbook
 from ops.app.scope import Place
 from ops.app.session import Session
+from ops.cloudflare.marks import DRILL_UNDO
 from ops.core.clock import current_time, format_rfc3339, format_utc
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import EXIT_CODES, PROVED, ConfigError, Decision, NoEvidence, OpsError, ProviderError, Reason
@@ -48,6 +49,8 @@ TIME_TO_RECOVER = timedelta(minutes=30)
 """Time that people have for the recovery."""
 LONGEST = timedelta(minutes=40)
 """Age at which any machine ends a drill, and the health path of its bad version works again by itself."""
+PROBE_EVERY = timedelta(minutes=1)
+"""Time between two rounds of the probes outside of staging."""
 POLL = 10.0
 """Seconds between two looks at a running drill."""
 SETTLE = 5.0
@@ -206,12 +209,13 @@ class StagingDrill:
         except BaseException:
             self.undo(broken.id)
             raise
-        ending = ENDED_EARLY
         try:
             ending = self._recover_and_wait(drill, recover)
-        finally:
-            end = self.end(drill, ending)
-        return end
+        except BaseException:
+            self.undo(drill.run)
+            self.say(f"drill #{drill.number} is still open: `ops staging-drill resume --now` reports and closes it")
+            raise
+        return self.end(drill, ending)
 
     def _require_seen(self, broken: EndedRun) -> None:
         """Wait until the bad version is seen to be bad. Raises OpsError if it was not deployed, or is not bad."""
@@ -265,10 +269,14 @@ class StagingDrill:
 
     def _wait(self, drill: issues.DrillIncident, since: datetime) -> Ending:
         """Wait until the recovery has ended, and return how the drill ends without one."""
-        clock, until = self.session.clock, since + TIME_TO_RECOVER
+        clock, until, next_probe = self.session.clock, since + TIME_TO_RECOVER, since
         while clock.now() < until:
-            if problem := self._find_interference(drill.number):
-                return DrillOutcome.STOPPED, problem
+            if self._was_closed(drill.number):
+                return CLOSED
+            if clock.now() >= next_probe:
+                next_probe = clock.now() + PROBE_EVERY
+                if failing := self.prober.find_failing_production():
+                    return DrillOutcome.STOPPED, failing
             trace = self._try_trace(drill.run)
             if trace is not None and not trace.is_bad_live:
                 if not trace.is_recovered:
@@ -279,14 +287,13 @@ class StagingDrill:
             clock.sleep(POLL)
         return UNANSWERED
 
-    def _find_interference(self, number: int) -> str:
-        """Return why the drill must end now; empty if it may go on. What cannot be read ends nothing."""
+    def _was_closed(self, number: int) -> bool:
+        """Return whether a stop or a person closed the incident. What cannot be read ends nothing."""
         try:
-            if not issues.read_drill(self.repository, number).is_open:
-                return CLOSED[1]
+            return not issues.read_drill(self.repository, number).is_open
         except ProviderError as error:
             self.say(f"warning: GitHub does not say whether the drill was stopped ({error.message})")
-        return self.prober.find_failing_production()
+            return False
 
     def _try_trace(self, run: str) -> DrillTrace | None:
         try:
@@ -307,6 +314,13 @@ class StagingDrill:
         place = (RECOVERY, self.section.environment, self.section.service)
         runs = (one for one in reversed(journal.our_runs) if one.record.decision not in {"", Decision.REFUSED.value})
         return next((one for one in runs if _place_of(one) == place), None)
+
+    def find_ending(self, drill: issues.DrillIncident) -> Ending:
+        """Return how a drill ends that nobody recovered, by the time for which it could be recovered."""
+        trace = self._try_trace(drill.run)
+        was_undone = trace is not None and trace.live.mark is not None and trace.live.mark.text == DRILL_UNDO
+        ended_at = trace.live.created_on if trace is not None and was_undone else self.session.clock.now()
+        return UNANSWERED if ended_at - drill.opened_at >= TIME_TO_RECOVER else ENDED_EARLY
 
     def end(self, drill: issues.DrillIncident, ending: Ending) -> DrillEnd:
         """Undo the drill, and judge it. `ending`: how it ends without a recovery."""

@@ -6,7 +6,7 @@ Both are planned, compared and read back like every run. No button, label or sch
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.marks import DRILL_BREAK, DRILL_UNDO, DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split, short_id
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
@@ -17,7 +17,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, require_service
 from ops.engine.step import StepPlan
 from ops.scheduled.staging_drill.bad_version import DrillFault, find_conflict, make_bad_code
-from ops.scheduled.staging_drill.trace import BREAK_TEXT, UNDO_TEXT, find_trace
+from ops.scheduled.staging_drill.trace import find_trace
 from ops.workers import reupload
 from ops.workers.deploy import DeploySplit, no_deployments_error
 from ops.workers.reupload import Reupload
@@ -81,7 +81,7 @@ class BreakStaging(_DrillRunbook):
         live = deployments[0]
         check_live(service, live, age=(ctx.clock.now() - live.created_on).total_seconds())
         known = workers.read_version(service.worker, live.split[0][0])
-        mark = DeploymentMark(incident=None, run=ctx.run_id, blames=None, text=BREAK_TEXT)
+        mark = DeploymentMark(incident=None, run=ctx.run_id, blames=None, text=DRILL_BREAK)
         planned = reupload.plan_reupload(
             ctx,
             service.worker,
@@ -165,7 +165,7 @@ class UndoDrill(_DrillRunbook):
             worker=service.worker,
             live=trace.live,
             find_split=lambda: trace.target,
-            mark=DeploymentMark(incident=None, run=ctx.run_id, blames=None, text=UNDO_TEXT),
+            mark=DeploymentMark(incident=None, run=ctx.run_id, blames=None, text=DRILL_UNDO),
         )
         serving = frozenset(version for version, percent in trace.target if percent > 0)
         return StepPlan(

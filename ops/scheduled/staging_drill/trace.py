@@ -6,11 +6,8 @@ The marks only tell what to put back in the drill's own environment: what was li
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ops.cloudflare.marks import DRILL_BREAK, DRILL_UNDO
 from ops.cloudflare.types.workers import Split, WorkerDeployment, is_same_split
-
-BREAK_TEXT = "staging drill: harmless bad version"
-"""Text of the mark of a bad version and its deployment."""
-UNDO_TEXT = "staging drill: undo"
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class DrillTrace:
     def is_recovered(self) -> bool:
         """Return whether a rollback of ours, or the undo, replaced the bad version, and is live."""
         mark = self.live.mark
-        is_ours = mark is not None and (mark.blames == self.bad_version or mark.text == UNDO_TEXT)
+        is_ours = mark is not None and (mark.blames == self.bad_version or mark.text == DRILL_UNDO)
         return is_ours and not self.is_bad_live
 
     @property
@@ -70,4 +67,4 @@ def find_trace(deployments: Sequence[WorkerDeployment], run: str = "") -> DrillT
 
 def _is_break(deployment: WorkerDeployment) -> bool:
     mark = deployment.mark
-    return mark is not None and not mark.blames and mark.text == BREAK_TEXT and bool(deployment.split)
+    return mark is not None and not mark.blames and mark.text == DRILL_BREAK and bool(deployment.split)

@@ -227,6 +227,21 @@ def test_bad_version_is_undone_without_github(place: DrillWorld) -> None:
     assert place.served == {place.good: 100}
 
 
+def test_end_that_github_did_not_take_is_reported_again_and_is_the_same(place: DrillWorld) -> None:
+    """An unanswered drill stays unanswered, although its own job ends it early by `--own`."""
+    place.sandbox.github.fault(method="POST", path="/repos/*/*/issues", skip=1, status=503, times=None)
+    assert place.run(**job(place, 7001)).code == 6
+    assert place.drill.state == "open"
+    place.sandbox.github.faults.clear()
+
+    resumed = place.resume("--own", **job(place, 7001))
+
+    assert [each["outcome"] for each in resumed.result["drills"]] == ["failed"]
+    assert [each.state for each in place.issues if each.find_label("incident")] == ["closed"]
+    (results,) = [each for each in place.issues if not each.find_label("incident")]
+    assert len(results.comments) == 1
+
+
 def test_forgotten_bad_version_heals_by_itself(place: DrillWorld) -> None:
     Kill(place, 3, "before")
     place.run()

@@ -5,6 +5,7 @@ import pytest
 from sandbox import Sandbox
 from tests.conftest import World
 from tests.support.staging_drill import WORKER, DrillWorld, open_drill_world
+from tests.support.webhooks import receiving
 
 
 @pytest.mark.parametrize("knows_drills", [True, False], ids=["health path", "header"])
@@ -37,3 +38,18 @@ def test_rollback_of_the_bad_version_holds_no_deployment(place: DrillWorld) -> N
 
     status = place.ops("status", "--environment", "staging", "--json")
     assert status.result["held"] == [], status.out
+
+
+def test_chat_gets_no_notice_of_a_drill_and_one_of_another_recovery(place: DrillWorld) -> None:
+    place.world.edit_config('"watch": "off"', '"watch": "off", "notify": {"slack": {"webhook": "SLACK_WEBHOOK_URL"}}')
+    where = ("rollback-worker", "--service", "web", "--environment", "staging", "--yes")
+    with receiving() as receiver:
+        place.answer(lambda: place.ops(*where, "--incident", str(place.drill.number), **receiver.environ))
+        assert place.run(**receiver.environ).code == 0
+        assert receiver.requests == []
+
+        at = place.sandbox.clock.now()
+        place.sandbox.deploy(WORKER, place.sandbox.upload(WORKER, behaviour={"status": 500}, at=at), at=at)
+        place.ops(*where, "--to", place.good, **receiver.environ)
+
+        assert len(receiver.texts) == 2
