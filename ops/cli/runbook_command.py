@@ -46,6 +46,7 @@ from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook, has_job, params_type
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
+from ops.github.client import is_configured
 from ops.render import PLAN_WARNING, format_plan, format_result
 
 if TYPE_CHECKING:
@@ -213,8 +214,11 @@ def _show_changes(incident: int, config: Path, environ: Mapping[str, str], redac
     """Print behind a plan what changed before the incident. A run that writes reads none of it."""
     from ops.status.recent_changes import SECONDS, read_changes_before
 
+    if not is_configured(environ):
+        return
     read = run_in_time({incident: partial(read_changes_before, incident, config, environ, redactor)}, 1, SECONDS)
-    for line in read[incident].lines() if incident in read else ():
+    unknown = f"Changed before it broke: not read within {SECONDS:g} s. Run `ops incident changes {incident}`."
+    for line in read[incident].lines() if incident in read else (unknown,):
         echo(one_line(line))
 
 

@@ -21,6 +21,8 @@ ISSUE = "issue"
 """Name of the column with the links. Without it, a link may stand in the last column, and none is written."""
 MAX_CELL = 4000
 """Characters of a cell that are read."""
+MAX_OWNERS = 10
+"""GitHub assigns no more people to an issue (docs.github.com/rest/issues/assignees)."""
 _RULE = re.compile(r"\|[\s|:-]+\|?")
 _BORDER = re.compile(r"(?<!\\)\|")
 """A pipe between two cells. One after a backslash is part of a text."""
@@ -73,8 +75,8 @@ class ActionItem:
 
     @property
     def logins(self) -> tuple[str, ...]:
-        """Return the owners if they may be logins of GitHub; empty if one cannot be."""
-        names = [name.strip() for name in self.owner.split(",")]
+        """Return the owners if they may be logins of GitHub; empty if one cannot be, or if they are too many."""
+        names = [name.strip() for name in self.owner.split(",", MAX_OWNERS)]
         matches = [_LOGIN.fullmatch(name) for name in names]
         return tuple(match[1] for match in matches if match) if all(matches) else ()
 

@@ -403,6 +403,20 @@ def test_hostile_row_stays_text(review: Review, text: str) -> None:
     assert review.create()["created"] == []
 
 
+def test_table_of_a_thousand_rows_is_worked_off_in_parts(review: Review) -> None:
+    rows = [f"| Check {n} {'x' * 400} | detect | {', '.join(f'person{m}' for m in range(40))} | | |" for n in range(90)]
+    review.write(*rows)
+    review.hub.requests.clear()
+
+    done = review.actions("--create")
+
+    assert done.code == 0, done.err
+    assert (len(review.issues), states(done.result).count("no issue")) == (20, 70)
+    assert len(review.comments[0]) < 60_000
+    assert not [each for each in review.hub.requests if "/assignees/" in each.path]
+    assert len(review.create()["created"]) == 20
+
+
 def test_marked_secret_stays_out_of_issues_and_output(review: Review) -> None:
     secret = review.shop.world.sandbox.token
     review.write(f"| Rotate {secret} | process | {secret} | {secret} | |")

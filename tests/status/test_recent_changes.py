@@ -168,6 +168,16 @@ def test_plan_of_an_incident_has_the_list(night: Night, options: tuple[str, ...]
     assert [each for each in night.world.sandbox.requests if "/logs/audit" in each.path][1:] == []
 
 
+def test_plan_names_a_list_that_could_not_be_read(night: Night) -> None:
+    night.hub.fault(path=f"/repos/*/*/issues/{night.number}", status=500, times=None)
+
+    done = night.shop.ops(
+        "rollback-worker", "--service", "web", "--dry-run", "--incident", str(night.number), **job_environ(night.hub)
+    )
+
+    assert f"ops incident changes {night.number}" in done.out
+
+
 def test_run_that_writes_reads_no_list(night: Night) -> None:
     """It must not delay the recovery."""
     done = night.shop.ops(

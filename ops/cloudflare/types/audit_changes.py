@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ops.cloudflare.types.records import AuditLogEntry
 
-NOT_LOGGED = "values in KV (switches, limits) and D1 migrations: Cloudflare's audit log has none of them"
+NOT_LOGGED = "values in KV (switches, limits) and D1 migrations that no button here changed: no audit log has them"
 _DASHBOARD = "https://dash.cloudflare.com"
 _WORKER = r"/workers/(?:scripts|services)/(?P<worker>[^/]+)"
 _KINDS: tuple[tuple[str, str], ...] = (
