@@ -156,7 +156,7 @@ def _describe_times(config: "Config", runbook: str, drills: DrillTrend | None) -
     """Return how long the last passed drill took, and the target; unknown is said."""
     last, target = drills.find_last(runbook) if drills else None, config.recovery_targets.get(runbook)
     seconds = last.result.verified.seconds if last else None
-    taken = "not drilled"
+    taken = "unknown" if drills and drills.problem else "not drilled"
     if last and seconds is not None:
         taken = f"{format_seconds(seconds)} in the drill of {last.result.started:%Y-%m-%d}"
     return f"{taken}; target {unparse_duration(target.recovery)}" if target else taken
@@ -195,7 +195,7 @@ def _digest_of(text: str) -> str:
 def find_card_differences(
     root: Path, config: "Config", environ: Mapping[str, str], drills: DrillTrend | None
 ) -> list[FileDifference]:
-    """Return the files that differ. `drills` None: their times do not count.
+    """Return the files that differ. Times of drills that were not read do not count.
 
     Raises ConfigError if the name of the repository is unknown.
     """
@@ -203,9 +203,9 @@ def find_card_differences(
     if not page:
         hint = "Run it in a checkout of the operations repository, or `export GITHUB_REPOSITORY=OWNER/NAME`."
         raise ConfigError("the card has links to the operations repository, whose name is unknown", hint=hint)
-    wanted = render_files(config, page, drills)
+    wanted, has_times = render_files(config, page, drills), drills is not None and not drills.problem
     compared = ((name, team_file.find_text(root / name), text) for name, text in wanted.items())
-    found = (_compare_file(root / name, old, text, with_times=drills is not None) for name, old, text in compared)
+    found = (_compare_file(root / name, old, text, with_times=has_times) for name, old, text in compared)
     return [each for each in found if each]
 
 
@@ -240,8 +240,7 @@ def write_card(
     echo: Callable[[str], object],
 ) -> int:
     """Write the files that differ, and return the exit code: 0, or 2 if one differs with `check`, or was kept."""
-    known = drills if drills and not drills.problem else None
-    differences, is_open = find_card_differences(root, config, environ, known), False
+    differences, is_open = find_card_differences(root, config, environ, drills), False
     for each in differences:
         is_kept = each.action is FileAction.KEEP and not force
         is_open |= check or is_kept

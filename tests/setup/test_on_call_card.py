@@ -182,7 +182,10 @@ def test_github_down_leaves_the_times_unknown_and_writes_the_card(world: World) 
     done = card(world)
     assert done.code == 0
     assert "unknown" in done.out
-    assert (world.folder / PAGE).exists()
+    assert "unknown" in find_entry((world.folder / PAGE).read_text(), "new version of a Worker")
+    assert card(world, "--check").code == 0
+    world.sandbox.github.faults.clear()
+    assert card(world, "--check").code == 2  # its times can be written now
 
 
 def test_card_without_the_name_of_the_repository_is_refused(bakery: World, tmp_path: Path) -> None:
