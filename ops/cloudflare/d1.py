@@ -81,7 +81,9 @@ class D1Api:
             raise ValueError(f"this query could change the database: {writing}")
         path = f"{self._databases}/{database}/query"
         answer = self._client.read_by_post(path, body, permission=WRITE_PERMISSION, timeout=timeout)
-        return parse_result(answer, f"a query of {database}", lambda: _parse_results(answer.result, len(statements)))
+        return parse_result(
+            answer, f"a query of {database}", lambda: _parse_sql_results(answer.result, len(statements))
+        )
 
     def list_migrations(self, database: str, table: str, *, timeout: float | None = None) -> tuple[Migration, ...]:
         """Return the applied migrations in wrangler's table of this name, oldest first.
@@ -133,7 +135,7 @@ class D1Api:
         """Send SQL once, and return its results: `count` of them, if it is known."""
         answer = self._write(f"{self._databases}/{database}/query", json=body, timeout=timeout)
         try:
-            return _parse_results(answer.result, len(answer.result) if count is None else count)
+            return _parse_sql_results(answer.result, len(answer.result) if count is None else count)
         except (LookupError, TypeError, ValueError, AttributeError):
             raise _unclear_sql(f"the answer to a change of {database} has no results", answer) from None
 
@@ -177,14 +179,14 @@ def _parse_database(row: Mapping[str, Any]) -> D1Database:
     )
 
 
-def _parse_results(result: Any, count: int) -> tuple[SqlResult, ...]:
+def _parse_sql_results(result: Any, count: int) -> tuple[SqlResult, ...]:
     """Return the results. Raises ValueError if their number differs from that of the statements."""
     if len(result) != count:
         raise ValueError(len(result))
-    return tuple(_parse_result(each) for each in result)
+    return tuple(_parse_sql_result(each) for each in result)
 
 
-def _parse_result(row: Mapping[str, Any]) -> SqlResult:
+def _parse_sql_result(row: Mapping[str, Any]) -> SqlResult:
     meta = nested_table(row, "meta")
     if row["success"] is not True:
         raise ValueError(row["success"])

@@ -255,7 +255,7 @@ def decode_response(method: str, path: str, status: int, headers: Mapping[str, s
         return CloudflareResponse(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
     if not isinstance(envelope.get("success"), bool) and status < 400:
         raise MalformedCloudflareResponse(call, status=status, ray=ray, what="JSON without Cloudflare's envelope")
-    code, text = _first_error(envelope)
+    code, text = _first_api_error(envelope)
     raise CloudflareApiError(
         method, path, status=status, code=code, text=text, ray=ray, retry_after=parse_retry_after(headers)
     )
@@ -311,7 +311,7 @@ def _json_object(call: str, status: int, ray: str, headers: Mapping[str, str], b
     return value
 
 
-def _first_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
+def _first_api_error(envelope: Mapping[str, Any]) -> tuple[int | None, str]:
     """Return code and text of the first error with its chain. Some old handlers send {"error": …, "code": …}."""
     errors = envelope.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None

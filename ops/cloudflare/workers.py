@@ -100,7 +100,7 @@ class WorkersApi:
         if size:
             asked["per_page"] = str(size)
         answer = self._client.read(path, permission=READ_PERMISSION, params=asked or None)
-        rows = _result_rows(answer, "deployments", f"the deployments of {worker}")
+        rows = _worker_result_rows(answer, "deployments", f"the deployments of {worker}")
         deployments = sorted(
             _parse_deployments_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True
         )
@@ -161,7 +161,7 @@ class WorkersApi:
         """Return the deployable versions, at most the 100 most recent. Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"deployable": "true"})
-        rows = _result_rows(answer, "items", f"the versions of {worker}")
+        rows = _worker_result_rows(answer, "items", f"the versions of {worker}")
         return parse_result(answer, f"the versions of {worker}", lambda: tuple(_parse_version(row) for row in rows))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
@@ -172,7 +172,7 @@ class WorkersApi:
         """
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
-        rows = _result_rows(answer, "items", f"the uploads of {worker}")
+        rows = _worker_result_rows(answer, "items", f"the uploads of {worker}")
         if not rows:
             raise unexpected_shape(answer, f"the uploads of {worker}")
         versions = parse_result(answer, f"the uploads of {worker}", lambda: [_parse_version(row) for row in rows])
@@ -281,7 +281,7 @@ def _changed_secrets(text: str) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r",\s*", listed)))
 
 
-def _result_rows(answer: CloudflareResponse, key: str, what: str) -> list[Any]:
+def _worker_result_rows(answer: CloudflareResponse, key: str, what: str) -> list[Any]:
     rows = answer.result.get(key) if isinstance(answer.result, dict) else None
     if not isinstance(rows, list):
         raise unexpected_shape(answer, what)
@@ -307,7 +307,7 @@ def _parse_worker_deployment(row: Mapping[str, Any]) -> WorkerDeployment:
 
 def _parse_deployments_leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
     """Yield all rows if one of them is readable. An unreadable row keeps its position."""
-    read = [_or_none(_parse_worker_deployment, row) for row in rows]
+    read = [_parse_or_none(_parse_worker_deployment, row) for row in rows]
     newer = next((deployment.created_on for deployment in read if deployment), None)
     for row, deployment in zip(rows, read, strict=True):
         if newer is None:
@@ -320,13 +320,13 @@ def _parse_deployments_leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
 def _unreadable_deployment(row: Any, newer: datetime) -> WorkerDeployment:
     """Return a placeholder for an unreadable row. `newer`: time of the next newer row."""
     row = row if isinstance(row, dict) else {}
-    created_on = _or_none(parse_utc, row.get("created_on")) or newer
+    created_on = _parse_or_none(parse_utc, row.get("created_on")) or newer
     strategy = text_or_empty(row.get("strategy")) or "percentage"
     problem = "an unknown strategy" if strategy != "percentage" else "unreadable versions"
     return WorkerDeployment(id=text_or_empty(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
 
 
-def _or_none(build: Callable[[Any], T], value: Any) -> T | None:
+def _parse_or_none(build: Callable[[Any], T], value: Any) -> T | None:
     try:
         return build(value)
     except (LookupError, TypeError, ValueError, AttributeError):

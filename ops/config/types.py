@@ -133,7 +133,7 @@ def _no_value(place: str) -> str:
     return place
 
 
-def _one_value(value: Any) -> Any:
+def _single_value(value: Any) -> Any:
     if isinstance(value, dict | tuple):
         raise ValueError(f"{describe_type(value)}; write one value")  # noqa: TRY004 - pydantic collects these
     return value
@@ -174,7 +174,7 @@ JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
 ContactText = Annotated[Text, BeforeValidator(_unbracket_text)]
 JsonValue = Annotated[
     str | int | float | bool | None,
-    BeforeValidator(_one_value),
+    BeforeValidator(_single_value),
     WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
 ]
 ParameterValue = Annotated[str | int | bool | tuple[str, ...], BeforeValidator(_parameter_value)]

@@ -44,7 +44,7 @@ class Moment:
     url: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"at": _time_text(self.at), "source": self.source}
+        return {"at": _optional_time(self.at), "source": self.source}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ class HeldItem:
 
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "environment", "what", "source")
-        return {**{name: getattr(self, name) for name in names}, "by": list(self.by), "until": _time_text(self.until)}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "by": list(self.by),
+            "until": _optional_time(self.until),
+        }
 
     def describe(self) -> str:
         """Describe it for a phone: what, where, and until when."""
@@ -142,7 +146,7 @@ class IncidentAction:
     url: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "at": _time_text(self.at)}
+        return {**vars(self), "at": _optional_time(self.at)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class IncidentPeriod:
     closed_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"opened_at": _time_text(self.opened_at), "closed_at": _time_text(self.closed_at), "by": self.by}
+        return {"opened_at": _optional_time(self.opened_at), "closed_at": _optional_time(self.closed_at), "by": self.by}
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ class IncidentLead:
     source: str
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "since": _time_text(self.since)}
+        return {**vars(self), "since": _optional_time(self.since)}
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ class IncidentState:
         return {
             "schema": 1,
             **facts,
-            "read_at": _time_text(self.read_at),
+            "read_at": _optional_time(self.read_at),
             "periods": [each.to_json() for each in self.periods],
             "lead": self.lead.to_json(),
             "mitigated": self.mitigated.to_json(),
@@ -284,7 +288,7 @@ def describe_health(service: ServiceState) -> str:
     return f"{word.get(service.state, f'is {service.state.value}')}: {service.why}"
 
 
-def _time_text(at: datetime | None) -> str | None:
+def _optional_time(at: datetime | None) -> str | None:
     return None if at is None else format_rfc3339(at)
 
 

@@ -247,7 +247,7 @@ def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceSta
         requested=find_request(facts.first_run, journal.actions)
         if facts.first_run
         else Moment(None, "no runbook ran on it"),
-        written=_find_write(facts),
+        written=_find_recovery_write(facts),
         recovered=facts.recovered or Moment(None, facts.why),
         recovered_by=facts.recovery.record.run if facts.recovery else "",
         relapsed=facts.relapsed or Moment(None, "no relapse is recorded"),
@@ -255,7 +255,7 @@ def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceSta
     )
 
 
-def _find_write(facts: _ServiceFacts) -> Moment:
+def _find_recovery_write(facts: _ServiceFacts) -> Moment:
     """Return the write of the recovery, else the last one."""
     main = facts.recovery or facts.last_write
     at = main.first_event_at(EventKind.WRITTEN) if main else None

@@ -96,12 +96,12 @@ def _check_statements(database: CheckedDatabase) -> Iterator[tuple[str, SqlState
         if bounds.keep and bounds.at_least == 0 and bounds.at_most is None:
             continue
         statement = SqlStatement(f'SELECT count(*) FROM "{table}"')  # noqa: S608  ops.yml allows plain names only
-        yield f"rows of {table}", statement, partial(_judge_rows, bounds)
+        yield f"rows of {table}", statement, partial(_judge_row_count, bounds)
     for query in database.queries:
-        yield query.name, SqlStatement(_first_row(query.sql)), partial(_judge_query, query)
+        yield query.name, SqlStatement(_select_first_row(query.sql)), partial(_judge_query, query)
 
 
-def _first_row(sql: str) -> str:
+def _select_first_row(sql: str) -> str:
     """Return the query for its first row only, so that no answer is huge."""
     is_select = sql.lstrip()[:6].upper() in {"SELECT", "VALUES"} or sql.lstrip()[:4].upper() == "WITH"
     return f"SELECT * FROM (\n{cut_semicolon(sql)}\n) LIMIT 1" if is_select else sql  # noqa: S608  only reads
@@ -135,8 +135,8 @@ def _judge_integrity(result: SqlResult) -> str:
     return "" if said == ["ok"] else _shorten_lines(said) or "no answer"
 
 
-def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
-    count = _first_value(result)
+def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
+    count = _first_result_value(result)
     if not isinstance(count, int | float):
         return "no number"
     if count < bounds.at_least:
@@ -147,12 +147,12 @@ def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
 
 
 def _judge_query(query: Query, result: SqlResult) -> str:
-    value = _first_value(result)
+    value = _first_result_value(result)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
     return "" if value == expected else f"{quote_name(str(value))}, and {quote_name(str(expected))} is expected"
 
 
-def _first_value(result: SqlResult) -> object:
+def _first_result_value(result: SqlResult) -> object:
     return next((value for row in result.rows[:1] for value in row.values()), None)
 
 

@@ -80,7 +80,7 @@ def guard_migrations(tools: GuardTools, result: GuardResult, *, dry_run: bool) -
         StillUnhealthy, NoEvidence: all are applied, and a check failed or gave no verdict.
     """
     database = result.database
-    before = _read_state(tools.d1, database)
+    before = _read_guarded_state(tools.d1, database)
     pending = _find_pending(database, before.names, result.warnings)
     result.pending, result.last = tuple(each.name for each in pending), (before.names or ("",))[-1]
     if not pending:
@@ -95,7 +95,7 @@ def guard_migrations(tools: GuardTools, result: GuardResult, *, dry_run: bool) -
     tools.say(f"checks before: {checked}")
     if dry_run:
         return
-    _require_unchanged(_read_state(tools.d1, database), before)
+    _require_unchanged(_read_guarded_state(tools.d1, database), before)
     _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
     result.warnings = [each for each in result.warnings if each not in tested.warnings]  # D1 refused none
     compare_rows(tools, result, tested)
@@ -103,7 +103,7 @@ def guard_migrations(tools: GuardTools, result: GuardResult, *, dry_run: bool) -
     _require_applied(tools, result, before.names)
 
 
-def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
+def _read_guarded_state(d1: "D1Api", database: GuardedDatabase) -> _State:
     objects, holds = run_parallel_mixed(
         [lambda: read_objects(d1, database.id), lambda: read_migration_holds(d1, database.id)]
     )

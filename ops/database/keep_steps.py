@@ -157,9 +157,9 @@ class KeepRows(_CopyStep):
         except NotKeptError as error:
             lost = {error.table: error.why}
             raise _not_kept(ctx, keeping.restore, lost, keeping.accepted, "Restore again in a minute.") from None
-        ctx.timeline.record(EventKind.PREPARED, f"rows read: {_describe_counts(keeping.read)}")
+        ctx.timeline.record(EventKind.PREPARED, f"rows read: {_describe_kept_counts(keeping.read)}")
         ctx.kept_rows.store(render_kept_rows(keeping.head, keeping.read))
-        return f"{STORED}{keeping.place}: {_describe_counts(keeping.read)}"
+        return f"{STORED}{keeping.place}: {_describe_kept_counts(keeping.read)}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,7 +195,7 @@ class DropUnlostRows(_CopyStep):
             return f"not compared: {keeping.advice}"
         if not any(lost.values()):
             return f"lost by the restore: none of the rows that were read; {keeping.place} holds no rows: delete it"
-        return f"lost by the restore: {_describe_counts(lost)}; {keeping.advice}"
+        return f"lost by the restore: {_describe_kept_counts(lost)}; {keeping.advice}"
 
 
 def describe_left(keeping: RowKeeping | None, progress: Progress) -> str:
@@ -253,5 +253,5 @@ def _shape_columns(shape: TableShape | str) -> Sequence[str]:
     return () if isinstance(shape, str) else shape.columns
 
 
-def _describe_counts(rows: Mapping[TableShape, Sequence[Row]]) -> str:
+def _describe_kept_counts(rows: Mapping[TableShape, Sequence[Row]]) -> str:
     return ", ".join(f"{quote_name(shape.name)} {count_of(len(each), 'row')}" for shape, each in rows.items())

@@ -57,11 +57,11 @@ def build_sections(
     now: datetime,
     more: Sequence[PlanSection] = (),
 ) -> tuple[PlanSection, ...]:
-    after = [f"{each.service}: {_count_text(each.newer_uploads)} uploaded since" for each in uses]
+    after = [f"{each.service}: {_count_newer_uploads(each.newer_uploads)} uploaded since" for each in uses]
     sections = (
         PlanSection("Point", tuple(_point_lines(restore, now))),
         PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
-        PlanSection("Rows", tuple(_row_lines(restore.before.rows, restore.rows_at_target))),
+        PlanSection("Rows", tuple(_row_count_lines(restore.before.rows, restore.rows_at_target))),
         PlanSection("Worker versions", tuple(after)),
         *more,
         PlanSection("Checks", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)),
@@ -69,7 +69,7 @@ def build_sections(
     return tuple(each for each in sections if each.lines)
 
 
-def _count_text(uploads: Sequence[str] | None) -> str:
+def _count_newer_uploads(uploads: Sequence[str] | None) -> str:
     if uploads is None:
         return "an unknown number of versions"
     number = len(uploads)
@@ -84,7 +84,7 @@ def _point_lines(restore: DatabaseRestore, now: datetime) -> Iterator[str]:
     yield f"writes lost: {describe_loss(point.moment, now)}"
 
 
-def _row_lines(rows: Mapping[str, TableRows], at_target: Mapping[str, RowsAt]) -> Iterator[str]:
+def _row_count_lines(rows: Mapping[str, TableRows], at_target: Mapping[str, RowsAt]) -> Iterator[str]:
     limit = f"limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each"
     left = [table for table, each in rows.items() if each.count is None]
     for table in left if len(left) <= MAX_TABLES else []:

@@ -104,7 +104,7 @@ class DatabaseRestore:
 def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
     """Compare before the restore, and read the current bookmark as its undo; afterwards find out whether it is done."""
     d1 = ctx.cloudflare.d1
-    now = _read_state(ctx, restore)
+    now = _read_restored_state(ctx, restore)
     if restore.sent:
         restore.after, restore.reads = now, restore.reads + 1
         return _settle_restore(restore, now)
@@ -136,7 +136,7 @@ def _describe_rival(name: str, row: RecordedApply | None) -> str:
     return f"another run restored {name}: {quote_name(row.run)} at {quote_name(row.at)}"
 
 
-def _read_state(ctx: Context[Any], restore: DatabaseRestore) -> DatabaseState:
+def _read_restored_state(ctx: Context[Any], restore: DatabaseRestore) -> DatabaseState:
     """Return the present state. In maintenance, counts are exact only if two reads agree; else something writes."""
     d1, name = ctx.cloudflare.d1, restore.name
     uncounted = [table for table, rows in restore.before.rows.items() if rows.count is None]

@@ -180,14 +180,14 @@ def refuse_later_migrations(migration: Migration, migrations: Sequence[Migration
     later = [each.name for each in migrations[migrations.index(migration) + 1 :]]
     if later:
         raise Refused(
-            f"{_list_names(later[::-1])} was applied after {quote_name(migration.name)}",
+            f"{_list_down_names(later[::-1])} was applied after {quote_name(migration.name)}",
             reason=Reason.NO_TARGET,
             hint=f"Revert the last one first: --name {shlex.quote(quote_name(later[-1]))}. "
             "Or take all of them back with the command below.",
         )
 
 
-def _list_names(names: Sequence[str]) -> str:
+def _list_down_names(names: Sequence[str]) -> str:
     more = (f"{len(names) - SHOWN} more",) if len(names) > SHOWN else ()
     return ", ".join((*map(quote_name, names[:SHOWN]), *more))
 

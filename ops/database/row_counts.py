@@ -30,11 +30,11 @@ def count_tables(d1: "D1Api", database_id: str, tables: Collection[str], first: 
     """Return the number of rows of the tables; of many, those in `first` and then in alphabetical order."""
     ordered = sorted(tables, key=lambda table: (table not in first, table))
     counted = ordered[:MAX_TABLES]
-    counts = run_parallel([partial(_count_rows, d1, database_id, table) for table in counted]) if counted else []
+    counts = run_parallel([partial(_count_table, d1, database_id, table) for table in counted]) if counted else []
     return {**dict.fromkeys(ordered), **dict(zip(counted, counts, strict=True))}
 
 
-def _count_rows(d1: "D1Api", database_id: str, table: str) -> int | None:
+def _count_table(d1: "D1Api", database_id: str, table: str) -> int | None:
     statement = SqlStatement(f"SELECT count(*) AS n FROM {quote_identifier(table)}")  # noqa: S608
     result = query_in_time(d1, database_id, statement)
     number = result.rows[0]["n"] if result else None
@@ -94,7 +94,7 @@ def count_losses(
     statements = {each: _count_sql(each, key) for each, key in keys.items() if each.where}
     counted = {each: sql for each, sql in statements.items() if _is_countable(sql, copy)}
     counted = dict(islice(counted.items(), MAX_COUNTS))
-    rows = _read_counts(d1, database_id, counted) if counted else {}
+    rows = _query_counts(d1, database_id, counted) if counted else {}
     highest = frozenset(each for each, row in rows.items() if row["top"] is not None and row["top"] == row["highest"])
     return LossCounts(tables, _counted_numbers(rows), highest)
 
@@ -102,7 +102,7 @@ def count_losses(
 def count_again(d1: "D1Api", database_id: str, counts: LossCounts, tables: Mapping[str, int | None]) -> LossCounts:
     """Return the present numbers of the rows that were counted, with one query. `tables` has the present totals."""
     rows = (
-        _read_counts(d1, database_id, {each: _count_sql(each, "") for each in counts.affected})
+        _query_counts(d1, database_id, {each: _count_sql(each, "") for each in counts.affected})
         if counts.affected
         else {}
     )
@@ -126,7 +126,7 @@ def _is_countable(sql: str, copy: LocalCopy) -> bool:
     return len(sql.encode(errors="replace")) <= MAX_SQL_BYTES and is_read_only(sql) and copy.can_read(sql)
 
 
-def _read_counts(
+def _query_counts(
     d1: "D1Api", database_id: str, counted: Mapping[Affected, str]
 ) -> Mapping[Affected, Mapping[str, SqlValue]]:
     """Return a row for each count; none if D1 does not answer in time, or rejects one of them."""

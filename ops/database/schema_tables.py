@@ -191,11 +191,11 @@ def fill_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
         if not table.is_virtual and key not in skipped and not is_shadow(key, virtual):
             for number in range(MADE_UP_ROWS):
                 with contextlib.suppress(sqlite3.Error, sqlite3.Warning):
-                    _add_row(connection, table, FIRST_VALUE + number)
+                    _insert_trial_row(connection, table, FIRST_VALUE + number)
     connection.execute("PRAGMA foreign_keys = on")
 
 
-def _add_row(connection: sqlite3.Connection, table: Table, value: int) -> None:
+def _insert_trial_row(connection: sqlite3.Connection, table: Table, value: int) -> None:
     """Add a row. One that refers to its own table refers to the first."""
     own = {
         fold_name(column)

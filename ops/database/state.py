@@ -77,7 +77,7 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     (migrations, recorded), rows = run_parallel_mixed(
         [
             lambda: read_migrations(d1, database.id, database.migrations_table, objects),
-            lambda: _count_rows(d1, database, others, uncounted),
+            lambda: _count_rows_of_tables(d1, database, others, uncounted),
         ]
     )
     restored, undo = recorded.get(applies.RESTORE), recorded.get(applies.RESTORE_UNDO)
@@ -154,7 +154,7 @@ def read_agreeing_state(d1: "D1Api", database: "Database", uncounted: Collection
     return previous, False
 
 
-def _count_rows(
+def _count_rows_of_tables(
     d1: "D1Api", database: "Database", tables: Sequence[str], uncounted: Collection[str]
 ) -> dict[str, TableRows]:
     first = sorted(tables, key=lambda table: table not in {*database.created, *database.rows})

@@ -66,7 +66,7 @@ def parse_restore_point(to: str, now: datetime, migrations: Sequence[Migration])
     if to == BEFORE_LAST_MIGRATION or to.startswith(BEFORE_MIGRATION):
         migration = _find_migration(to, migrations)
         return RestorePoint(at=_time_before(migration, migrations)) if migration else None
-    moment = _parse_time(to, now).replace(microsecond=0)
+    moment = _parse_restore_time(to, now).replace(microsecond=0)
     if moment > now:
         raise Refused(
             f"{format_utc(moment)} is in the future",
@@ -88,7 +88,7 @@ def is_relative_time(to: str) -> bool:
     return _AGO.fullmatch(to) is not None
 
 
-def _parse_time(to: str, now: datetime) -> datetime:
+def _parse_restore_time(to: str, now: datetime) -> datetime:
     try:
         if days := _DAYS_AGO.fullmatch(to):
             return now - timedelta(days=int(days[1]))

@@ -232,7 +232,7 @@ def token_table(entries: Sequence[AuditLogEntry]) -> EvidenceTable:
         (
             token,
             by,
-            *_first_and_last(used),
+            *_first_and_last_use(used),
             len(used),
             sum(entry.result != "success" for entry in used),
             _join_addresses(used),
@@ -242,7 +242,7 @@ def token_table(entries: Sequence[AuditLogEntry]) -> EvidenceTable:
     return replace(TOKEN_USE, rows=tuple(rows))
 
 
-def _first_and_last(used: Iterable[AuditLogEntry]) -> tuple[datetime, datetime]:
+def _first_and_last_use(used: Iterable[AuditLogEntry]) -> tuple[datetime, datetime]:
     moments = [entry.at for entry in used]
     return min(moments), max(moments)
 
@@ -351,7 +351,7 @@ def _render_tables(collection: EvidenceCollection, places: Collection[int], most
             most=most,
             outcome=describe_outcome,
             shown=_format_cell,
-            filled=_list_values,
+            filled=_list_cells,
         )
     )
 
@@ -384,7 +384,7 @@ def _describe_reach(exhibit: EvidenceTable) -> str:
     return f" (unknown before {exhibit.retained_since:%Y-%m-%d %H:%M} UTC)" if exhibit.retained_since else ""
 
 
-def _list_values(columns: tuple[str, ...], row: tuple[TableCell, ...]) -> list[tuple[str, TableCell]]:
+def _list_cells(columns: tuple[str, ...], row: tuple[TableCell, ...]) -> list[tuple[str, TableCell]]:
     """Return the columns of a row that have a value."""
     return [(column, value) for column, value in zip(columns, row, strict=True) if value not in (None, "")]
 

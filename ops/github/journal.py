@@ -125,7 +125,7 @@ def _is_team_member(entry: Mapping[str, Any], author: Mapping[str, Any]) -> bool
 
 def _parse_action(entry: Mapping[str, Any], page: str, writers: TrustedAuthors) -> IssueAction | None:
     kind, actor = entry["event"], entry.get("actor") or DELETED_USER
-    text = _entry_text(kind, entry)
+    text = _journal_text(kind, entry)
     if text is None or not (actor.get("type") == "User" or kind in {"closed", "reopened"}):
         return None
     if _is_by_outsider(entry, actor, writers):
@@ -151,7 +151,7 @@ def _is_by_outsider(entry: Mapping[str, Any], actor: Mapping[str, Any], writers:
     return entry["event"] == "commented" and not _is_team_member(entry, actor)
 
 
-def _entry_text(kind: str, entry: Mapping[str, Any]) -> str | None:
+def _journal_text(kind: str, entry: Mapping[str, Any]) -> str | None:
     """Return the text of an entry; None if it is irrelevant."""
     match kind:
         case "labeled":

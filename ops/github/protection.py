@@ -219,7 +219,7 @@ def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, An
     Raises:
         NotInPlan: the plan has no rulesets for private repositories.
     """
-    with _plan_errors():
+    with _github_plan_errors():
         path = f"/rules/branches/{quote(branch, safe='')}?per_page={_PER_PAGE}"
         if rules := read_json(repository, path):
             return tuple(rules)
@@ -347,7 +347,7 @@ def _read_setting(repository: "Repository", path: str) -> Any:
 
 def find_ruleset(repository: "Repository", name: str) -> int | None:
     """Return the ID of the repository's own ruleset with that name, or None. Raises NotInPlan."""
-    with _plan_errors():
+    with _github_plan_errors():
         rows = read_json(repository, f"/rulesets?per_page={_PER_PAGE}&includes_parents=false")
     return next((int(row["id"]) for row in rows if row["name"] == name), None)
 
@@ -382,7 +382,7 @@ def read_secret_names(repository: "Repository", environment: str = "") -> frozen
 
 
 @contextmanager
-def _plan_errors() -> Iterator[None]:
+def _github_plan_errors() -> Iterator[None]:
     from github import GithubException
 
     with provider_errors():

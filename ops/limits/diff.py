@@ -73,7 +73,7 @@ class LimitChange:
         for field in ("key", "probe"):
             was, now = getattr(base, field), getattr(proposed, field)
             if was != now:
-                parts.append(f"{field} {_format_value(was)} → {_format_value(now)}")
+                parts.append(f"{field} {_format_limit_value(was)} → {_format_limit_value(now)}")
         return parts or ["only notes for people"]
 
     def cells(self) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _format_minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
 
 
-def _format_value(value: Any) -> str:
+def _format_limit_value(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
@@ -269,10 +269,10 @@ def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ite
     """Yield the limits with different values."""
     for name in dict.fromkeys([*after, *before]):
         if before.get(name) != after.get(name):
-            yield f"{name}: {_describe_value(before.get(name))} → {_describe_value(after.get(name))}"
+            yield f"{name}: {_describe_limit_value(before.get(name))} → {_describe_limit_value(after.get(name))}"
 
 
-def _describe_value(value: Any) -> str:
+def _describe_limit_value(value: Any) -> str:
     if not isinstance(value, Mapping):
         return "value in the code"
     text = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"

@@ -40,7 +40,7 @@ RESTORABLE = timedelta(days=30)
 """A value that was in effect within this time may be restored without `override`."""
 
 
-def _parse_time(value: Any) -> datetime:
+def _parse_limit_time(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     try:
@@ -49,7 +49,9 @@ def _parse_time(value: Any) -> datetime:
         raise ValueError('not a time in UTC; write it in quotes, such as "2026-11-25T06:00:00Z"') from None
 
 
-UtcTime = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+UtcTime = Annotated[
+    datetime, BeforeValidator(_parse_limit_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 
 class Temporary(ConfigModel):

@@ -152,7 +152,7 @@ def post_notes(
     """Post each line once on its incident, and yield a line about each. Raises ProviderError."""
     now = result.events[-1].at
     for note in notes:
-        line, at = redactor.redact_text(f"{result.environment}: {_with_result(note, result)}"), note.at or now
+        line, at = redactor.redact_text(f"{result.environment}: {_note_with_result(note, result)}"), note.at or now
         run = f"note-{hashlib.sha256(line.encode()).hexdigest()[:16]}"
         record = RunRecord(run, source="note", rows=(RecordRow(at, "note", line),), job=job_of(result.id))
         try:
@@ -162,7 +162,7 @@ def post_notes(
             yield f"warning: {error.message}, so it gets no line about {note.limit}"
 
 
-def _with_result(note: RaiseNote, result: "EndedRun") -> str:
+def _note_with_result(note: RaiseNote, result: "EndedRun") -> str:
     if not note.needs_result:
         return note.text
     if result.decision in APPLIED:

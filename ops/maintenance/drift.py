@@ -186,7 +186,7 @@ def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple
     """Yield each open address with the Worker that answers there."""
     read = {zone.id for zone in live.zones}
     for each in window.closed:
-        if each.zone in read and (leads_to := _find_answer(each, live)) != WORKER:
+        if each.zone in read and (leads_to := _find_answering_worker(each, live)) != WORKER:
             yield _describe_pattern(each.pattern), leads_to
     for route in live.routes:
         if window.worker and route.script == window.worker and route.prefix.startswith(window.path):
@@ -203,7 +203,7 @@ def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple
         yield f"{PREVIEWS} of {window.worker}", window.worker
 
 
-def _find_answer(closed: ClosedRoute, live: LiveWays) -> str:
+def _find_answering_worker(closed: ClosedRoute, live: LiveWays) -> str:
     """Return the Worker that answers at a stored route, which may be deleted."""
     same = next((each for each in live.routes if (each.zone, each.pattern) == closed.key), None)
     stored = WorkerRoute(closed.zone, closed.id, closed.pattern, None)

@@ -346,7 +346,7 @@ def merge_states(
     windows = newest.windows
     for other in others:
         for window in other.windows:
-            same = _find_same(windows, window)
+            same = _find_same_window(windows, window)
             if same is None:
                 windows = (*windows, window)
             else:
@@ -358,12 +358,12 @@ def merge_states(
                     reopen_at_end=same.reopen_at_end and window.reopen_at_end and same.until == window.until,
                     reopened_by=same.reopened_by if same.reopened_by == window.reopened_by else "",
                 )
-                began = _find_same(base.windows, window) if base else None
+                began = _find_same_window(base.windows, window) if base else None
                 windows = replace_window(windows, _merge_owners(both, same, window, began))
     return replace(newest, windows=windows)
 
 
-def _find_same(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) -> MaintenanceWindow | None:
+def _find_same_window(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) -> MaintenanceWindow | None:
     return next((each for each in windows if (each.service, each.path) == (window.service, window.path)), None)
 
 

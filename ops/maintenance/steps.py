@@ -180,7 +180,9 @@ def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> Maintena
             reason=Reason.MALFORMED_ANSWER,
             hint="Run the same command again in a minute: a new version may not be readable yet.",
         )
-    parse, read = (_parse_readable, _read_state_if_valid) if is_tolerant else (_parse_version, _read_state)
+    parse, read = (
+        (_parse_readable, _read_valid_maintenance_state) if is_tolerant else (_parse_version, _read_maintenance_state)
+    )
     stored = parse(version)
     if stored is None:
         raise foreign_worker_refusal()
@@ -206,7 +208,7 @@ def _read_concurrent_states(
     if base not in older[1:]:
         return [], None
     reads = [partial(read, workers, version) for version in older[: older.index(base)]]
-    *states, began = run_parallel_mixed([*reads, partial(_read_state_if_valid, workers, base)])
+    *states, began = run_parallel_mixed([*reads, partial(_read_valid_maintenance_state, workers, base)])
     return [stored for stored in states if stored is not None], began
 
 
@@ -220,18 +222,18 @@ def read_older_states(
     while left and not enough(states):
         batch, left = left[:MAX_PARALLEL_READS], left[MAX_PARALLEL_READS:]
         states += filter(
-            None, run_parallel_mixed([partial(_read_state_if_valid, workers, version) for version in batch])
+            None, run_parallel_mixed([partial(_read_valid_maintenance_state, workers, version) for version in batch])
         )
     return states
 
 
-def _read_state(workers: "WorkersApi", version: str) -> MaintenanceState | None:
+def _read_maintenance_state(workers: "WorkersApi", version: str) -> MaintenanceState | None:
     return _parse_version(workers.read_version(WORKER, version))
 
 
-def _read_state_if_valid(workers: "WorkersApi", version: str) -> MaintenanceState | None:
+def _read_valid_maintenance_state(workers: "WorkersApi", version: str) -> MaintenanceState | None:
     try:
-        return _read_state(workers, version)
+        return _read_maintenance_state(workers, version)
     except Refused:
         return None
 
@@ -289,7 +291,7 @@ def _matches_guard(
         return newest.id == guard.live_deployment.id or newest.created_on < guard.live_deployment.created_on
     return (  # our deployment was read back before
         newest.id == guard.live_deployment.id
-        or _is_own(ctx, newest.message)
+        or _is_own_deployment(ctx, newest.message)
         or _has_same_windows(ctx, stored, newest, guard.closing_windows, is_same=state.is_taken_over)
     )
 
@@ -324,7 +326,7 @@ def _has_same_windows(
     """Return whether another run's deployment stores the same windows; keep its run id, which its answers name."""
     version = deployment.split[0][0]
     if version not in stored.others:
-        stored.others[version] = _read_state(ctx.cloudflare.workers, version)
+        stored.others[version] = _read_maintenance_state(ctx.cloudflare.workers, version)
     others = stored.others[version]
     if others is None or not is_same(windows, others.windows):
         return False
@@ -366,7 +368,7 @@ def _maintenance_mark(ctx: Context[Any]) -> marks.DeploymentMark:
     )
 
 
-def _is_own(ctx: Context[Any], message: str) -> bool:
+def _is_own_deployment(ctx: Context[Any], message: str) -> bool:
     mark = marks.parse_mark(message)
     return mark is not None and mark.run == ctx.run_id
 
@@ -375,7 +377,7 @@ def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> Wor
     """Return the version that this run uploaded. A run that closes and reopens uploads a second one."""
     versions = ctx.cloudflare.workers.list_deployable_versions(WORKER)
     served = live.serving_versions if live else ()
-    return next((each for each in versions if _is_own(ctx, each.message) and each.id not in served), None)
+    return next((each for each in versions if _is_own_deployment(ctx, each.message) and each.id not in served), None)
 
 
 def _changed_elsewhere(text: str) -> ObservedState:
@@ -418,7 +420,7 @@ def _check_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState)
     if deployments and deployments[0].id == deploy.live_deployment.id:
         return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
     since = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, deployments))
-    ours = [each for each in since if _is_own(ctx, each.message)]
+    ours = [each for each in since if _is_own_deployment(ctx, each.message)]
     if not ours or since[0] != ours[0]:
         return _check_concurrent_state(ctx, stored, deployments, deploy.windows)
     between = since[since.index(ours[-1]) + 1 :]

@@ -253,13 +253,13 @@ def build_redeploy_sections(
     return (
         PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
         PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
-        PlanSection("Build", _describe_build(build)),
+        PlanSection("Build", _describe_site_build(build)),
         PlanSection("Bindings", _compare_bindings(configuration, project)),
         *known,
     )
 
 
-def _describe_build(build: "BuildConfig") -> tuple[str, ...]:
+def _describe_site_build(build: "BuildConfig") -> tuple[str, ...]:
     lines = [f"{' '.join(build.command)} in {build.folder}, output in {build.output}"]
     lines += [f"with {', '.join(sorted(build.env))}"] if build.env else []
     return tuple(lines)

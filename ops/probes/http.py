@@ -209,7 +209,7 @@ def run_http_probe(
     document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
-    assertions = [*_judge_answer(spec, response, body, seconds, redact), *_judge_json(spec, document, redact)]
+    assertions = [*_judge_http_answer(spec, response, body, seconds, redact), *_judge_json(spec, document, redact)]
     verdict = worst_verdict(a.verdict for a in assertions)
     if spec.version:
         assertions.append(judge_version(echoed, versions))
@@ -251,10 +251,10 @@ def _find_uncounted(
     return replace(uncounted, detail=text.removeprefix(f"{uncounted.name} "), hint=hint)
 
 
-def _judge_answer(
+def _judge_http_answer(
     spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float, redact: Redact
 ) -> Iterator[Assertion]:
-    yield _compare_text("status", str(response.status_code), str(spec.status), redact)
+    yield _compare_wanted("status", str(response.status_code), str(spec.status), redact)
     for header, wanted in spec.headers.items():
         found = response.headers.get(header, "")
         yield _assert_found(f"header {header}", wanted.lower() in found.lower(), wanted, redact(found) or "none")
@@ -271,10 +271,10 @@ def _judge_answer(
 
 def _judge_json(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
-        yield _compare_text(f"{JSON}{path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
+        yield _compare_wanted(f"{JSON}{path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
 
 
-def _compare_text(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
+def _compare_wanted(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
     return _assert_found(name, actual == wanted, wanted[:MAX_TEXT_LENGTH], redact(actual))
 
 

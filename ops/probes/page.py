@@ -179,7 +179,7 @@ def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, Refere
 
 def _fetch_reference(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float) -> _Answer | None:
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
-    headers |= visit.headers if _is_at(url, visit.origin) else {}
+    headers |= visit.headers if _has_origin(url, visit.origin) else {}
     if kind in {ReferenceKind.PAGE, ReferenceKind.LINK, ReferenceKind.FRAME}:
         # Cloudflare uses it to tell a page visit of a single-page application from a missing asset.
         headers |= {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
@@ -308,7 +308,7 @@ def _judge_reference(visit: _Visit, reference: HtmlReference, *, is_proved: bool
     A cached answer is neither healthy nor unhealthy, unless its content proves the deployment. A cached asset that
     looks healthy says nothing. A page that is equal in both deployments needs another answer as proof.
     """
-    verdict, said = _judge_answer(visit, reference)
+    verdict, said = _judge_reference_answer(visit, reference)
     _, answer = _final_answer(visit, reference.url)
     if answer is None or not answer.cached or answer.content.is_proof:
         return verdict, said
@@ -320,7 +320,7 @@ def _judge_reference(visit: _Visit, reference: HtmlReference, *, is_proved: bool
     return verdict, said
 
 
-def _judge_answer(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
+def _judge_reference_answer(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     """Return the verdict on a reference, with the reason if it is not healthy."""
     _, answer = _final_answer(visit, reference.url)
     if answer is None:
@@ -361,7 +361,7 @@ def _url_path(url: str) -> str:
     return (line if len(line) <= 100 else f"{line[:99]}…") + ("?…" if query else "")
 
 
-def _is_at(url: str, origin: str) -> bool:
+def _has_origin(url: str, origin: str) -> bool:
     """Return whether scheme, host and port equal the origin: plain HTTP would expose a secret header."""
     try:
         parts, own = urlsplit(url), urlsplit(origin)

@@ -94,14 +94,14 @@ def rewrite_form(text: str, config: "Config") -> str:
         if MARK not in match[0]:
             return match[0]
         if "id: environment\n" in match[0]:
-            return _with_answers(match[0], environments) if has_several else ""
-        added = _with_answers(ENVIRONMENT, environments) if is_missing else ""
-        return _with_answers(match[0], config.service_names) + added
+            return _question_with_answers(match[0], environments) if has_several else ""
+        added = _question_with_answers(ENVIRONMENT, environments) if is_missing else ""
+        return _question_with_answers(match[0], config.service_names) + added
 
     return QUESTION.sub(question, text)
 
 
-def _with_answers(question: str, names: Sequence[str]) -> str:
+def _question_with_answers(question: str, names: Sequence[str]) -> str:
     """Return the question with these names as answers, or as a field to type one of many."""
     kind, lines = "dropdown", ["options:", *(f"  - {quote_yaml(name)}" for name in (*names, NOT_SURE))]
     if len(names) > MOST_OPTIONS:

@@ -52,8 +52,8 @@ def read_all_holds(
     migrations = {
         name: partial(_read_migrations, session, each.id) for name, each in environment.databases.items() if each.guard
     }
-    code, unread_code = _read_each(commits, "held commits")
-    files, unread_files = _read_each(migrations, "held migrations")
+    code, unread_code = _read_each_hold(commits, "held commits")
+    files, unread_files = _read_each_hold(migrations, "held migrations")
     lifts, unread_lifts = _read_lifts([each for found in code.values() for each in found], environ, redactor)
     where = {"environment": environment.name}
     held = [_held_commit(each, program, where) for found in code.values() for each in found if each not in lifts]
@@ -70,7 +70,7 @@ def _read_migrations(session: Session, database: str) -> tuple[tuple[MigrationHo
     return read_migration_holds(session.d1, database), ""
 
 
-def _read_each(
+def _read_each_hold(
     reads: Mapping[str, Callable[[], tuple[tuple[T, ...], str]]], what: str
 ) -> tuple[dict[str, tuple[T, ...]], list[UnreadSource]]:
     """Return name → holds, and why others are unknown."""

@@ -121,8 +121,8 @@ def _read_environment(
         each for each in list_held_states(whole) if each.owners and number not in {one.incident for one in each.owners}
     ]
     return LiveHeld(
-        items=tuple(_build_item(status, each) for each in held),
-        others=tuple(_build_item(whole, each) for each in others),
+        items=tuple(_held_item(status, each) for each in held),
+        others=tuple(_held_item(whole, each) for each in others),
         warnings=tuple(warning_lines(status)),
         unread=tuple(f"unknown in {environment}: {lack}" for lack in status.unread),
         unread_kinds=frozenset((environment, kind) for kind in HELD_KINDS if status.unread_in(kind)),
@@ -144,7 +144,7 @@ def _try_rollback(session: Session, service: "Service") -> tuple[StandingRollbac
     return try_read(lambda: read_rollback(session, service), service.name, ())
 
 
-def _build_item(status: EnvironmentStatus, held: HeldState) -> HeldItem:
+def _held_item(status: EnvironmentStatus, held: HeldState) -> HeldItem:
     return HeldItem(
         held.kind,
         status.environment,

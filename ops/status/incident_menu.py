@@ -71,15 +71,15 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
 def find_scope(config: "Config", body: object) -> MenuScope:
     """Return what the form names. Its text only orders the menu, and starts nothing."""
     answers = read_form(body)
-    service, lack = _find_name(answers.get(SERVICE, ""), config.service_names, "service")
-    environment, unknown = _find_name(answers.get(ENVIRONMENT, ""), list(config.environments), "environment")
+    service, lack = _find_form_name(answers.get(SERVICE, ""), config.service_names, "service")
+    environment, unknown = _find_form_name(answers.get(ENVIRONMENT, ""), list(config.environments), "environment")
     problem = lack or unknown
     if service and environment and (environment, service) not in config.places:
         problem, environment = f"{service} is not in {environment}. {AGAIN}", ""
     return MenuScope(service, environment, problem)
 
 
-def _find_name(answer: str, names: Sequence[str], kind: str) -> tuple[str, str]:
+def _find_form_name(answer: str, names: Sequence[str], kind: str) -> tuple[str, str]:
     """Return the name of ops.yml that the answer means, or why there is none."""
     plain = answer.strip("`\"' ").casefold()
     if plain in {"", NOT_SURE}:

@@ -254,12 +254,12 @@ def _ai_providers(environment: "Environment", services: Sequence[str]) -> Iterat
 
 def _check_provider(session: Session, spec: "KeyProvider") -> Verdict:
     try:
-        return _judge_answer(session.check_provider_key(spec, None))
+        return _judge_provider_answer(session.check_provider_key(spec, None))
     except OpsError:
         return Verdict.INCONCLUSIVE
 
 
-def _judge_answer(answer: KeyAnswer) -> Verdict:
+def _judge_provider_answer(answer: KeyAnswer) -> Verdict:
     if answer.verdict in {KeyVerdict.ACCEPTED, KeyVerdict.REFUSED}:
         return Verdict.HEALTHY
     return Verdict.UNHEALTHY if answer.text.startswith(("no answer", "status 5")) else Verdict.INCONCLUSIVE

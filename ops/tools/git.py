@@ -183,7 +183,7 @@ class GitRepository:
         with process.scratch_folder() as scratch:
             listed = scratch / "list"
             self._must("ls-tree", "-z", "--long", "--full-name", *options, sha, "--", *paths, into=listed)
-            return [_parse_entry(line) for line in listed.read_bytes().split(b"\0") if line]
+            return [_parse_tree_entry(line) for line in listed.read_bytes().split(b"\0") if line]
 
     def _read_plain(self, sha: str, paths: Sequence[str], *options: str) -> Iterator[tuple[str, bytes]]:
         """Yield path and content of the plain files. Raises GitError if they have too many bytes."""
@@ -290,7 +290,7 @@ class GitRepository:
         return done
 
 
-def _parse_entry(line: bytes) -> TreeEntry:
+def _parse_tree_entry(line: bytes) -> TreeEntry:
     """Return an entry of `git ls-tree -z --long` (git-scm.com/docs/git-ls-tree, output format)."""
     about, _, path = line.partition(b"\t")
     mode, _, name, size = about.decode().split()

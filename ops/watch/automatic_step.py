@@ -81,10 +81,10 @@ def count_deployed_steps(
         deployments = session.workers.list_deployments(environment.service(place.service).worker)
     names = [each.id for each in deployments]
     older = deployments[names.index(relapsed) :] if relapsed in names else deployments
-    return sum(each.mark is not None and _is_step(each.mark, incident) for each in older)
+    return sum(each.mark is not None and _is_automatic_step(each.mark, incident) for each in older)
 
 
-def _is_step(mark: DeploymentMark, incident: int) -> bool:
+def _is_automatic_step(mark: DeploymentMark, incident: int) -> bool:
     return (mark.incident, mark.text) == (incident, AUTOMATIC_STEP)
 
 

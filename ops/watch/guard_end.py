@@ -90,14 +90,14 @@ def open_guard_incident(
         with write_errors(CHECK_HINT):
             opened = open_incident(repository, title, lambda _: body, menu, [SEVERITY])
     except UnclearWrite:
-        found = _find_or_none(repository, result)
+        found = _find_incident_or_none(repository, result)
         if found is None:
             raise
         with suppress(OpsError), provider_errors():
             save_menu(repository, found.number, menu(str(found.number)))
     else:
         found = GuardIncident(opened.number, opened.url)
-        first = _find_or_none(repository, result)
+        first = _find_incident_or_none(repository, result)
         if first is not None and first.number < found.number:
             with suppress(ProviderError), provider_errors():
                 close_duplicate(repository, found.number, first.number)
@@ -106,7 +106,7 @@ def open_guard_incident(
     return replace(found, is_new=True)
 
 
-def _find_or_none(repository: "Repository", result: GuardResult) -> GuardIncident | None:
+def _find_incident_or_none(repository: "Repository", result: GuardResult) -> GuardIncident | None:
     """Return the oldest incident of the deployment; None also if GitHub does not show it now."""
     with suppress(ProviderError):
         return find_guard_incident(repository, result)

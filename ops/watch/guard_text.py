@@ -32,11 +32,11 @@ def start_line(result: GuardResult) -> str:
 def round_line(result: GuardResult) -> str:
     """Return the line of the command for the latest minute."""
     metrics = [*([result.judgment.probes] if result.judgment.has_probes else []), *result.judgment.rates]
-    counted = "; ".join(_describe_counts(each) for each in metrics if each.share.has_counts)
+    counted = "; ".join(_describe_metric_counts(each) for each in metrics if each.share.has_counts)
     return f"{format_utc(result.state.seen_at)}  {counted or 'no evidence yet'}"
 
 
-def _describe_counts(metric: Metric) -> str:
+def _describe_metric_counts(metric: Metric) -> str:
     share = metric.share
     return f"{metric.name}: {share.failed:,.0f} of {share.total:,.0f} {metric.unit} failed"
 
@@ -56,11 +56,11 @@ def guard_headline(result: GuardResult) -> str:
 def detail_lines(result: GuardResult) -> Iterator[str]:
     """Yield the counts, with the shares that are good and bad, and the missing data."""
     if result.judgment.has_probes:
-        yield f"{_describe_counts(result.judgment.probes)}{_describe_limits(result.judgment.probes.share)}"
+        yield f"{_describe_metric_counts(result.judgment.probes)}{_describe_limits(result.judgment.probes.share)}"
     else:
         yield "No probe: only Cloudflare's error rates decide"
     for rate in result.judgment.rates:
-        yield f"{_describe_counts(rate)}{_describe_limits(rate.share)}"
+        yield f"{_describe_metric_counts(rate)}{_describe_limits(rate.share)}"
     if result.deployment.predecessors:
         yield f"Compared with {', '.join(first_of([short_id(each) for each in result.deployment.predecessors]))}"
     yield from (note[:1].upper() + note[1:] for note in result.notes)

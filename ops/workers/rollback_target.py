@@ -163,10 +163,12 @@ def find_active_rollback(history: WorkerHistory, *, incident: int | None) -> Pas
 
     It is a recent one by anyone, ours for this incident, or ours without an incident within a day.
     """
-    return next((step for step in history.active_rollbacks() if _is_standing(history, step, incident=incident)), None)
+    return next(
+        (step for step in history.active_rollbacks() if _is_rollback_standing(history, step, incident=incident)), None
+    )
 
 
-def _is_standing(history: WorkerHistory, step: PastRollback, *, incident: int | None) -> bool:
+def _is_rollback_standing(history: WorkerHistory, step: PastRollback, *, incident: int | None) -> bool:
     age = history.now - step.deployment.created_on
     if age < ROLLBACK_HOLDS:
         return True

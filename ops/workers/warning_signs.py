@@ -65,15 +65,15 @@ def is_barely_proven(history: WorkerHistory, version: str) -> bool:
 def _same_commit(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
     """Yield a sign for another build of a bad commit. A time stamp in the code changes its digest."""
     own = history.version(version)
-    if not history.is_same_release(version, suspect) and _is_same_build(own, history.version(suspect)):
+    if not history.is_same_release(version, suspect) and _is_same_worker_build(own, history.version(suspect)):
         yield f"it was built from the same commit as the live version, {own.tag}"
     for blamed, step in history.blamed.items():
-        if not history.is_same_release(blamed, version) and _is_same_build(own, history.version(blamed)):
+        if not history.is_same_release(blamed, version) and _is_same_worker_build(own, history.version(blamed)):
             when = format_utc(step.deployment.created_on)
             yield f"it was built from the same commit as {short_id(blamed)}, which was rolled back at {when}"
 
 
-def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
+def _is_same_worker_build(one: WorkerVersion, other: WorkerVersion) -> bool:
     settings = [version.code_and_settings and version.code_and_settings[1:] for version in (one, other)]
     commits = is_sha(one.tag) and is_sha(other.tag)
     same = one.tag.startswith(other.tag) or other.tag.startswith(one.tag)

@@ -107,13 +107,13 @@ def read_known(root: Path) -> KnownFacts:
     contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
     return KnownFacts(
         owner=match[1] if match else "",
-        token_location=_first_text(places),
-        contact=_first_text(contacts),
-        actions=_first_text([get_nested(data, "github", "actions")]),
+        token_location=_first_text_answer(places),
+        contact=_first_text_answer(contacts),
+        actions=_first_text_answer([get_nested(data, "github", "actions")]),
     )
 
 
-def _first_text(values: Iterable[Any]) -> str:
+def _first_text_answer(values: Iterable[Any]) -> str:
     return next((value for value in values if isinstance(value, str)), "")
 
 
@@ -264,7 +264,7 @@ def init_repository(
         discovery = Discovery(request, questions, client, web, clock, account)
         environments = discovery.propose()
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
-    _show_result(result, say)
+    _show_init_result(result, say)
     _write_files(result, target, questions, environ, say)
     return result
 
@@ -279,7 +279,7 @@ def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
         )
 
 
-def _show_result(result: InitResult, say: Say) -> None:
+def _show_init_result(result: InitResult, say: Say) -> None:
     for environment in result.environments:
         say(f"{environment.name}: account {environment.account_id}, token {environment.token}")
         for each in environment.services:

@@ -185,7 +185,7 @@ class Discovery:
             named = [replace(each, account_id=each.account_id or first) for each in files]
             return [each for each in named if each.account_id in self._environments]
         for each in files:
-            if not any(_is_same(each, other) for other in listed):
+            if not any(_is_same_resource(each, other) for other in listed):
                 self.unchecked.append(f"{each.kind} {each.name} of a wrangler file is not in the account: left out")
         return [_with_facts(each, files) for each in listed]
 
@@ -193,14 +193,14 @@ class Discovery:
         wanted: list[tuple[Kind, str]] = [("worker", each) for each in self.request.workers]
         wanted += [("pages", each) for each in self.request.sites]
         if wanted:
-            return _with_names([one for kind, each in wanted for one in self._find(resources, kind, each)])
+            return _name_services([one for kind, each in wanted for one in self._find(resources, kind, each)])
         if not resources:
             other = "check the account" if self.client else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
                 "no Worker and no Pages project was found",
                 hint=f"Pass --worker NAME, --pages NAME or --wrangler PATH, or {other}.",
             )
-        proposed = [each for each in resources if any(_is_same(each, other) for other in files)]
+        proposed = [each for each in resources if any(_is_same_resource(each, other) for other in files)]
         proposed = proposed or [each for each in resources if each.is_production] or resources
         if self.questions.is_interactive:
             rows = [f"{number}. {each.name} ({self._describe(each)})" for number, each in enumerate(resources, 1)]
@@ -209,7 +209,7 @@ class Discovery:
             names = [each.name for each in resources]
             return self.questions.answer(
                 text,
-                lambda answer: _with_names(
+                lambda answer: _name_services(
                     [(name, resources[i]) for i, name in choose_numbered(answer, names).items()]
                 ),
                 default,
@@ -217,7 +217,7 @@ class Discovery:
         for each in resources:
             if each not in proposed:
                 self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
-        return _with_names([("", each) for each in proposed])
+        return _name_services([("", each) for each in proposed])
 
     def _describe(self, resource: Resource) -> str:
         """Return the kind, and the environment if there are several."""
@@ -356,19 +356,19 @@ def _split_name(given: str, default: str) -> tuple[str, str]:
     return (name.strip(), value.strip()) if separator else (default, given.strip())
 
 
-def _is_same(one: Resource, other: Resource) -> bool:
+def _is_same_resource(one: Resource, other: Resource) -> bool:
     accounts = {one.account_id, other.account_id} - {""}
     return (one.kind, one.name) == (other.kind, other.name) and len(accounts) == 1
 
 
 def _with_facts(resource: Resource, files: Iterable[Resource]) -> Resource:
     for each in files:
-        if _is_same(resource, each):
+        if _is_same_resource(resource, each):
             resource = resource.merge(each)
     return resource
 
 
-def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
+def _name_services(chosen: Sequence[Chosen]) -> list[Chosen]:
     """Give a name to each service that has none. Raises ConfigError for a name that ops.yml does not accept."""
     proposed: dict[Resource, str] = {}
     for account in dict.fromkeys(each.account_id for _, each in chosen):

@@ -161,7 +161,7 @@ def propose_compare(
     paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
     contents = _read_pages(web, clock, origins, (HOME,))
-    if any(map(_is_read, contents[HOME])):
+    if any(map(_is_page_read, contents[HOME])):
         contents |= _read_pages(web, clock, origins, paths[1:])
     else:  # each other page would be tried ten times too
         paths = (HOME,)
@@ -189,14 +189,14 @@ def _read_pages(
     return {path: answers[at * len(origins) :][: len(origins)] for at, path in enumerate(paths)}
 
 
-def _is_read(page: PageContent) -> bool:
+def _is_page_read(page: PageContent) -> bool:
     return not page.error and not page.failure_status
 
 
 def _identifies_deployment(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
     """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
     contents = (first, second, new, old)
-    if any(page.is_absent or not _is_read(page) for page in contents):
+    if any(page.is_absent or not _is_page_read(page) for page in contents):
         return False
     by_content = first.digest == second.digest and new.digest != old.digest
     by_assets = bool(first.assets_digest) and first.assets_digest == second.assets_digest
