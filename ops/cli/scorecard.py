@@ -1,7 +1,6 @@
 """Show the scorecard of `ops drill all` as a table, as Markdown, and its progress."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from ops.core.clock import format_duration
 from ops.core.drill_result import DrillOutcome, DrillTime
@@ -30,7 +29,7 @@ def describe_end(drill: ScoredDrill, ended: int, total: int) -> str:
 def summarize(scorecard: Scorecard) -> str:
     """Return the counts of the scorecard in one sentence."""
     total, passed = len(scorecard.scored), scorecard.count(DrillOutcome.PASSED)
-    parts = [f"{passed} of {count_of(total, 'drill')} passed"]
+    parts = [f"{passed} of {count_of(total, 'drill')} passed" if total else "no drill ran"]
     for outcome, text in ((DrillOutcome.FAILED, "failed"), (DrillOutcome.NO_EVIDENCE, "without evidence")):
         parts += [f"{scorecard.count(outcome)} {text}"] if scorecard.count(outcome) else []
     parts += [f"{len(scorecard.unfit)} do not fit this configuration"] if scorecard.unfit else []
@@ -56,7 +55,7 @@ def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str)
         yield ""
         yield "These drills do not fit this configuration. They are not counted:"
     for reason, drills in _by_reason(scorecard.unfit):
-        yield to_one_line(f"  {', '.join(drills)}: {reason}")
+        yield to_one_line(f"  {'; '.join(drills)}: {reason}")
     if scorecard.not_run:
         yield ""
         yield f"These drills did not run or did not end: {', '.join(map(str, scorecard.not_run))}"
@@ -95,6 +94,10 @@ def _describe_time(time: DrillTime) -> str:
 
 
 def _by_reason(unfit: Sequence[PlannedDrill]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each reason once, with its drills."""
-    for reason, drills in groupby(sorted(unfit, key=lambda each: each.unfit), key=lambda each: each.unfit):
-        yield reason, list(dict.fromkeys(map(str, drills)))
+    """Yield each reason once, with its drills and their triggers."""
+    reasons = dict[str, dict[str, list[str]]]()
+    for each in unfit:
+        triggers = reasons.setdefault(each.unfit, {}).setdefault(each.name, [])
+        triggers += [] if each.trigger in triggers else [each.trigger]
+    for reason, drills in reasons.items():
+        yield reason, [f"{name} by {', '.join(triggers)}" for name, triggers in drills.items()]

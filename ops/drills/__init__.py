@@ -279,6 +279,7 @@ def _choose_scenario(
     scenario = DRILLS[name]
     scenario = scenario.in_workerd if edge == "workerd" and scenario.in_workerd else scenario
     service = _service_to_break(environment, service_name, scenario)
+    scenario.require(environment, service)
     return scenario.configure(environment, service) if scenario.configure else scenario, service
 
 

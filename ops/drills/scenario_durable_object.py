@@ -25,9 +25,13 @@ LOCKS_AT = 3
 """Number of requests in memory at which it locks up."""
 
 
-def _require_durable_object(_sandbox: "Sandbox", _environment: "Environment", service: "Service") -> None:
+def _has_durable_object(service: "Service") -> bool:
+    return OBJECT in service.durable_objects and service.durable_objects[OBJECT].token == VARIABLE
+
+
+def _require_durable_object(_environment: "Environment", service: "Service") -> None:
     """Raise ConfigError if the service has no such Durable Object."""
-    if OBJECT not in service.durable_objects or service.durable_objects[OBJECT].token != VARIABLE:
+    if not _has_durable_object(service):
         raise ConfigError(
             f"{service.name} has no Durable Object {OBJECT} with the token {VARIABLE}, which this drill locks up",
             hint="Leave --config out, to drill the reference application.",
@@ -90,7 +94,8 @@ EMBEDDED = Scenario(
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {VARIABLE: ADMIN},
     steps=("deployed the release", f"{OBJECT} locked up"),
-    prepare=_require_durable_object,
+    suits=lambda environment, service: _has_durable_object(environment.services[service]),
+    require=_require_durable_object,
     probes=lambda _, service: service.probes_with(service.durable_objects),
 )
 # workerd restarts if its clock is moved, and an object forgets after ten seconds without a request.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import Decision
+from ops.core.errors import ConfigError, Decision
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github
 from ops.drills.command import DrillWorld, Params, Say
@@ -17,7 +17,7 @@ from ops.drills.scenario_release import Scenario
 from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Environment, Service
     from sandbox import Sandbox
 
 KEYS = {"IFLOW_API_KEY": "iflow", "GROQ_API_KEY": "groq", "CEREBRAS_API_KEY": "cerebras"}
@@ -54,6 +54,13 @@ def _deploy_with_leaked_keys(sandbox: "Sandbox", service: "Service", name: str) 
     secrets = {**LEAKED, OTHER: "drill"}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets=secrets, tag=name)
     sandbox.deploy(service.worker, version)
+
+
+def _require_keys(environment: "Environment", _service: "Service") -> None:
+    """Raise ConfigError if ops.yml does not rotate the keys that leak."""
+    if not KEYS.keys() <= environment.secrets.keys():
+        hint = "Leave --config out, to drill the reference application."
+        raise ConfigError(f"{environment.name} has not the secrets {', '.join(KEYS)}, which leak here", hint=hint)
 
 
 def _roll_back_first(
@@ -154,6 +161,7 @@ LEAK = Scenario(
     steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
     params={"only": tuple(KEYS)},
     run=run,
+    require=_require_keys,
     unsupported={"workerd": "the example's probes pass without provider keys, so a revoked key breaks nothing"},
 )
 AFTER_A_ROLLBACK = replace(

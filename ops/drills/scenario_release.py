@@ -80,6 +80,8 @@ class Scenario:
     """Whether the good release serves before the failure, so that its probes can pass."""
     in_workerd: "Scenario | None" = None
     """Another scenario for the workerd edge."""
+    require: "Callable[[Environment, Service], None]" = lambda _environment, _service: None
+    """Raise ConfigError if ops.yml lacks a part that the drill needs."""
     configure: "Callable[[Environment, Service], Scenario] | None" = None
     """Return the scenario with its parts that depend on ops.yml. Raises ConfigError."""
     suits: "Callable[[Environment, str], bool]" = lambda _environment, _service: True

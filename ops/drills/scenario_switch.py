@@ -30,13 +30,13 @@ RECENTLY = timedelta(minutes=2)
 FAILED_CALLS, GOOD_CALLS = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 
-def _write_normal_states(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
-    """Write the normal states to the namespace of ops.yml. Raises ConfigError."""
-    runtime = environment.require_runtime()
-    if runtime.service != service.name:
-        hint = f"Leave --service out, or write --service {runtime.service}."
-        raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
-    write_normal_states(sandbox, runtime)
+def _write_normal_states(sandbox: "Sandbox", environment: "Environment", _service: "Service") -> None:
+    """Write the normal states to the namespace of ops.yml."""
+    write_normal_states(sandbox, environment.require_runtime())
+
+
+def _reads_switches(environment: "Environment", service: str) -> bool:
+    return environment.runtime is not None and environment.runtime.service == service
 
 
 def write_normal_states(sandbox: "Sandbox", runtime: "RuntimeConfig") -> None:
@@ -78,6 +78,16 @@ class _Failure:
         (namespace,) = sandbox.kv.namespaces.values()
         return namespace.written_at.get(f"{SWITCH_KEY_PREFIX}{self.switch}")
 
+    def require(self, environment: "Environment", service: "Service") -> None:
+        """Raise ConfigError if the service does not read the switch."""
+        runtime = environment.require_runtime()
+        if runtime.service != service.name:
+            hint = f"Leave --service out, or write --service {runtime.service}."
+            raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
+        if self.switch not in runtime.switches:
+            hint = "Leave --config out, to drill the reference application."
+            raise ConfigError(f"{environment.name} has no switch {self.switch}, which this drill uses", hint=hint)
+
     def scenario(self, params: Mapping[str, str], *, runbook: str = "") -> Scenario:
         return Scenario(
             "worker",
@@ -85,6 +95,8 @@ class _Failure:
             live=self.live,
             changed_at=self.changed_at,
             prepare=_write_normal_states,
+            suits=_reads_switches,
+            require=self.require,
             names_service=False,
             params=params,
             runbook=runbook,

@@ -91,7 +91,9 @@ def _examine_drill(planned: PlannedDrill, settings: SuiteSettings, config: "Conf
         declared = support(planned.name, settings.drill(planned), config)
     except ConfigError as error:
         return replace(planned, unfit=error.message)
-    return replace(planned, runbook=declared.runbook, unfit=declared.reason(config, planned.edge, planned.trigger))
+    return replace(
+        planned, runbook=declared.runbook, unfit=declared.describe_gap(config, planned.edge, planned.trigger)
+    )
 
 
 OnStart = Callable[[Sequence[PlannedDrill], int, int], object]

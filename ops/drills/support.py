@@ -28,17 +28,22 @@ class DrillSupport:
     runs: tuple[Params, ...]
 
     def reason(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
+        """Return why the drill does not run with this edge and trigger, with its name; "" if it does."""
+        option = _unsupported_option(edge, trigger, self.unsupported) or "--trigger label"
+        gap = self.describe_gap(config, edge, trigger)
+        return gap and f"{self.drill} does not run with {option}: {gap}"
+
+    def describe_gap(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
         """Return why the drill does not run with this edge and trigger; "" if it does."""
         option = _unsupported_option(edge, trigger, self.unsupported)
         if option:
-            return f"{self.drill} does not run with {option}: {self.unsupported[option.rpartition(' ')[2]]}"
+            return self.unsupported[option.rpartition(" ")[2]]
         where = config, self.runbook, self.environment
         missing = [run for run in self.runs if trigger == "label" and not find_label(*where, run)]
         if not missing:
             return ""
         params = "".join(f" {name}={param_text(value)}" for name, value in missing[0].items())
-        reason = f"no label of ops.yml starts {self.runbook}{params} in {self.environment}"
-        return f"{self.drill} does not run with --trigger label: {reason}"
+        return f"no label of ops.yml starts {self.runbook}{params} in {self.environment}"
 
     def check(self, config: "Config", edge: Edge, trigger: Trigger | None) -> None:
         """Raise ConfigError if the drill does not run with this edge and trigger."""

@@ -20,7 +20,7 @@ from ops.drills.scorecard import PlannedDrill, Scorecard, score_result
 from ops.drills.suite import SuiteSettings, plan_drills
 from sandbox.actions.act import child_processes
 from tests.conftest import ROOT, World
-from tests.support.configurations import ONE_WORKER, PAGES_ONLY
+from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.drills import CONFIG, matrix, unsupported_reason
 
 PLANNED = PlannedDrill("rollback-worker", "embedded", "label", "rollback-worker")
@@ -54,6 +54,25 @@ def test_drills_that_do_not_fit_are_named_and_prove_nothing(world: World) -> Non
         (name, trigger) for name in ("maintenance", "limits") for trigger in ("label", "button", "command")
     }
     assert all(each["reason"] for each in card["unfit"])
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "fit", "unfit"),
+    [
+        (ONE_WORKER, "live", {"rollback-worker", "two-labels"}, {"feature", "ai-off", "rotate-secrets", "limits"}),
+        (PAGES_ONLY, "production", {"rollback-pages", "edge-outage"}, {"rollback-worker", "github-down"}),
+        (TEN_SERVICES, "prod", {"rollback-worker", "rollback-pages"}, {"feature", "reset-durable-object"}),
+    ],
+    ids=["one Worker", "Pages only", "ten services"],
+)
+def test_configuration_of_others_has_the_drills_that_it_can_run(
+    config: Path, environment: str, fit: set[str], unfit: set[str]
+) -> None:
+    planned = plan_drills(SuiteSettings(config, environment))
+
+    by_button = {each.name: each.unfit for each in planned if each.trigger == "button" or each.name == "two-labels"}
+    assert {name for name in fit if by_button[name]} == set()
+    assert {name for name in unfit if not by_button[name]} == set()
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,11 @@ _REASONS = {
         "ops/drills/github.py prepare_repository ConfigError 2",
         "ops/drills/scenario_database.py _Application.release_example ConfigError",
         "ops/drills/scenario_database.py _Run.bind.run ConfigError",
-        "ops/drills/scenario_durable_object.py _require_durable_object ConfigError",
         "ops/drills/scenario_guard.py deploy_bad ConfigError",
         "ops/drills/scenario_release.py _commit_site ConfigError",
         "ops/drills/scenario_release.py run_git ConfigError",
         "ops/drills/scenario_release.py run_wrangler ConfigError",
-        "ops/drills/scenario_switch.py _write_normal_states ConfigError",
+        "ops/drills/scenario_switch.py _Failure.require ConfigError",
     ),
     "another check refuses first; this one protects the next change of the code": (
         "ops/github/lift_labels.py LiftLabels._require_writing Refused read_only",
