@@ -189,10 +189,11 @@ class IssueMaker:
     def _create(self, item: ActionItem, people: list[str]) -> int:
         mark = f"<!-- backout:action report={self.report.number} key={item.key} -->"
         shown = self.redactor.redact_value(item)
+        unassigned = [each for each in shown.logins or filter(None, [shown.owner]) if each not in people]
         text = (
             load_templates()
             .get_template("action_item.md.j2")
-            .render(item=shown, report=self.report.number, incident=self.incident, assignees=people)
+            .render(item=shown, report=self.report.number, incident=self.incident, unassigned=unassigned)
         )
         title = " ".join(clean_title(shown.text[: 2 * MAX_TITLE]).split())
         short = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"

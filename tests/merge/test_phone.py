@@ -23,6 +23,7 @@ from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTim
 from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills
 from ops.core.errors import Decision, Reason
 from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
+from ops.core.recent_change import RecentChange, RecentChanges
 from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
 from ops.engine.runbook import RollbackReach
@@ -34,6 +35,9 @@ from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_d
 from ops.limits.file import Limit
 from ops.maintenance.state import MaintenanceWindow
 from ops.publish.comment import render_note
+from ops.render import load_templates
+from ops.report.action_items import ActionItem, ItemState, describe_count, track_items
+from ops.report.action_reminder import LackingIncident
 from ops.report.drill_trend import render_result as render_drill
 from ops.report.facts import IncidentFacts
 from ops.report.hand_over import HandOver, render_hand_over
@@ -219,6 +223,33 @@ def hand_over() -> str:
 
 
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
+
+
+def action_text(template: str) -> str:
+    """Return a text about three rows of a report: with an issue, with one that is gone, and without one."""
+    row = ActionItem(LONG, 12, is_done=False, kind="prevent", owner="alice-of-the-on-call-team", due="2026-12-24")
+    items = [row, replace(row, text=f"{LONG}, again", issue=13), replace(row, text="Alert on it", issue=None)]
+    tracked = track_items(items, {12: ItemState.OPEN, 13: ItemState.MISSING})
+    lack = LackingIncident(42, "sev1", 57, URL, describe_count(tracked), tracked)
+    values = {"tracked": tracked, "notes": [f"#14 is open, and no row links it: {LONG}"], "item": row, "lack": lack}
+    numbers = {
+        "report": 57,
+        "incident": 42,
+        "unassigned": ["alice-of-the-on-call-team"],
+        "required": "sev2",
+        "label": "actions:create",
+    }
+    return load_templates().get_template(f"{template}.md.j2").render(count=describe_count(tracked), **values, **numbers)
+
+
+def recent_changes() -> str:
+    change = RecentChange(
+        NOW, f"settings of site {'shop-' * 12}, such as variables", "d…@example.com, ci (0f0f0f0f)", URL
+    )
+    recent = RecentChanges(Period(NOW, NOW), (change,) * 6, (f"audit log of the account of live: {LONG}",))
+    return str(load_templates().get_template("parts.md.j2").module.changed(recent, most=5))  # type: ignore[attr-defined]
+
+
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
     "note": lambda: render_note(NOW, LONG, RunRecord("note-1", source="note")),
@@ -232,6 +263,10 @@ TEXTS: dict[str, Callable[[], str]] = {
     "evidence": lambda: evidence_text(collection(URL)),
     "doctor": doctor_issue,
     "targets": targets,
+    "action-items": partial(action_text, "action_items"),
+    "action-item": partial(action_text, "action_item"),
+    "action-reminder": partial(action_text, "action_reminder"),
+    "recent-changes": recent_changes,
     "stats": stats,
     "drill-result": drill_result,
     "hand-over": hand_over,

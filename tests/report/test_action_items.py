@@ -108,6 +108,21 @@ def test_each_row_becomes_one_issue_that_is_linked_both_ways(review: Review) -> 
     assert len(review.comments) == 1
 
 
+@pytest.mark.parametrize(
+    ("owner", "assigned", "named"),
+    [("alice, @mai", ["alice", "mai"], ""), ("alice, zoe", ["alice"], "zoe"), ("the shop team", [], "the shop team")],
+)
+def test_owners_are_assigned_or_named(review: Review, owner: str, assigned: list[str], named: str) -> None:
+    review.write(f"| Alert | detect | {owner} | | |")
+
+    review.create()
+
+    (issue,) = review.issues
+    assert [each.login for each in issue.assignees] == assigned
+    assert ("cannot assign" in (issue.body or "")) is bool(named)
+    assert f"cannot assign {named}" in (issue.body or "") or not named
+
+
 def test_second_and_third_press_create_nothing(review: Review) -> None:
     review.write(*ROWS)
     review.create()
