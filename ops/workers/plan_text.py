@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.marks import ANY_NAME, DRILL_BREAK, DeploymentMark, without_schema_marks
+from ops.cloudflare.marks import ANY_NAME, DeploymentMark, without_schema_marks
 from ops.cloudflare.types.records import describe_traffic
 from ops.cloudflare.types.workers import (
     Split,
@@ -62,7 +62,7 @@ def build_drill_section(
 ) -> tuple[PlanSection, ...]:
     """Return the section that says that only a drill broke the Worker. A mark elsewhere than in its place is none."""
     is_place = drill is not None and (drill.environment, drill.service) == (environment, service)
-    if not is_place or live.mark is None or live.mark.text != DRILL_BREAK:
+    if not is_place or not live.is_drill:
         return ()
     return (PlanSection(DRILL_SECTION, ("the live version is the harmless bad one of a drill",)),)
 

@@ -46,7 +46,11 @@ def find_worker_rollback(
     versions: Mapping[str, WorkerVersion],
     now: datetime,
 ) -> StandingRollback | None:
-    """Return the rollback that the newest deployments show; None if the newest release is live."""
+    """Return the rollback that the newest deployments show; None if the newest release is live.
+
+    The bad version of a staging drill is no release: nothing deploys it again.
+    """
+    deployments = [each for each in deployments if each is deployments[0] or not each.is_drill]
     history, index = _build_history(deployments, versions, now), 0
     found: WorkerDeployment | None = None
     removed = ""

@@ -100,7 +100,7 @@ def write_config(world: World, **drill: Any) -> None:
             for name, (url, account, token) in environments.items()
         },
         "labels": {LABEL: {"runbook": "rollback-worker", "environment": "staging", "params": {"service": "web"}}},
-        "recovery_targets": {"rollback-worker": {"write": "1m", "recovery": "5m"}},
+        "recovery_targets": {"rollback-worker": {"write": "24h", "recovery": "24h"}},
         "watch": "off",
         "staging_drill": {"environment": "staging", "service": "web", **drill},
     }

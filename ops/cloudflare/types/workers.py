@@ -69,6 +69,11 @@ class WorkerDeployment:
         """Return whether its mark says that it only started or ended a rehearsal. Alone, that proves nothing."""
         return self.mark is not None and self.mark.rehearsed != ""
 
+    @property
+    def is_drill(self) -> bool:
+        """Return whether its mark says that it is the bad version of a staging drill. Alone, that proves nothing."""
+        return self.mark is not None and not self.mark.blames and self.mark.text == marks.DRILL_BREAK
+
     def combined_share(self, versions: Iterable[str]) -> float:
         wanted = set(versions)
         return sum(percent for version, percent in self.split if version in wanted)

@@ -6,7 +6,7 @@ The marks only tell what to put back in the drill's own environment: what was li
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ops.cloudflare.marks import DRILL_BREAK, DRILL_UNDO
+from ops.cloudflare.marks import DRILL_UNDO
 from ops.cloudflare.types.workers import Split, WorkerDeployment, is_same_split
 
 
@@ -57,14 +57,9 @@ def find_trace(deployments: Sequence[WorkerDeployment], run: str = "") -> DrillT
     Of two drills at once, neither puts the bad version of the other one back.
     """
     for index, bad in enumerate(deployments):
-        if not _is_break(bad) or (run and bad.mark and bad.mark.run != run):
+        if not (bad.is_drill and bad.split) or (run and bad.mark and bad.mark.run != run):
             continue
-        older = (each for each in deployments[index + 1 :] if each.split and not _is_break(each))
+        older = (each for each in deployments[index + 1 :] if each.split and not each.is_drill)
         if (before := next(older, None)) is not None:
             return DrillTrace(bad, before, deployments[0])
     return None
-
-
-def _is_break(deployment: WorkerDeployment) -> bool:
-    mark = deployment.mark
-    return mark is not None and not mark.blames and mark.text == DRILL_BREAK and bool(deployment.split)

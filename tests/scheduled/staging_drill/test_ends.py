@@ -21,7 +21,7 @@ def test_unanswered_drill_fails_and_is_undone(place: DrillWorld) -> None:
     ended = place.run()
 
     assert (ended.code, ended.result["outcome"]) == (6, "failed")
-    assert ended.result["verified"] == {"seconds": None, "target": 300.0}
+    assert ended.result["verified"] == {"seconds": None, "target": 86_400.0}
     assert_as_before(place)
 
 

@@ -38,6 +38,7 @@ def test_rollback_of_the_bad_version_holds_no_deployment(place: DrillWorld) -> N
 
     status = place.ops("status", "--environment", "staging", "--json")
     assert status.result["held"] == [], status.out
+    assert status.result["services"][0]["rollback"] is None
 
 
 def test_chat_gets_no_notice_of_a_drill_and_one_of_another_recovery(place: DrillWorld) -> None:

@@ -17,7 +17,7 @@ def test_passed_drill_is_in_status_hand_over_and_on_the_card(place: DrillWorld) 
     trend = show(place, "status", "--environment", "staging")["staging_drills"]
     (drill,) = trend["drills"]
     assert (drill["name"], drill["service"], drill["outcome"]) == ("rollback-worker", "web", "passed")
-    assert (drill["write"]["target"], drill["verified"]["target"]) == (60, 300)
+    assert (drill["write"]["target"], drill["verified"]["target"]) == (86_400, 86_400)
     assert None not in (drill["write"]["seconds"], drill["verified"]["seconds"])
     assert (trend["warnings"], trend["doubts"]) == ([], "")
     assert show(place, "hand-over", "--environment", "staging")["staging_drills"]["drills"] == [drill]
