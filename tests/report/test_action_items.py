@@ -462,6 +462,14 @@ def test_incident_without_report_and_report_without_table_are_refused(review: Re
     assert review.issues == []
 
 
+def test_without_github_nothing_is_created(review: Review) -> None:
+    review.write(*ROWS)
+    review.hub.fault(path="/repos/**", status=503, times=None)
+
+    assert review.actions("--create").code == 4
+    assert (review.issues, review.comments) == ([], [])
+
+
 def test_refusal_by_github_keeps_what_was_created(review: Review) -> None:
     review.write(*ROWS)
     review.hub.fault(method="POST", path="/repos/*/*/issues", status=403, skip=1, times=None)
