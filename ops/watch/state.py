@@ -72,6 +72,10 @@ class WatchState:
     def time_of(self, number: int) -> datetime:
         return self.started_at + number * self.interval
 
+    def fits(self, number: int) -> bool:
+        """Whether a record with a round of this number is still read."""
+        return number <= LONGEST // INTERVAL
+
     def with_round(self, number: int, verdict: Verdict) -> Self:
         """Return the state with this round. Rounds before it that nobody probed become visible."""
         return replace(self, rounds=self.rounds.ljust(number, NOT_PROBED) + _LETTERS[verdict])
@@ -157,6 +161,6 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
     is_recent = now is None or (start <= now < until + LONGEST and state.seen_at <= now + MAX_CLOCK_SKEW)
     fits = 0 <= usual < 0.5 and is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
-    if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
+    if not is_sound or not is_id or not fits or not state.fits(len(rounds) - 1):
         return None
     return state

@@ -106,10 +106,15 @@ class Watch:
         return state
 
     def _next_round(self, state: WatchState) -> Generator[datetime, None, int | None]:
-        """Wait for the next round, and return its number; None at the end. A suspended machine wakes up late."""
+        """Wait for the next round, and return its number; None at the end.
+
+        A suspended machine wakes up late. If that is after the end, one more round makes the result as new as its time.
+        """
         yield min(state.time_of(state.due_round(self._clock.now())), state.until)
-        number = state.due_round(self._clock.now())
-        return number if state.time_of(number) < state.until else None
+        now = self._clock.now()
+        number = state.due_round(now)
+        is_late = state.seen_at < state.until < now - state.interval and state.fits(number)
+        return number if is_late or state.time_of(number) < state.until else None
 
     def _must_read(self, state: WatchState, number: int, before: int) -> bool:
         """Return whether this runner reads its comment before it writes: in every fourth round, and after a gap.

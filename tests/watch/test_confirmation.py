@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from ops.app.scope import Place
@@ -23,6 +24,8 @@ CONFIRMED = {Decision.MITIGATED, Decision.NOTHING_TO_DO}
 LENGTHS = [timedelta(minutes=minutes) for minutes in (2, 5, 20)]
 NAPS = st.dictionaries(st.integers(1, 40), st.sampled_from([20, 45, 100, 400, 1500]), max_size=3)
 """Number of rounds → seconds for which the machine then sleeps."""
+LAST_ROUND = 40
+"""Of a watch of 20 minutes."""
 
 
 def confirm(world: World, place: Place, token: str, length: timedelta, naps: dict[int, int], **more: Any) -> None:
@@ -49,6 +52,16 @@ def confirm(world: World, place: Place, token: str, length: timedelta, naps: dic
     if result.decision in CONFIRMED:
         assert looks[-1] - looks[0] >= timedelta(seconds=30), (result.state.rounds, looks[0], looks[-1])
         assert result.ended_at - looks[-1] <= timedelta(seconds=90), (result.state.rounds, looks[-1])
+
+
+@pytest.mark.parametrize("nap", [100, 1500])
+def test_machine_that_wakes_up_after_the_end_looks_once_more(nap: int) -> None:
+    with case_world(None) as world:
+        shop = open_shop(world)
+        world.sandbox.deploy(WORKER, shop.good)
+
+        token = world.sandbox.add_token("watcher", RIGHTS)
+        confirm(world, Place("live", "web"), token, timedelta(minutes=20), {LAST_ROUND: nap})
 
 
 @holds_for(fast=4, slow=60, kind=st.sampled_from(["web", "docs"]), length=st.sampled_from(LENGTHS), naps=NAPS)

@@ -189,17 +189,18 @@ def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incid
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("minutes_without", "seen"), [(40, 31), (54, 3), (80, 0)])
+@pytest.mark.parametrize(("minutes_without", "seen", "rounds"), [(40, 31, 120), (54, 3, 120), (80, 1, 170)])
 def test_watch_that_lost_its_runner_is_extended_once(
-    shop: Shop, incident: Incident, minutes_without: int, seen: int
+    shop: Shop, incident: Incident, minutes_without: int, seen: int, rounds: int
 ) -> None:
+    """A runner that begins after the end looks once."""
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
     shop.world.sandbox.clock.advance(60 * minutes_without)
 
     found = watch(shop, incident.number)
 
-    assert found.state.rounds == "h" * 10 + "." * (110 - seen) + "h" * seen
+    assert found.state.rounds == "h" * 10 + "." * (rounds - 10 - seen) + "h" * seen
     if seen < 27:
         assert (found.decision, found.exit_code) == (Decision.NO_EVIDENCE, 8)
     else:
