@@ -204,8 +204,9 @@ class StagingDrill:
         until = format_rfc3339(current_time(self.environ) + LONGEST)
         broken = self._run_part(BreakStaging(), BreakStaging.Params(self.section.service, self.fault.value, until))
         try:
-            self._require_seen(broken)
-            drill = self._open(broken.id)
+            with PROCESS_SIGNALS.in_run():  # outside of a run, no signal would end the wait
+                self._require_seen(broken)
+                drill = self._open(broken.id)
         except BaseException:
             self.undo(broken.id)
             raise
@@ -247,9 +248,10 @@ class StagingDrill:
         since = self.session.clock.now()
         if self.section.unattended:
             recover(drill.number)
-        else:
-            self._ask(drill.number, since)
-        return self._wait(drill, since)
+        with PROCESS_SIGNALS.in_run():
+            if not self.section.unattended:
+                self._ask(drill.number, since)
+            return self._wait(drill, since)
 
     def _ask(self, number: int, since: datetime) -> None:
         """Ask people for the recovery. Labels set by a workflow start nothing, so a person sets it."""
@@ -308,7 +310,7 @@ class StagingDrill:
             with provider_errors(CHECK_HINT):
                 read_at = current_time(self.environ)
                 journal = read_journal(self.repository, number, record_rules(self.config), read_at=read_at)
-        except OpsError as error:
+        except (ConfigError, ProviderError) as error:
             self.say(f"warning: the records of #{number} cannot be read ({error.message})")
             return None
         place = (RECOVERY, self.section.environment, self.section.service)
@@ -346,8 +348,11 @@ class StagingDrill:
 
         Return the result for people, and whether nothing is left of it.
         """
+        params = UndoDrill.Params(self.section.service, run)
         try:
-            ended = self._run_part(UndoDrill(), UndoDrill.Params(self.section.service, run))
+            ended = self._run_part(UndoDrill(), params)
+            if ended.decision == Decision.INTERRUPTED:  # by a signal that came before it
+                ended = self._run_part(UndoDrill(), params)
             trace = self.read_trace(run)
         except OpsError as error:
             return error.message, False
