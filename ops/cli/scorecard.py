@@ -1,5 +1,6 @@
 """Show the scorecard of `ops drill all` as a table, as Markdown, and its progress."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from ops.core.clock import format_duration
@@ -32,8 +33,8 @@ def summarize(scorecard: Scorecard) -> str:
     parts = [f"{passed} of {count_of(total, 'drill')} passed" if total else "no drill ran"]
     for outcome, text in ((DrillOutcome.FAILED, "failed"), (DrillOutcome.NO_EVIDENCE, "without evidence")):
         parts += [f"{scorecard.count(outcome)} {text}"] if scorecard.count(outcome) else []
-    parts += [f"{len(scorecard.unfit)} do not fit this configuration"] if scorecard.unfit else []
-    parts += [f"{len(scorecard.not_run)} did not end"] if scorecard.not_run else []
+    parts += [f"{len(scorecard.unfit)} skipped"] if scorecard.unfit else []
+    parts += [f"{len(scorecard.not_run)} not finished"] if scorecard.not_run else []
     return f"{', '.join(parts)}, in {format_duration(round(scorecard.seconds))}"
 
 
@@ -50,7 +51,7 @@ def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str)
         if not drill.is_passed:
             yield ""
             yield to_one_line(f"{WORDS[drill.result.outcome]}  {drill.planned}: {drill.message}")
-            yield f"  {program} {' '.join(command_words(drill.planned, settings))}"
+            yield f"  {_repeat_command(drill, settings, program)}"
     if scorecard.unfit:
         yield ""
         yield "These drills do not fit this configuration. They are not counted:"
@@ -71,12 +72,16 @@ def render_scorecard(scorecard: Scorecard, settings: SuiteSettings, program: str
             sign="✅" if scorecard.exit_code == 0 else "❌",
             summary=summarize(scorecard),
             environment=scorecard.environment,
-            failed=[(each, f"{program} {' '.join(command_words(each.planned, settings))}") for each in failed],
+            failed=[(each, _repeat_command(each, settings, program)) for each in failed],
             rows=[(each, WORDS[each.result.outcome], *_describe_times(each)) for each in scorecard.scored],
             unfit=list(_by_reason(scorecard.unfit)),
             not_run=[str(each) for each in scorecard.not_run],
         )
     )
+
+
+def _repeat_command(drill: ScoredDrill, settings: SuiteSettings, program: str) -> str:
+    return f"{program} {shlex.join(command_words(drill.planned, settings))}"
 
 
 def _score_row(drill: ScoredDrill) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 GOOD_RELEASE_AGE = timedelta(hours=2)
 RELEASES = ("good", "bad")
+DEFAULT_ENVIRONMENT = "production"
 REFERENCE = scenario_release.EXAMPLES / "ops.yml"
 """Configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
 

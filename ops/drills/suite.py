@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import read_config
-from ops.core.clock import SystemClock
-from ops.core.errors import ConfigError, Reason
+from ops.core.clock import SystemClock, format_duration
+from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, ConfigError, Decision, Reason
 from ops.core.names import did_you_mean, quote_name
-from ops.drills import DrillSettings, names, require_sandbox, support, unsupported
+from ops.drills import DEFAULT_ENVIRONMENT, REFERENCE, DrillSettings, names, require_sandbox, support, unsupported
 from ops.drills.command import NO_RESULT
 from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill, score_result
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
@@ -47,8 +47,8 @@ class SuiteSettings:
 
     config: Path
     environment: str
-    edges: Collection[Edge] = EDGES
-    triggers: Collection[Trigger] = TRIGGERS
+    edges: Sequence[Edge] = EDGES
+    triggers: Sequence[Trigger] = TRIGGERS
     only: Collection[str] = ()
     """Names of drills; empty for all."""
     switches: tuple[str, ...] = ()
@@ -61,9 +61,10 @@ class SuiteSettings:
 
 
 def plan_drills(settings: SuiteSettings) -> tuple[PlannedDrill, ...]:
-    """Return each drill by each trigger on its first edge, and by command on each other edge.
+    """Return each drill by each trigger on the first edge, and by command on each other edge.
 
-    A trigger only starts the commands, so that the edges need no label and no button each. Raises ConfigError.
+    A trigger only starts the commands, so that the edges need no label and no button each. A drill that has none of
+    these edges and triggers is returned with the reasons. Raises ConfigError.
     """
     require_sandbox()
     if unknown := next((each for each in settings.only if each not in names()), ""):
@@ -71,18 +72,23 @@ def plan_drills(settings: SuiteSettings) -> tuple[PlannedDrill, ...]:
         raise ConfigError(f'no drill "{quote_name(unknown)}"{similar}', reason=Reason.UNKNOWN_NAME)
     config, _ = read_config(settings.config)
     config.environment(settings.environment)
-    planned = (
-        _examine_drill(PlannedDrill(name, edge, trigger), settings, config)
+    wanted = [
+        PlannedDrill(name, edge, trigger)
         for name in names()
-        for edge in EDGES
-        for trigger in TRIGGERS
-        if (edge == EDGES[0] or trigger == "command")
-        and unsupported(name).keys().isdisjoint({edge, trigger})
-        and edge in settings.edges
-        and trigger in settings.triggers
-        and (name in settings.only or not settings.only)
-    )
+        for edge in settings.edges
+        for trigger in settings.triggers
+        if (edge == settings.edges[0] or trigger == "command") and (name in settings.only or not settings.only)
+    ]
+    offered = {each.name for each in wanted if _is_offered(each)}
+    planned = [
+        _examine_drill(each, settings, config) for each in wanted if _is_offered(each) or each.name not in offered
+    ]
     return tuple(sorted(planned, key=lambda each: each.name not in WAIT))
+
+
+def _is_offered(planned: PlannedDrill) -> bool:
+    """Return whether the drill has this edge and trigger in any configuration."""
+    return unsupported(planned.name).keys().isdisjoint({planned.edge, planned.trigger})
 
 
 def _examine_drill(planned: PlannedDrill, settings: SuiteSettings, config: "Config") -> PlannedDrill:
@@ -164,6 +170,7 @@ class _RunningDrill:
     folder: Path
     started: datetime = field(init=False)
     process: "subprocess.Popen[bytes]" = field(init=False)
+    is_hung: bool = False
 
     def __post_init__(self) -> None:
         self.started, self._since = SystemClock().now(), time.monotonic()
@@ -176,7 +183,8 @@ class _RunningDrill:
 
     @property
     def has_ended(self) -> bool:
-        if self.process.poll() is None and time.monotonic() - self._since > LONGEST:
+        self.is_hung = self.process.poll() is None and time.monotonic() - self._since > LONGEST
+        if self.is_hung:
             _end_drills([self])
         return self.process.poll() is not None
 
@@ -186,6 +194,9 @@ class _RunningDrill:
 
     def _result(self) -> Mapping[str, Any]:
         """Return the printed result; if there is none, one with the error of the command."""
+        if self.is_hung:
+            message = f"it did not end within {format_duration(LONGEST)}"
+            return {**NO_RESULT, "message": message, "exit_code": EXIT_CODES[Decision.UNKNOWN_OUTCOME]}
         with suppress(ValueError):
             result = json.loads(self._out.read_bytes())
             if isinstance(result, dict):
@@ -194,13 +205,14 @@ class _RunningDrill:
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         message = (errors or lines[-1:] or ["the drill printed no result"])[0]
         code = self.process.returncode
-        return {**NO_RESULT, "message": message, "exit_code": code if code > 0 else 1}
+        return {**NO_RESULT, "message": message, "exit_code": code if code in EXIT_CODES_BY_URGENCY and code else 1}
 
 
 def command_words(planned: PlannedDrill, settings: SuiteSettings) -> list[str]:
-    """Return the words of the command that runs the drill alone, without the program."""
+    """Return the words of the command that runs the drill alone, without the program and defaults."""
     words = ["drill", planned.name, "--edge", planned.edge, "--trigger", planned.trigger]
-    words += ["--environment", settings.environment, "--config", str(settings.config)]
+    if (settings.environment, settings.config) != (DEFAULT_ENVIRONMENT, REFERENCE):
+        words += ["--environment", settings.environment, "--config", str(settings.config)]
     for switch in settings.switches:
         words += ["--switch", switch]
     return words if settings.faults is None else [*words, "--faults", str(settings.faults)]

@@ -15,9 +15,11 @@ import pytest
 from ops.cli.scorecard import render_scorecard, scorecard_lines
 from ops.core.drill_result import DrillOutcome, parse_drill_result
 from ops.core.errors import EXIT_CODES, Decision
+from ops.drills import unsupported
 from ops.drills.command import NO_RESULT
 from ops.drills.scorecard import PlannedDrill, Scorecard, score_result
 from ops.drills.suite import SuiteSettings, plan_drills
+from ops.drills.support import TRIGGERS
 from sandbox.actions.act import child_processes
 from tests.conftest import ROOT, World
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
@@ -40,6 +42,21 @@ def test_every_drill_of_the_reference_runs_by_each_trigger() -> None:
     fit = {(each.name, each.edge, each.trigger) for each in planned if not each.unfit}
     supported = {run for run in matrix() if run[2] and not unsupported_reason(*run)}
     assert fit == {run for run in supported if run[1] == "embedded" or run[2] == "command"}
+
+
+def test_chosen_edge_has_every_trigger() -> None:
+    planned = plan_drills(SuiteSettings(CONFIG, "production", edges=("workerd",), only=("maintenance",)))
+
+    assert [(each.edge, each.trigger, each.unfit) for each in planned] == [
+        ("workerd", trigger, "") for trigger in TRIGGERS
+    ]
+
+
+def test_drill_without_the_chosen_trigger_says_why(world: World) -> None:
+    outcome = world.ops("drill", "all", "--json", "--only", "lying-probe", "--trigger", "label")
+
+    assert outcome.code == 8
+    assert [each["reason"] for each in outcome.result["unfit"]] == [unsupported("lying-probe")["label"]]
 
 
 def test_drills_that_do_not_fit_are_named_and_prove_nothing(world: World) -> None:

@@ -17,6 +17,7 @@ import pytest
 from ops.app.configuration import check_text, read_config
 from ops.app.menu import build_menu
 from ops.app.scope import Place
+from ops.cli.scorecard import render_scorecard
 from ops.config.types import Contact
 from ops.core.clock import Period
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
@@ -26,6 +27,8 @@ from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, Serv
 from ops.core.recent_change import RecentChange, RecentChanges
 from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
+from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill
+from ops.drills.suite import SuiteSettings
 from ops.engine.runbook import RollbackReach
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
@@ -204,6 +207,18 @@ def drill_result() -> str:
     return render_drill(slow, DrillTrend(NOW, merge_drills(drills), LONG))
 
 
+def scorecard() -> str:
+    """Return the scorecard of a passed, a failed and an unfit drill, and of one that a signal ended."""
+    planned = PlannedDrill("rotate-secrets-after-rollback", "embedded", "command", "rotate-secrets")
+    time = DrillTime(61.2, 300)
+    passed = DrillResult(planned.name, DrillKind.SANDBOX, "production", "api", NOW, DrillOutcome.PASSED, time, time)
+    failed = replace(passed, outcome=DrillOutcome.FAILED, write=DrillTime())
+    scored = [ScoredDrill(planned, each, LONG, code, {}, 70) for each, code in ((passed, 0), (failed, 4))]
+    unfit = (replace(planned, unfit=f"no label of ops.yml starts it: {LONG}"),)
+    card = Scorecard("production", NOW, 290, tuple(scored), unfit, (planned,))
+    return render_scorecard(card, SuiteSettings(Path("operations", "ops.yml"), "production"), "./run ops")
+
+
 def hand_over() -> str:
     """Return the hand-over of two accounts, one of which cannot be read, with an incident and a lost watch."""
     start = NOW - timedelta(minutes=20)
@@ -269,6 +284,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "recent-changes": recent_changes,
     "stats": stats,
     "drill-result": drill_result,
+    "scorecard": scorecard,
     "hand-over": hand_over,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     **{f"on-call-{path.parent.name}": partial(on_call_page, path.parent.name) for path in CONFIGURATIONS},
@@ -280,8 +296,8 @@ TEXTS: dict[str, Callable[[], str]] = {
 }
 
 
-WRITTEN_AT_A_DESK = {"how-to/guard", "how-to/hold"}
-"""Pages with lines for the application's workflow: people copy them, so their code may be wider than a phone."""
+WRITTEN_AT_A_DESK = {"how-to/guard", "how-to/hold", "how-to/drills"}
+"""Pages with lines for a workflow that people write: people copy them, so their code may be wider than a phone."""
 
 
 @pytest.mark.parametrize("name", TEXTS)
