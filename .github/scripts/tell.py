@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 4fd1f0a000409b70
+# digest: d93f17c69f94f3bd
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -117,19 +117,18 @@ def starts(label: str) -> bool:
 
 def is_request(label: str) -> bool:
     """Return whether a label requests something that the gate answers on the issue."""
-    name = label.casefold()
-    return starts(name) or name.startswith(("approve:", "lead:", "actions:")) or name in {"ops:stop", "ops:resume"}
+    exact = {"approve:restore", "actions:create", "ops:stop", "ops:resume"}
+    return starts(label) or label.casefold() in exact or label.casefold().startswith("lead:")
 
 
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, issue, where = label.casefold(), str(number), " --incident " + str(number)
-    commands = {"report": " incident report " + issue, "actions:create": " incident actions --create " + issue}
-    commands |= {"check-outage": " check-outage" + where, "ops:stop": " stop --reason TEXT" + where}
-    commands |= {"ops:resume": " stop --lift"}
-    if starts(name):  # ops.yml says what
-        commands[name] = " label " + shlex.quote(label) + where
-    return on_laptop(program() + commands[name], needs) if name in commands else ""
+    own = " label " + shlex.quote(label) + where if starts(name) else ""  # ops.yml says what
+    commands = {name: own, "report": " incident report " + issue, "check-outage": " check-outage" + where}
+    commands |= {"actions:create": " incident actions --create " + issue, "ops:resume": " stop --lift"}
+    commands |= {"ops:stop": " stop --reason TEXT" + where}
+    return on_laptop(program() + commands[name], needs) if commands[name] else ""
 
 BOT = "github-actions[bot]"
 SECONDS = 10.0
