@@ -321,9 +321,9 @@ def hide_settings(made: Bakery) -> None:
 def miss_drills(made: Bakery) -> None:
     """Configure staging drills in an account of their own, and publish no result."""
     account, host = "7e" * 16, "staging.bakery.example"
-    other, now = Sandbox(account_id=account, virtual_clock=True), made.sandbox.clock.now()
-    other.d1.close()  # nothing else of a sandbox that never starts is open
-    made.sandbox.add_account(other)
+    with Sandbox(account_id=account, virtual_clock=True) as other:  # its sockets close, and its state stays
+        made.sandbox.add_account(other)
+    now = made.sandbox.clock.now()
     other.add_token(TOKEN, PERMISSIONS)
     for days in (2, 1):
         at = now - timedelta(days=days)
