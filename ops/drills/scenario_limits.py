@@ -34,6 +34,8 @@ LIMIT = "calc"
 PATH = "/api/charts/calculate?date=1990-05-17&time=08:30"
 FILES = ("ops.yml", LIMITS_FILE)
 PERMISSIONS = ("Workers KV Storage Write",)
+REVIEW = 61.0
+"""Seconds that a person takes for the review. KV then shows everywhere what was applied before."""
 
 
 @dataclass
@@ -229,7 +231,8 @@ def _propose_limits(drill: _Drill, config: "Config") -> int | None:
 def _merge_limits(drill: _Drill, number: int) -> dict[str, Any]:
     """Merge the pull request as a person, and return the result of `limits apply`."""
     hub = drill.sandbox.github
-    drill.say(f"{drill.world.responder} reviews pull request #{number} and merges it")
+    drill.say(f"{drill.world.responder} reviews pull request #{number} for a minute and merges it")
+    drill.sandbox.clock.advance(REVIEW)
     if not drill.in_jobs:
         hub.merge(number, drill.world.responder)
         drill.check_out()
