@@ -21,14 +21,16 @@ from ops.status import drills, overview
 from ops.status.overview import KnownIncidents, stop_lines
 from ops.status.status import EnvironmentStatus, environment_status
 from ops.status.text import NOTHING, attention_lines, held_lines
+from ops.watch.record import RECENT
 from ops.watch.state import MAX_PAUSE, WatchState, parse_state
 
 
 @dataclass(frozen=True)
 class OpenWatch:
-    """A watch on an open incident that has no result yet."""
+    """A watch without a result, on an open incident or on one that was closed meanwhile."""
 
     incident: int
+    is_incident_open: bool
     environment: str
     service: str
     state: WatchState
@@ -38,7 +40,8 @@ class OpenWatch:
 
     def describe(self, now: datetime, program: str) -> str:
         kind = "stays closed" if self.state.is_closed else "stays healthy"
-        text = f"#{self.incident}: whether {self.service} in {self.environment} {kind}"
+        closed = "" if self.is_incident_open else " (closed)"
+        text = f"#{self.incident}{closed}: whether {self.service} in {self.environment} {kind}"
         if self.has_runner(now):
             return f"{text}, until {format_utc(self.state.until)}"
         return f"! {text}: no round since {format_utc(self.state.seen_at)}; to continue it: `{program} watch --stopped`"
@@ -66,8 +69,8 @@ class HandOver:
     @property
     def watches(self) -> tuple[OpenWatch, ...]:
         return tuple(
-            OpenWatch(each.number, record.environment, record.service, state)
-            for each in self.incidents.incidents
+            OpenWatch(each.number, each in self.incidents.incidents, record.environment, record.service, state)
+            for each in (*self.incidents.incidents, *self.incidents.closed)
             for record in each.watches
             if (state := parse_state(record.watch, self.read_at)) is not None
         )
@@ -87,7 +90,7 @@ class HandOver:
     def sections(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Yield each title with its lines, at least one; the open incidents come before them."""
         program = self.environments[0].program
-        unread = ["! unknown: the open incidents were not read"] if self.incidents.problem else []
+        unread = ["! unknown: the incidents were not read"] if self.incidents.problem else []
         yield "watches", [each.describe(self.read_at, program) for each in self.watches] or unread or [NOTHING]
         for each in self.environments:
             yield f"{each.environment}: rolled back, or not as expected", [*attention_lines(each)] or [NOTHING]
@@ -114,7 +117,7 @@ def read_hand_over(environment: str, config_path: Path, environ: Mapping[str, st
     """
     config = load_config(config_path, environ, redactor)
     names = [config.environment(environment).name] if environment else list(config.environments)
-    finish_incidents = overview.start_reading(config_path, environ, redactor)
+    finish_incidents = overview.start_reading(config_path, environ, redactor, closed_within=RECENT)
     finish_drills = drills.start_reading(config_path, environ, redactor)
     environments = run_parallel([partial(environment_status, name, config_path, environ, redactor) for name in names])
     read_at = max(each.read_at for each in environments)

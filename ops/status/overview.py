@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,8 @@ class Overview:
     read_at: datetime
     incidents: Sequence[OpenIncident]
     stopped: "StopAnswer"
+    closed: Sequence[OpenIncident] = ()
+    """Incidents that were closed shortly before, whose watches may go on. The JSON result has none."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -95,6 +97,8 @@ class KnownIncidents:
     problem: str = ""
     """Why they were not read; empty if they were."""
     stopped: "StopAnswer | None" = None
+    closed: Sequence[OpenIncident] = ()
+    """Incidents that were closed shortly before, if they were asked for."""
 
     def lines(self) -> Iterator[str]:
         """Yield one line about a stop, and one per incident, with its state in one sentence."""
@@ -112,16 +116,21 @@ class KnownIncidents:
         return incidents | (stop_json(self.stopped) if self.stopped else {"stop": None, "stop_unread": self.problem})
 
 
-def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Callable[[], KnownIncidents]:
-    """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from its call."""
+def start_reading(
+    config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, closed_within: timedelta = timedelta()
+) -> Callable[[], KnownIncidents]:
+    """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from its call.
+
+    `closed_within`: also those that were closed within this time.
+    """
     if not (environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")):
         return lambda: KnownIncidents(problem="set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    reading = start_call(partial(read_overview, config_path, environ, redactor))
+    reading = start_call(partial(read_overview, config_path, environ, redactor, closed_within=closed_within))
 
     def finish() -> KnownIncidents:
         try:
             overview = reading.result(timeout=GITHUB_SECONDS)
-            return KnownIncidents(overview.incidents, stopped=overview.stopped)
+            return KnownIncidents(overview.incidents, stopped=overview.stopped, closed=overview.closed)
         except OpsError as error:
             return KnownIncidents(problem=error.message)
         except TimeoutError:
@@ -130,12 +139,15 @@ def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redac
     return finish
 
 
-def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Overview:
+def read_overview(
+    config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, closed_within: timedelta = timedelta()
+) -> Overview:
     """Return the open incidents, newest first, and the stop. Raises ConfigError and ProviderError.
 
-    Without a valid ops.yml, the records of everyone with write access count.
+    `closed_within`: also those that were closed within this time. Without a valid ops.yml, the records of everyone with
+    write access count.
     """
-    from ops.github.issues import list_open_incidents
+    from ops.github.issues import list_open_incidents, list_recent_incidents
     from ops.github.stops import start_reading as start_reading_stops
 
     now = current_time(environ)
@@ -147,9 +159,14 @@ def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redac
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         finish_stop = start_reading_stops(repository, find_lists(config, RequestScope()) if config else (), now)
-        issues = list_open_incidents(repository)
-        incidents = run_parallel([partial(_describe_incident, issue, rules, places, now) for issue in issues])
-    return Overview(now, redactor.redact_value(tuple(incidents)), finish_stop())
+        issues, since = list_open_incidents(repository), now - closed_within
+        listed = {each.number for each in issues}  # one may be closed between the two requests
+        changed = list_recent_incidents(repository, since) if closed_within else []
+        others = (each for each in changed if each.number not in listed)
+        closed = [each for each in others if each.state == "closed" and each.closed_at >= since]
+        described = run_parallel([partial(_describe_incident, each, rules, places, now) for each in (*issues, *closed)])
+    incidents: tuple[OpenIncident, ...] = redactor.redact_value(tuple(described))
+    return Overview(now, incidents[: len(issues)], finish_stop(), incidents[len(issues) :])
 
 
 def _describe_incident(

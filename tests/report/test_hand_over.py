@@ -95,6 +95,18 @@ def test_watches_are_shown_until_their_result_and_a_lost_runner_is_named(night: 
     assert ["ops watch --stopped" in line for line in section] == [False, True]
 
 
+def test_watch_of_an_incident_that_was_closed_lately_is_shown(night: Operations) -> None:
+    add_watch(night, minutes_ago=10, rounds=20)
+    night.hub.close(night.incident, "alice")
+
+    done = hand_over(night, "--json")
+    assert (done.result["incidents"], [each["incident"] for each in done.result["watches"]]) == ([], [night.incident])
+    assert f"#{night.incident} (closed)" in hand_over(night).out.partition("  watches\n")[2].splitlines()[0]
+
+    night.hub.clock.advance(3 * 3600)
+    assert hand_over(night, "--json").result["watches"] == []
+
+
 def test_stop_is_the_first_line(night: Operations) -> None:
     number = night.hub.open_issue("Stop", "", [], "alice")
     night.hub.label(number, STOPPED_LABEL, "alice")
