@@ -13,7 +13,7 @@ from typing import Any
 from ops.app.configuration import load_config
 from ops.core.clock import format_rfc3339, format_utc
 from ops.core.drill_trend import DrillTrend
-from ops.core.errors import OpsError, ProviderError
+from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.render import collapse_blank_lines, load_templates, to_one_line
@@ -77,15 +77,26 @@ class HandOver:
 
     @property
     def error(self) -> OpsError | None:
-        """The error of the command if an environment was not read whole; its own if there is only one."""
+        """The error of the command if something was not read; that of the environment if it is the only one."""
         failed = [(each.environment, each.error) for each in self.environments if each.error is not None]
-        if len(failed) == 1:
+        unread = [*self._list_unread()]
+        if len(failed) == 1 and not unread:
             return failed[0][1]
-        if not failed:
+        if not (failed or unread):
             return None
-        names, first = ", ".join(name for name, _ in failed), failed[0][1]
+        names = ", ".join([*(name for name, _ in failed), *unread])
+        reason = failed[0][1].reason if failed else Reason.PROVIDER_UNAVAILABLE
         hint = "The reasons are above. `ops doctor` checks the tokens."
-        return ProviderError(f"not everything was read: {names}", reason=first.reason, hint=hint)
+        return ProviderError(f"not everything was read: {names}", reason=reason, hint=hint)
+
+    def _list_unread(self) -> Iterator[str]:
+        """Yield the parts that only GitHub has, and that were not read."""
+        if self.incidents.problem:
+            yield "open incidents"
+        elif self.incidents.stopped and self.incidents.stopped.problem:
+            yield "whether recoveries are stopped"
+        if self.drills and self.drills.problem:
+            yield "staging drills"
 
     def sections(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Yield each title with its lines, at least one; the open incidents come before them."""

@@ -9,6 +9,7 @@ import pytest
 
 from ops.core.names import STOPPED_LABEL
 from ops.core.run_record import RunRecord, embed_record
+from ops.github.stops import MOST_ISSUES
 from ops.watch.state import WatchState, new_owner
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World, workflow_run
@@ -127,6 +128,28 @@ def test_github_down_says_what_cloudflare_knows(night: Operations) -> None:
     held = [[each["what"] for each in one.result["environments"][0]["held"]] for one in (usual, done)]
     assert held[0] == held[1] != []
     assert "unknown" in hand_over(night).out.partition("  watches\n")[2].splitlines()[0]
+
+
+@pytest.mark.parametrize("path", ["", "issues"])
+def test_unread_part_of_github_is_no_success(world: World, path: str) -> None:
+    shop = open_shop(world)
+    environ = shop.environ(**world.sandbox.github.environ())
+    world.sandbox.github.fault(method="GET", path=f"/repos/*/*/{path}" if path else "/**", status=503, times=None)
+
+    done = show(world, environ, "--json")
+
+    assert (done.code, done.result["exit_code"]) == (4, 4)
+
+
+def test_stop_that_cannot_be_judged_is_no_success(world: World) -> None:
+    shop, hub = open_shop(world), world.sandbox.github
+    hub.add_user("alice")
+    for _ in range(MOST_ISSUES + 1):
+        hub.label(hub.open_issue("Stop", "", [], "alice"), STOPPED_LABEL, "alice")
+
+    done = show(world, shop.environ(**hub.environ()), "--json")
+
+    assert (done.code, bool(done.result["stop_unread"])) == (4, True)
 
 
 def test_account_without_a_token_is_named_and_the_other_one_is_shown(world: World) -> None:
