@@ -19,7 +19,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import author_login, own_login, run_records
+from ops.github.comments import BOT, author_login, own_login, run_records
 from ops.github.issues import list_recent_incidents, parse_form
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.action_issues import read_tracked
@@ -135,7 +135,7 @@ class _Poster:
     def post_due(self, lack: LackingIncident) -> bool:
         """Post the reminder unless one is younger than a week, and delete older ones. Return whether it was posted."""
         issue = self.repository.get_issue(lack.issue)
-        former = list(_list_former(issue, own_login(self.repository)))
+        former = list(_list_former(issue, {BOT, own_login(self.repository)}))
         if any(self.now - comment.created_at < WEEK - SLACK for comment in former):
             return False
         issue.create_comment(self._render(lack))
@@ -152,7 +152,8 @@ class _Poster:
         return embed_record(collapse_blank_lines(text).strip(), record)
 
 
-def _list_former(issue: "Issue", own: str) -> "Iterator[IssueComment]":
+def _list_former(issue: "Issue", own: set[str]) -> "Iterator[IssueComment]":
+    """Yield the reminders of workflows and of this token's owner."""
     for comment, record in run_records(issue):
-        if record.source == SOURCE and author_login(comment) == own:
+        if record.source == SOURCE and author_login(comment) in own:
             yield comment

@@ -129,6 +129,20 @@ def test_dry_run_and_a_comment_of_a_person_change_nothing(weeks: Weeks) -> None:
     assert len(weeks.reminders) == 2
 
 
+def test_laptop_posts_no_second_reminder_within_the_week(weeks: Weeks) -> None:
+    laptop = {**weeks.hub.environ(), "GITHUB_TOKEN": weeks.hub.add_token("ghp_mai", "mai")}
+    weeks.remind()
+    (first,) = weeks.reminders
+
+    assert weeks.shop.ops("incident", "remind", **laptop).code == 0
+    assert weeks.reminders == [first]
+
+    weeks.pass_days(8)
+    assert weeks.shop.ops("incident", "remind", **laptop).code == 0
+    assert len(weeks.reminders) == 1
+    assert weeks.reminders != [first]
+
+
 def test_lost_answer_makes_no_second_reminder(weeks: Weeks) -> None:
     weeks.hub.fault(method="POST", path=f"/repos/*/*/issues/{weeks.report.number}/comments", lost="after")
 
