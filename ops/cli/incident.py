@@ -355,7 +355,6 @@ def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> Non
     environ = github_environ(config, redactor)
     echo(work.hand_over(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
     _renew_state(number, config, environ, redactor)
-    _renew_state(number, config, environ, redactor)
 
 
 @click.group(cls=ExampleGroup)
