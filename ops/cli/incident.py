@@ -280,7 +280,7 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
     from ops.report.action_items import describe_count
 
     environ = github_environ(config, redactor, is_quiet=as_json)
-    read = work.create_actions(number, config, environ, redactor, _print_warning) if create else None
+    read = work.create_actions(number, config, environ, redactor) if create else None
     found = read or work.list_actions(number, config, environ, redactor)
     if as_json:
         echo_json(found.to_json())
@@ -288,7 +288,9 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
         echo(f"#{found.report} {found.url}: {describe_count(found.tracked)}")
         for line in work.action_lines(found):
             echo(f"  {one_line(line)}")
-    return EXIT_CODES[Decision.UNKNOWN_OUTCOME] if found.is_unclear else 0
+    if found.is_unclear:
+        return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
+    return EXIT_CODES[Decision.FAILED] if found.problem else 0
 
 
 @incident.command(

@@ -1,6 +1,6 @@
 """Make one issue of each action item of a report, and list them: `ops incident actions`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
 
-Warn = Callable[[str], object]
 MAX_TEXT = 160
 """Characters of an action in a line."""
 
@@ -60,6 +59,8 @@ class ActionList:
     notes: tuple[str, ...] = ()
     """Issues of the report without a row, and what else a person must know."""
     created: tuple[int, ...] = ()
+    problem: str = ""
+    """Why not all issues were created, which is also a note; empty if GitHub refused none."""
 
     @property
     def is_unclear(self) -> bool:
@@ -88,9 +89,7 @@ def list_actions(number: int, config_path: Path, environ: Mapping[str, str], red
     return redacted
 
 
-def create_actions(
-    number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor, warn: Warn
-) -> ActionList:
+def create_actions(number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> ActionList:
     """Create the missing issues of an incident or report, link them in its rows, and comment on it.
 
     Raises ConfigError without the section of `ops.yml`, and ProviderError.
@@ -107,7 +106,7 @@ def create_actions(
         if missing:
             work.journal.began.update((item.key, work.now) for item in missing)
             comment.save(work.journal, work.tracked, work.notes)
-        maker = IssueMaker(report, incident, redactor, lambda text: warn(redactor.redact_text(text)))
+        maker = IssueMaker(report, incident, redactor)
         created = maker.create(missing)
         for item in missing:
             if item.key not in created.numbers.keys() | created.unclear:
@@ -115,11 +114,12 @@ def create_actions(
         numbers = {**work.numbers, **(maker.settle(created) if missing else {})}
         work.journal.created.update(numbers)
         linked, lost = _link_report(report, numbers)
-        tracked, notes = work.finish(numbers, linked), (*lost, *work.notes)
+        tracked = work.finish(numbers, linked)
+        notes = (*filter(None, (created.problem, work.describe_rest())), *lost, *work.notes)
         comment.save(work.journal, tracked, notes)
     made = tuple(number for key, number in created.numbers.items() if numbers[key] == number)
     result: ActionList = redactor.redact_value(
-        ActionList(incident, report.number, report.html_url, tracked, notes, made)
+        ActionList(incident, report.number, report.html_url, tracked, notes, made, created.problem)
     )
     return result
 
@@ -210,6 +210,11 @@ class _Creation:
     def missing(self) -> list[TrackedItem]:
         """Return the rows for which an issue is created."""
         return [each for each in self.tracked if each.state == ItemState.NO_ISSUE and each.item.key not in self.numbers]
+
+    def describe_rest(self) -> str:
+        """Return that another press is needed; empty if it is not."""
+        rest = len(self.missing) - MOST_CREATED
+        return f"one press creates {MOST_CREATED} issues: do this again for the other {rest}" if rest > 0 else ""
 
     def finish(self, numbers: Mapping[str, int], linked: frozenset[str]) -> tuple[TrackedItem, ...]:
         """Return the rows with their new issues."""

@@ -6,7 +6,7 @@ while, so a row whose issue may have been created waits for LAG.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -144,7 +144,7 @@ class ActionComment:
         text = (
             load_templates()
             .get_template("action_items.md.j2")
-            .render(count=describe_count(tracked), tracked=self.redactor.redact_value(tuple(tracked)), notes=notes)
+            .render(count=describe_count(tracked), **self.redactor.redact_value({"tracked": tracked, "notes": notes}))
         )
         comments = RunComments(self.report.repository, self.report.number, run, may_exist=True)
         with provider_errors():
@@ -159,6 +159,8 @@ class CreatedIssues:
     numbers: dict[str, int] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     """Keys without an answer."""
+    problem: str = ""
+    """Why not all were created; empty if GitHub refused none."""
 
 
 @dataclass(frozen=True)
@@ -168,23 +170,22 @@ class IssueMaker:
     report: "Issue"
     incident: int
     redactor: Redactor
-    warn: Callable[[str], object]
 
     def create(self, items: Sequence[ActionItem]) -> CreatedIssues:
         """Create one issue for each item, each with one request; stop at a refusal, which the others would get too."""
-        created = CreatedIssues()
+        numbers, unclear, problem = dict[str, int](), set[str](), ""
         try:
             assignable = self._find_assignable({login for item in items for login in item.logins})
             for item in items:
                 try:
                     with write_errors():
                         people = [login for login in item.logins if login in assignable]
-                        created.numbers[item.key] = self._create(item, people)
+                        numbers[item.key] = self._create(item, people)
                 except UnclearWrite:
-                    created.unclear.add(item.key)
+                    unclear.add(item.key)
         except ProviderError as error:
-            self.warn(f"not all issues were created: {error.message}. Do it again later")
-        return created
+            problem = f"not all issues were created: {error.message}. Do this again later"
+        return CreatedIssues(numbers, unclear, problem)
 
     def _create(self, item: ActionItem, people: list[str]) -> int:
         mark = f"<!-- backout:action report={self.report.number} key={item.key} -->"

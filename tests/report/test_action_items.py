@@ -427,6 +427,7 @@ def test_table_of_a_thousand_rows_is_worked_off_in_parts(review: Review) -> None
 
     assert done.code == 0, done.err
     assert (len(review.issues), states(done.result).count("no issue")) == (20, 70)
+    assert "70" in done.result["notes"][0]
     assert len(review.comments[0]) < 60_000
     assert not [each for each in review.hub.requests if "/assignees/" in each.path]
     assert len(review.create()["created"]) == 20
@@ -474,9 +475,11 @@ def test_refusal_by_github_keeps_what_was_created(review: Review) -> None:
     review.write(*ROWS)
     review.hub.fault(method="POST", path="/repos/*/*/issues", status=403, skip=1, times=None)
 
-    result = review.create()
+    done = review.actions("--create")
 
-    assert states(result) == ["open", "no issue", "no issue"]
+    assert (done.code, states(done.result)) == (4, ["open", "no issue", "no issue"])
+    assert "403" in done.result["notes"][0]
+    assert "403" in review.comments[0]
     review.hub.faults.clear()
     assert states(review.create()) == ["open"] * 3
     assert len(review.issues) == 3
