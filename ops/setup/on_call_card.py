@@ -44,7 +44,7 @@ class CardWay:
     """A button that helps, with its labels and its command."""
 
     title: str
-    """The button with the options to choose, such as `maintenance: state on`."""
+    """The button with what to choose and to type, such as `maintenance: state on, until 2h`."""
     address: str
     labels: tuple[str, ...]
     services: tuple[str, ...]
@@ -95,7 +95,7 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
     entries = []
     for when in dict.fromkeys(row.when for _, row in rows):
         starts = [(service, start) for service, row in rows if row.when == when for start in row.starts]
-        titles = [_describe_button(start.runbook, start.chosen) for _, start in starts]
+        titles = [_describe_button(start.runbook, (*start.chosen, *start.typed)) for _, start in starts]
         ways = []
         for title in dict.fromkeys(titles):
             alike = [each for each, other in zip(starts, titles, strict=True) if other == title]
@@ -125,8 +125,8 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
     )
 
 
-def _describe_button(runbook: str, chosen: Iterable[tuple[str, str]]) -> str:
-    options = ", ".join(f"{name} {value}" for name, value in chosen if name not in PLACES)
+def _describe_button(runbook: str, fields: Iterable[tuple[str, str]]) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in fields if name not in PLACES)
     return f"{runbook}: {options}" if options else runbook
 
 

@@ -108,6 +108,29 @@ def test_card_says_what_to_press_who_may_whom_to_call_and_how_long_it_takes(bake
         assert fact in sheet
 
 
+def test_services_with_other_typed_values_have_entries_of_their_own(bakery: World) -> None:
+    """A command for all must not name the secrets of one service."""
+    labels = "\n".join(
+        f"  recover:{service}-keys:\n    runbook: rotate-secrets\n    environment: live\n"
+        f"    params: {{service: {service}, only: {only}}}"
+        for service, only in (("oven", "[OVEN_KEY, HEAT_KEY]"), ("shop", "[TILL_KEY]"))
+    )
+    text = CONFIG.replace("labels:\n", f"labels:\n{labels}\n")
+    keys = (("OVEN_KEY", "oven"), ("HEAT_KEY", "oven"), ("TILL_KEY", "shop"))
+    secrets = "".join(f"      {key}: {{rotate: generate, consumers: [{service}]}}\n" for key, service in keys)
+    text = text.replace("    services:\n", f"    secrets:\n{secrets}    services:\n")
+    bakery.config.write_text(text)
+
+    page, sheet = written(bakery)
+
+    entry = find_entry(page, "another secret leaked")
+    command = " ".join(entry.replace("\\\n", "").split())
+    for service, options in (("oven", "--only OVEN_KEY --only HEAT_KEY"), ("shop", "--only TILL_KEY")):
+        assert f"--service {service} {options}" in command
+        assert f"--service {service} {options}" in sheet
+    assert "OVEN_KEY,HEAT_KEY" in entry.partition("<details>")[0]
+
+
 def test_sheet_needs_no_script_and_no_other_host(bakery: World) -> None:
     _, sheet = written(bakery)
 
