@@ -38,6 +38,7 @@ LONGEST = timedelta(days=180)
 """Age of the last change of an incident up to which it is read."""
 SOURCE = "reminder"
 DRILL = "drill"
+POSTED, WOULD_POST, RECENT = "reminded now", "would be reminded now", "reminded less than a week ago"
 NO_REPORT, NO_TABLE, NO_ITEM = "no report", "no table of action items", "no action item is written"
 
 
@@ -52,7 +53,8 @@ class LackingIncident:
     url: str
     what: str
     tracked: tuple[TrackedItem, ...] = ()
-    is_posted: bool = False
+    reminder: str = ""
+    """Whether a reminder was posted, would be, or is recent."""
 
     @property
     def has_report(self) -> bool:
@@ -63,8 +65,7 @@ class LackingIncident:
         return tuple(each for each in self.tracked if each.is_open)
 
     def describe(self) -> str:
-        end = "reminded now" if self.is_posted else "reminded within the week"
-        return f"#{self.incident} {self.severity}: {self.what}; {end} on {self.url}"
+        return f"#{self.incident} {self.severity}: {self.what}; {self.reminder} on {self.url}"
 
 
 def remind(
@@ -83,7 +84,7 @@ def remind(
         repository = connect(environ, redactor, read_only=dry_run)
         lacking = list(_find_lacking(repository, required, now, environ["GITHUB_REPOSITORY"]))
         poster = _Poster(repository, required, now, actions.job_number(environ), redactor)
-        posted = [replace(each, is_posted=not dry_run and poster.post_due(each)) for each in lacking]
+        posted = [replace(each, reminder=poster.post_due(each, dry_run=dry_run)) for each in lacking]
     result: tuple[LackingIncident, ...] = redactor.redact_value(tuple(posted))
     return result
 
@@ -132,16 +133,18 @@ class _Poster:
     job: str
     redactor: Redactor
 
-    def post_due(self, lack: LackingIncident) -> bool:
-        """Post the reminder unless one is younger than a week, and delete older ones. Return whether it was posted."""
+    def post_due(self, lack: LackingIncident, *, dry_run: bool) -> str:
+        """Post the reminder unless one is younger than a week, and delete older ones. Return what was done."""
         issue = self.repository.get_issue(lack.issue)
         former = list(_list_former(issue, {BOT, own_login(self.repository)}))
         if any(self.now - comment.created_at < WEEK - SLACK for comment in former):
-            return False
+            return RECENT
+        if dry_run:
+            return WOULD_POST
         issue.create_comment(self._render(lack))
         for comment in former:
             comment.delete()
-        return True
+        return POSTED
 
     def _render(self, lack: LackingIncident) -> str:
         template = load_templates().get_template("action_reminder.md.j2")

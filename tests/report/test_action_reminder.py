@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ops.report.action_reminder import RECENT, WOULD_POST
 from tests.conftest import World, job_environ
 from tests.report.test_action_items import ROWS, Review
 from tests.setup.test_workflows import CONFIGURATIONS, config, folder
@@ -65,6 +66,15 @@ def test_open_items_are_reminded_of_once_a_week_until_all_are_done(weeks: Weeks)
     weeks.pass_days(8)
     assert weeks.remind() == []
     assert weeks.reminders == [second]
+
+
+def test_dry_run_says_whether_a_reminder_is_due(weeks: Weeks) -> None:
+    dry_runs = [weeks.remind("--dry-run")]
+    weeks.remind()
+    dry_runs.append(weeks.remind("--dry-run"))
+
+    assert [[WOULD_POST in line for line in lines] for lines in dry_runs] == [[True], [False]]
+    assert RECENT in dry_runs[1][0]
 
 
 def test_row_without_issue_and_empty_table_are_reminded_of(world: World) -> None:
