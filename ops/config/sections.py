@@ -395,7 +395,7 @@ class ActionItemsConfig(ConfigModel):
 
     required_from: Literal["sev1", "sev2", "sev3"] | None = Field(
         default=None,
-        description="Severity from which open action items are reminded of, once a week (default: never).",
+        description="Lowest severity whose open action items get a weekly reminder (default: never).",
     )
 
 
