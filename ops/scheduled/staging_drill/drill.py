@@ -18,10 +18,19 @@ from ops.app.registry import load_runbook, record_rules
 from ops.app.run import RunRequest, run_runbook
 from ops.app.scope import Place
 from ops.app.session import Session
-from ops.cloudflare.marks import DRILL_UNDO
 from ops.core.clock import current_time, format_rfc3339, format_utc
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
-from ops.core.errors import EXIT_CODES, PROVED, ConfigError, Decision, NoEvidence, OpsError, ProviderError, Reason
+from ops.core.errors import (
+    EXIT_CODES,
+    PROVED,
+    ConfigError,
+    Decision,
+    NoEvidence,
+    OpsError,
+    ProviderError,
+    Refused,
+    UnknownOutcome,
+)
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
@@ -108,6 +117,7 @@ class WhichDrills(Enum):
 Ending = tuple[DrillOutcome, str]
 """Outcome and reason of a drill that nobody recovered."""
 UNANSWERED: Ending = (DrillOutcome.FAILED, f"nobody recovered within {TIME_TO_RECOVER.seconds // 60} minutes")
+UNRECORDED: Ending = (DrillOutcome.NO_EVIDENCE, "the bad version was rolled back, but the incident has no result of it")
 REPLACED: Ending = (DrillOutcome.NO_EVIDENCE, "another deployment replaced the bad version")
 CLOSED: Ending = (DrillOutcome.STOPPED, "its incident was closed")
 ENDED_EARLY: Ending = (DrillOutcome.STOPPED, "it was ended before a recovery")
@@ -207,24 +217,26 @@ class StagingDrill:
             with PROCESS_SIGNALS.in_run():  # outside of a run, no signal would end the wait
                 self._require_seen(broken)
                 drill = self._open(broken.id)
-        except BaseException:
-            self.undo(broken.id)
+        except BaseException as error:
+            self._undo_after(broken.id, error)
             raise
         try:
             ending = self._recover_and_wait(drill, recover)
-        except BaseException:
-            self.undo(drill.run)
+        except BaseException as error:
             self.say(f"drill #{drill.number} is still open: `ops staging-drill resume --now` reports and closes it")
+            self._undo_after(drill.run, error)
             raise
         return self.end(drill, ending)
 
     def _require_seen(self, broken: EndedRun) -> None:
         """Wait until the bad version is seen to be bad. Raises OpsError if it was not deployed, or is not bad."""
+        if broken.decision == Decision.REFUSED:
+            raise Refused(broken.message, reason=broken.reason, hint=broken.hint)
         if broken.decision not in PROVED:
             raise ProviderError(
                 f"the bad version could not be deployed: {broken.message}",
-                reason=Reason(broken.reason),
-                hint="What the drill deployed is undone. Start it again later.",
+                reason=broken.reason,
+                hint="The line `undo:` above shows the result of the undo. Start again later: `ops staging-drill run`.",
             )
         clock = self.session.clock
         since = clock.now()
@@ -271,7 +283,7 @@ class StagingDrill:
 
     def _wait(self, drill: issues.DrillIncident, since: datetime) -> Ending:
         """Wait until the recovery has ended, and return how the drill ends without one."""
-        clock, until, next_probe = self.session.clock, since + TIME_TO_RECOVER, since
+        clock, until, next_probe, ending = self.session.clock, since + TIME_TO_RECOVER, since, UNANSWERED
         while clock.now() < until:
             if self._was_closed(drill.number):
                 return CLOSED
@@ -283,11 +295,11 @@ class StagingDrill:
             if trace is not None and not trace.is_bad_live:
                 if not trace.is_recovered:
                     return REPLACED
-                until = min(until, trace.live.created_on + RECORD_WAIT)
+                ending, until = UNRECORDED, trace.live.created_on + RECORD_WAIT
                 if self._find_recovery(drill.number) is not None:
                     break
             clock.sleep(POLL)
-        return UNANSWERED
+        return ending
 
     def _was_closed(self, number: int) -> bool:
         """Return whether a stop or a person closed the incident. What cannot be read ends nothing."""
@@ -320,8 +332,9 @@ class StagingDrill:
     def find_ending(self, drill: issues.DrillIncident) -> Ending:
         """Return how a drill ends that nobody recovered, by the time for which it could be recovered."""
         trace = self._try_trace(drill.run)
-        was_undone = trace is not None and trace.live.mark is not None and trace.live.mark.text == DRILL_UNDO
-        ended_at = trace.live.created_on if trace is not None and was_undone else self.session.clock.now()
+        if trace is not None and trace.is_rolled_back:
+            return UNRECORDED
+        ended_at = trace.live.created_on if trace is not None and trace.is_undone else self.session.clock.now()
         return UNANSWERED if ended_at - drill.opened_at >= TIME_TO_RECOVER else ENDED_EARLY
 
     def end(self, drill: issues.DrillIncident, ending: Ending) -> DrillEnd:
@@ -357,6 +370,17 @@ class StagingDrill:
         except OpsError as error:
             return error.message, False
         return ended.message, trace is None or not trace.needs_undo
+
+    def _undo_after(self, run: str, error: BaseException) -> None:
+        """Undo after an error, and show the result. Raises UnknownOutcome if something is left of the drill."""
+        undo, is_undone = self.undo(run)
+        self.say(f"undo: {undo}")
+        if isinstance(error, OpsError) and not is_undone:
+            raise UnknownOutcome(
+                f"{error.message}; the undo failed too: {undo}",
+                reason=error.reason,
+                hint="The bad version may still be live on staging. Undo it: `ops staging-drill resume --now`.",
+            ) from error
 
     def _run_part(self, runbook: Any, params: Any) -> EndedRun:
         """Run one of the drill's two changes. Only the drill itself writes on its incident."""

@@ -34,11 +34,20 @@ class DrillTrace:
         return self.bad_version in self.live.serving_versions
 
     @property
-    def is_recovered(self) -> bool:
-        """Return whether a rollback of ours, or the undo, replaced the bad version, and is live."""
+    def is_rolled_back(self) -> bool:
+        """Return whether a rollback of ours replaced the bad version, and is live."""
         mark = self.live.mark
-        is_ours = mark is not None and (mark.blames == self.bad_version or mark.text == DRILL_UNDO)
-        return is_ours and not self.is_bad_live
+        return mark is not None and mark.blames == self.bad_version and not self.is_bad_live
+
+    @property
+    def is_undone(self) -> bool:
+        """Return whether the undo replaced the bad version, and is live."""
+        mark = self.live.mark
+        return mark is not None and mark.text == DRILL_UNDO and not self.is_bad_live
+
+    @property
+    def is_recovered(self) -> bool:
+        return self.is_rolled_back or self.is_undone
 
     @property
     def needs_undo(self) -> bool:

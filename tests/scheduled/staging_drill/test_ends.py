@@ -280,3 +280,60 @@ def test_next_months_drill_is_recovered_too(place: DrillWorld, first: str) -> No
 
     assert (ended.code, ended.result["outcome"]) == (0, "passed"), said
     assert_as_before(place)
+
+
+def test_recovery_in_the_last_minute_counts(place: DrillWorld) -> None:
+    """Let a rollback be live within the thirty minutes, and its record be readable after them."""
+    clock, hub = place.sandbox.clock, place.sandbox.github
+
+    def recover() -> None:
+        clock.advance(timedelta(minutes=29).total_seconds())
+        place.recover()
+        hub.fault(path="/repos/*/*/issues/*/timeline", status=404, times=None)
+        until = clock.now() + timedelta(minutes=3)
+        clock.on_sleep = lambda: hub.faults.clear() if clock.now() >= until else None
+
+    place.answer(recover)
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (0, "passed"), ended.err
+    assert_as_before(place)
+
+
+def roll_back_without_a_record(place: DrillWorld) -> None:
+    place.ops("rollback-worker", "--service", "web", "--environment", "staging", "--yes", GITHUB_TOKEN=None)
+
+
+def test_rollback_that_the_incident_does_not_show_is_no_evidence(place: DrillWorld) -> None:
+    place.answer(lambda: roll_back_without_a_record(place))
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (8, "no_evidence"), ended.err
+    assert_as_before(place)
+
+
+def test_resume_tells_a_rollback_without_a_record_from_none(place: DrillWorld) -> None:
+    ends: list[Any] = []
+
+    def take_over() -> None:
+        roll_back_without_a_record(place)
+        ends.extend(each["outcome"] for each in place.resume("--now").result["drills"])
+
+    place.answer(take_over)
+    place.run()
+
+    assert ends == ["no_evidence"]
+    assert_as_before(place)
+
+
+def test_failed_undo_after_an_error_is_shown(place: DrillWorld) -> None:
+    """Deploy the bad version, and lose all writes after it: the incident, and the undo."""
+    Kill(place, 2, "after")
+
+    ended = place.run()
+
+    assert ended.code == 5, ended.err
+    assert "staging-drill resume --now" in ended.err
+    assert place.served != {place.good: 100}
