@@ -31,6 +31,10 @@ class DrillWorld:
     live: Sandbox
     good: str
     """Version that is live on staging."""
+    service: str = "web"
+    worker: str = WORKER
+    token: str = "STAGING_TOKEN"
+    """Name of the variable with the token of staging."""
 
     @property
     def sandbox(self) -> Sandbox:
@@ -46,8 +50,7 @@ class DrillWorld:
         return [each for each in self.issues if each.find_label("incident")][-1]
 
     def environ(self) -> dict[str, str | None]:
-        token = self.sandbox.token
-        return {**self.sandbox.github.environ(), "STAGING_TOKEN": token, "CLOUDFLARE_API_TOKEN": None}
+        return {**self.sandbox.github.environ(), "CLOUDFLARE_API_TOKEN": None, self.token: self.sandbox.token}
 
     def ops(self, *arguments: str, **environ: Any) -> Outcome:
         return self.world.ops(*arguments, "--config", str(self.world.config), **{**self.environ(), **environ})
@@ -60,7 +63,7 @@ class DrillWorld:
 
     def recover(self) -> Outcome:
         """Recover as a person does who got the request."""
-        where = ("--service", "web", "--environment", "staging", "--incident", str(self.drill.number))
+        where = ("--service", self.service, "--environment", "staging", "--incident", str(self.drill.number))
         return self.ops("rollback-worker", *where, "--yes", "--json")
 
     def answer(self, act: Callable[[], object]) -> None:
@@ -82,7 +85,7 @@ class DrillWorld:
 
     @property
     def served(self) -> dict[str, float]:
-        return self.sandbox.live(WORKER)
+        return self.sandbox.live(self.worker)
 
 
 def write_config(world: World, **drill: Any) -> None:
