@@ -25,6 +25,7 @@ from ops.core.errors import (
     PROVED,
     ConfigError,
     Decision,
+    Interrupted,
     NoEvidence,
     OpsError,
     ProviderError,
@@ -68,6 +69,7 @@ BREAK_WAIT = timedelta(minutes=2)
 """Time until the bad version must be seen."""
 RECORD_WAIT = timedelta(minutes=5)
 """Time from the rollback to the end of its run: its probes, and the report on the incident."""
+UNDO_LINE = "The line `undo:` above shows the result of the undo. Start again later: `ops staging-drill run`."
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,13 @@ class StagingDrill:
         """Wait until the bad version is seen to be bad. Raises OpsError if it was not deployed, or is not bad."""
         if broken.decision == Decision.REFUSED:
             raise Refused(broken.message, reason=broken.reason, hint=broken.hint)
+        if broken.decision == Decision.INTERRUPTED:
+            raise Interrupted(broken.message, reason=broken.reason, hint=UNDO_LINE)
         if broken.decision not in PROVED:
             raise ProviderError(
                 f"the bad version could not be deployed: {broken.message}",
                 reason=broken.reason,
-                hint="The line `undo:` above shows the result of the undo. Start again later: `ops staging-drill run`.",
+                hint=UNDO_LINE,
             )
         clock = self.session.clock
         since = clock.now()
