@@ -172,5 +172,6 @@ class UndoDrill(_DrillRunbook):
             summary=f"Worker {service.worker}: {step.before} → {step.after}, as before the drill",
             changes=(step,),
             done_message=f"Undid the drill: {step.after} is live again",
+            proved_claim=f"{step.after} is live as before; the probes are healthy",
             probes=lambda: ProbeSet(service.url, service.probes, service.verify, serving),
         )

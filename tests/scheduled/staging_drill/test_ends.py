@@ -22,6 +22,7 @@ def test_unanswered_drill_fails_and_is_undone(place: DrillWorld) -> None:
 
     assert (ended.code, ended.result["outcome"]) == (6, "failed")
     assert ended.result["verified"] == {"seconds": None, "target": 86_400.0}
+    assert place.good[:8] in ended.result["undo"]
     assert_as_before(place)
 
 
