@@ -147,7 +147,8 @@ def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str
     for end in ends:
         _publish_end(drill, end, redactor, is_stopped=bool(stop))
     if not ends:
-        drill.say("no drill to end")
+        next_one = "; the next one still starts: to prevent it, remove `staging_drill.schedule` from ops.yml"
+        drill.say(f"no drill is open{next_one if stop else ''}")
     is_left = (undone is not None and not undone[1]) or not all(end.is_undone for end in ends)
     if as_json:
         echo_json({"schema": 1, "undone": not is_left, "drills": [end.to_json() for end in ends]})

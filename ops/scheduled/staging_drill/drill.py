@@ -299,7 +299,8 @@ class StagingDrill:
             if trace is not None and not trace.is_bad_live:
                 if not trace.is_recovered:
                     return REPLACED
-                ending, until = UNRECORDED, trace.live.created_on + RECORD_WAIT
+                ending = UNRECORDED if trace.is_rolled_back else ENDED_EARLY
+                until = trace.live.created_on + RECORD_WAIT
                 if self._find_recovery(drill.number) is not None:
                     break
             clock.sleep(POLL)

@@ -338,3 +338,28 @@ def test_failed_undo_after_an_error_is_shown(place: DrillWorld) -> None:
     assert ended.code == 5, ended.err
     assert "staging-drill resume --now" in ended.err
     assert place.served != {place.good: 100}
+
+
+def test_drill_that_another_machine_undid_was_not_recovered(place: DrillWorld) -> None:
+    """Let that machine undo the drill, and let it not reach GitHub for the rest."""
+    ends: list[int] = []
+
+    def undo_elsewhere() -> None:
+        place.sandbox.github.fault(path="**", status=404, times=None)
+        ends.append(place.resume("--now").code)
+        place.sandbox.github.faults.clear()
+
+    place.answer(undo_elsewhere)
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (3, "stopped"), ended.err
+    assert ends == [4]
+    assert_as_before(place)
+
+
+def test_stop_without_a_drill_says_that_the_next_one_starts(place: DrillWorld) -> None:
+    stopped = place.ops("staging-drill", "stop")
+
+    assert (stopped.code, "staging_drill.schedule" in stopped.out) == (0, True), stopped.err
+    assert place.ops("staging-drill", "run", "--dry-run").code == 0
