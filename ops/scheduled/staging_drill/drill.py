@@ -186,8 +186,11 @@ class StagingDrill:
         bad = "its health path answers 503" if self.fault is DrillFault.HEALTH else f"one more header, {HEADER}"
         yield f"Drill of {self.place}: Worker {self.service.worker} in account {self.environment.account_id}"
         yield f"  it deploys a harmless bad version: {bad}"
-        by = "this job" if self.section.unattended else "a person, by label, button or command"
-        yield f"  {by} recovers with {RECOVERY} within {TIME_TO_RECOVER.seconds // 60} minutes"
+        minutes = TIME_TO_RECOVER.seconds // 60
+        if self.section.unattended:
+            yield f"  it runs {RECOVERY} itself"
+        else:
+            yield f"  a person recovers with {RECOVERY} within {minutes} minutes, by label, button or command"
         yield "  it puts back what is live now, also after a failure; after a crash, `ops staging-drill resume` does it"
 
     def check(self, *, again: bool) -> None:
