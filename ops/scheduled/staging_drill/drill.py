@@ -119,6 +119,7 @@ class WhichDrills(Enum):
 Ending = tuple[DrillOutcome, str]
 """Outcome and reason of a drill that nobody recovered."""
 UNANSWERED: Ending = (DrillOutcome.FAILED, f"nobody recovered within {TIME_TO_RECOVER.seconds // 60} minutes")
+OWN_FAILED: Ending = (DrillOutcome.FAILED, f"its own {RECOVERY} did not replace the bad version")
 UNRECORDED: Ending = (DrillOutcome.NO_EVIDENCE, "the bad version was rolled back, but the incident has no result of it")
 REPLACED: Ending = (DrillOutcome.NO_EVIDENCE, "another deployment replaced the bad version")
 CLOSED: Ending = (DrillOutcome.STOPPED, "its incident was closed")
@@ -270,7 +271,8 @@ class StagingDrill:
         with PROCESS_SIGNALS.in_run():
             if not self.section.unattended:
                 self._ask(drill.number, since)
-            return self._wait(drill, since)
+                return self._wait(drill, since + TIME_TO_RECOVER, UNANSWERED)
+            return self._wait(drill, self.session.clock.now() + RECORD_WAIT, OWN_FAILED)
 
     def _ask(self, number: int, since: datetime) -> None:
         """Ask people for the recovery. Labels set by a workflow start nothing, so a person sets it."""
@@ -288,9 +290,9 @@ class StagingDrill:
         issues.comment(self.repository, number, issues.REQUEST, end=None, **values)
         self.say(f"asked for the recovery on #{number}; waiting until {format_utc(since + TIME_TO_RECOVER)}")
 
-    def _wait(self, drill: issues.DrillIncident, since: datetime) -> Ending:
-        """Wait until the recovery has ended, and return how the drill ends without one."""
-        clock, until, next_probe, ending = self.session.clock, since + TIME_TO_RECOVER, since, UNANSWERED
+    def _wait(self, drill: issues.DrillIncident, until: datetime, ending: Ending) -> Ending:
+        """Wait until the recovery has ended. `ending`: how the drill ends if nothing happens."""
+        clock, next_probe = self.session.clock, self.session.clock.now()
         while clock.now() < until:
             if self._was_closed(drill.number):
                 return CLOSED

@@ -363,3 +363,23 @@ def test_stop_without_a_drill_says_that_the_next_one_starts(place: DrillWorld) -
 
     assert (stopped.code, "staging_drill.schedule" in stopped.out) == (0, True), stopped.err
     assert place.ops("staging-drill", "run", "--dry-run").code == 0
+
+
+def test_unattended_drill_does_not_wait_for_a_person(place: DrillWorld) -> None:
+    """Stop all recoveries once the bad version is deployed, so that its own one is refused."""
+    write_config(place.world, unattended=True)
+    clock, hub = place.sandbox.clock, place.sandbox.github
+    hub.add_user("mai")
+    started = clock.now()
+
+    def stop() -> None:
+        clock.on_sleep = lambda: None
+        hub.label(hub.open_issue("Rows are repaired by hand", "", [], "mai"), "ops:stopped", "github-actions[bot]")
+
+    clock.on_sleep = stop
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (6, "failed"), ended.err
+    assert clock.now() - started < timedelta(minutes=10)
+    assert_as_before(place)
