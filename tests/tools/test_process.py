@@ -24,7 +24,7 @@ from ops.tools import process
 
 def run(program):
     here = Path.cwd()
-    process.run(["sh", "-c", program], environ={}, timeout=60, redactor=Redactor(), folder=here)
+    process.run_program(["sh", "-c", program], environ={}, timeout=60, redactor=Redactor(), folder=here)
 
 def busy():
     while True:

@@ -1,11 +1,14 @@
 """A staging drill that may hurt anything is refused before it writes anything."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from tests.support.staging_drill import LIVE_ACCOUNT, NAMESPACE, PLAIN, WORKER, DrillWorld, write_config
+from ops.cloudflare.marks import DRILL_BREAK, DeploymentMark
+from ops.core.runtime_contract import DRILL_VARIABLE
+from tests.support.staging_drill import KNOWS_DRILLS, LIVE_ACCOUNT, NAMESPACE, PLAIN, WORKER, DrillWorld
 
 
 def _reach_production(place: DrillWorld) -> None:
@@ -53,6 +56,23 @@ def _use_static_assets(place: DrillWorld) -> None:
     place.sandbox.deploy(WORKER, version, at=at)
 
 
+def _keep_the_variable_secret(place: DrillWorld) -> None:
+    at = place.sandbox.clock.now() - timedelta(hours=1)
+    bound = [
+        {"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE},
+        {"type": "secret_text", "name": DRILL_VARIABLE, "text": "of the application"},
+    ]
+    version = place.sandbox.upload(WORKER, behaviour=KNOWS_DRILLS, bindings=bound, at=at)
+    place.sandbox.deploy(WORKER, version, at=at)
+
+
+def _leave_the_bad_version(place: DrillWorld) -> None:
+    at = place.sandbox.clock.now() - timedelta(hours=1)
+    bad = place.sandbox.upload(WORKER, behaviour=PLAIN, at=at)
+    mark = DeploymentMark(incident=None, run="20261201T100000-1a2b", blames=None, text=DRILL_BREAK)
+    place.sandbox.deploy(WORKER, bad, message=str(mark), at=at)
+
+
 REFUSALS: dict[str, tuple[Callable[[DrillWorld], None], str]] = {
     "a token that reaches production too": (_reach_production, "not_authorised"),
     "a token of production": (_swap_accounts, "not_authorised"),
@@ -63,6 +83,8 @@ REFUSALS: dict[str, tuple[Callable[[DrillWorld], None], str]] = {
     "staging that is broken": (_break_staging, "still_unhealthy"),
     "production that fails": (_break_production, "still_unhealthy"),
     "a version that cannot be uploaded again": (_use_static_assets, "not_rebuildable"),
+    "a secret with the name of the drill's variable": (_keep_the_variable_secret, "not_rebuildable"),
+    "the bad version of a drill that was left": (_leave_the_bad_version, "world_moved"),
 }
 
 
@@ -106,7 +128,11 @@ def test_drill_without_yes_is_a_dry_run(place: DrillWorld) -> None:
 
 
 def test_configuration_without_the_section_has_no_drill(place: DrillWorld) -> None:
-    write_config(place.world)
-    place.world.edit_config('"staging_drill"', '"staging_drills"')
-    assert place.run().code == 2
-    assert NAMESPACE in place.sandbox.kv.namespaces
+    config = json.loads(place.world.config.read_text())
+    del config["staging_drill"]
+    place.world.config.write_text(json.dumps(config))
+
+    refused = place.run()
+
+    assert (refused.code, place.world.writes()) == (2, [])
+    assert "staging_drill" in refused.err

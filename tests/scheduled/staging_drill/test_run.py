@@ -54,3 +54,12 @@ def test_chat_gets_no_notice_of_a_drill_and_one_of_another_recovery(place: Drill
         place.ops(*where, "--to", place.good, **receiver.environ)
 
         assert len(receiver.texts) == 2
+
+
+def test_fault_that_nobody_sees_in_time_is_no_evidence_and_is_undone(place: DrillWorld) -> None:
+    place.sandbox.switches.propagation_seconds = 600
+
+    ended = place.run()
+
+    assert ended.code == 8, ended.err
+    assert (place.served, place.issues) == ({place.good: 100}, [])
