@@ -1,6 +1,8 @@
 """Action items under act: labels alone lead from a bad release to one linked issue for each row of the report."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.status.test_incident_menu import forty_services
 from tests.support.actions import conclusions, stage
@@ -29,7 +31,7 @@ def test_labels_lead_from_a_bad_release_to_three_linked_issues(pip_cache: Path, 
     url = f"        url: https://{SERVICE}.shop.example\n"
     quick = f"{url}        verify: {{interval: 10ms, deadline: 20s}}\n"
     config.write_text(forty_services(ACCOUNT).replace(url, quick) + ADDED)
-    names = {"account": ACCOUNT, "worker": f"{SERVICE}-production", "token": "SHOP_TOKEN"}
+    names: Mapping[str, Any] = {"account": ACCOUNT, "worker": f"{SERVICE}-production", "token": "SHOP_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=config, **names) as world:
         hub = world.github
         world.sandbox.route(f"{SERVICE}.shop.example", f"{SERVICE}-production")
