@@ -48,14 +48,21 @@ def running(world: World, *arguments: str, **environ: str) -> Iterator["subproce
 
 
 def wait_until_signals_are_handled(process: "subprocess.Popen[str]") -> None:
-    """Wait until SIGTERM is caught or blocked; until then only Python itself is starting."""
-    answers = 0
-    while not answers >> (signal.SIGTERM - 1) & 1:
+    """Wait until SIGTERM is caught or blocked; until then only Python itself is starting.
+
+    Python blocks every signal between fork and exec, and `run` only some.
+    """
+    is_handled = False
+    while not is_handled:
         lines = (line.split() for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
-        answers = sum(
-            int(line[1], 16) for line in lines if line[0] in {"SigCgt:", "SigBlk:"} and process.poll() is None
-        )
+        masks = {line[0]: int(line[1], 16) for line in lines if line[0] in {"SigCgt:", "SigBlk:"}}
         assert process.poll() is None
+        caught, blocked = masks["SigCgt:"], masks["SigBlk:"]
+        is_handled = _has_signal(caught | blocked, signal.SIGTERM) and not _has_signal(blocked, signal.SIGUSR1)
+
+
+def _has_signal(mask: int, number: signal.Signals) -> bool:
+    return bool(mask >> (number - 1) & 1)
 
 
 def wait_for_end(process: "subprocess.Popen[str]", before: str = "") -> Outcome:
