@@ -4,20 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.test_forty_services import ACCOUNT, FORM, LABEL, SERVICE
 from tests.status.test_incident_menu import forty_services
 from tests.support.actions import conclusions, stage
 
-ACCOUNT = "4f" * 16
-SERVICE = "checkout-27"
-ADDED = f"""\
-labels:
-  recover:checkout:
-    runbook: rollback-worker
-    environment: production
-    params: {{service: {SERVICE}}}
-action_items: {{required_from: sev2}}
-"""
-FORM = f"### Service\n\n{SERVICE}\n\n### Severity\n\nsev1\n\n### What is seen\n\nHTTP 500"
 PLACEHOLDER = "| _TODO_ | detect | | | |"
 ROWS = (
     "| Alert on an empty basket | detect | alice | 2026-12-24 | |",
@@ -30,7 +20,8 @@ def test_labels_lead_from_a_bad_release_to_three_linked_issues(pip_cache: Path, 
     config = tmp_path / "ops.yml"
     url = f"        url: https://{SERVICE}.shop.example\n"
     quick = f"{url}        verify: {{interval: 10ms, deadline: 20s}}\n"
-    config.write_text(forty_services(ACCOUNT).replace(url, quick) + ADDED)
+    section = "action_items: {required_from: sev2}\n"
+    config.write_text(forty_services(ACCOUNT).replace(url, quick) + LABEL + section)
     names: Mapping[str, Any] = {"account": ACCOUNT, "worker": f"{SERVICE}-production", "token": "SHOP_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=config, **names) as world:
         hub = world.github
