@@ -87,14 +87,6 @@ class DrillEnd:
     """Whether its incident was closed before, by a stop or a person: nothing is published then."""
 
     @property
-    def write(self) -> DrillTime:
-        return self.result.write
-
-    @property
-    def verified(self) -> DrillTime:
-        return self.result.verified
-
-    @property
     def exit_code(self) -> int:
         if not self.is_undone:
             return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
