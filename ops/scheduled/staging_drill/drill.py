@@ -84,7 +84,7 @@ class DrillEnd:
     is_undone: bool
     result: DrillResult
     was_closed: bool = False
-    """Whether its incident was closed before, by a stop or a person: nothing is published then."""
+    """Whether a stop or a person closed its incident before a recovery: nothing is published then."""
 
     @property
     def exit_code(self) -> int:
@@ -356,7 +356,9 @@ class StagingDrill:
             DrillTime(seconds.get("write"), target.write if target else None),
             DrillTime(seconds.get("verified"), target.recovery if target else None),
         )
-        return DrillEnd(drill.number, outcome, why, undo, is_undone, result, was_closed=ending == CLOSED)
+        return DrillEnd(
+            drill.number, outcome, why, undo, is_undone, result, was_closed=recovery is None and ending == CLOSED
+        )
 
     def undo(self, run: str) -> tuple[str, bool]:
         """Put back what was live before the drill of a run.

@@ -110,11 +110,10 @@ def comment(repository: "Repository", number: int, name: str, **values: Any) -> 
 
 
 def close_drill(repository: "Repository", number: int, *, is_stopped: bool, lifts_hold: bool) -> None:
-    """Close the issue. `lifts_hold`: our bot lifts the hold that a rollback left. Raises ProviderError."""
+    """Close the issue if it is open. `lifts_hold`: our bot lifts the hold of the rollback. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)
-        if issue.state == "closed":
-            return
         if lifts_hold and own_login(repository) == BOT:
             issue.add_to_labels(LIFTED)
-        issue.edit(state="closed", state_reason=STOPPED if is_stopped else "completed")
+        if issue.state == "open":
+            issue.edit(state="closed", state_reason=STOPPED if is_stopped else "completed")

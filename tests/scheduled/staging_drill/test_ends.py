@@ -83,6 +83,27 @@ def test_person_who_chose_another_version_is_undone_too(place: DrillWorld) -> No
     assert_as_before(place)
 
 
+def test_recovered_drill_that_a_person_closes_has_its_result(place: DrillWorld) -> None:
+    """Let the person close the incident before the drill sees the recovery, as after an emergency."""
+    place.world.edit_config('"worker": "shop-web"', '"hold_check": true, "worker": "shop-web"')
+
+    def recover_and_close() -> None:
+        place.recover()
+        place.ops("incident", "close", str(place.drill.number), "healthy again", "--anyway")
+        assert place.drill.state == "closed"
+
+    place.answer(recover_and_close)
+
+    ended = place.run()
+
+    assert (ended.code, ended.result["outcome"]) == (0, "passed"), ended.err
+    (results,) = [each for each in place.issues if not each.find_label("incident")]
+    assert len(results.comments) == 1
+    assert_as_before(place)
+    status = place.ops("status", "--environment", "staging", "--json")
+    assert status.result["held"] == [], status.out
+
+
 def test_resume_leaves_a_running_drill_alone(place: DrillWorld) -> None:
     seen: list[Any] = []
 
