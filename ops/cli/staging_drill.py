@@ -73,7 +73,7 @@ def run_drill(redactor: Redactor, /, *, dry_run: bool, yes: bool, again: bool, a
     """,
 )
 @click.option("--now", is_flag=True, help="End running drills too (default: those older than 40 minutes)")
-@click.option("--own", is_flag=True, help="In a job: end only the drill that this workflow run started")
+@click.option("--own", is_flag=True, help="In a job: also end the drill that this workflow run started")
 @AS_JSON
 @CONFIG
 @click.pass_obj
@@ -134,37 +134,43 @@ def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_
 
 
 def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str = "", as_json: bool) -> int:
-    """Undo first, which needs no GitHub. Then end each open drill, and return the exit code: 5 if one is not undone."""
+    """End the drills, publish the ends, and return the exit code: 5 if one is not undone, 4 if GitHub lacks an end."""
     from ops.core.drill_result import DrillOutcome
     from ops.scheduled.staging_drill.drill import WhichDrills
 
-    drills = WhichDrills(which)
-    undone = drill.undo_left(drills)
-    if undone:
-        drill.say(f"undo: {undone[0]}")
-    stopped = (DrillOutcome.STOPPED, f"it was stopped: {stop}")
-    ends = [drill.end(each, stopped if stop else drill.find_ending(each)) for each in drill.find_drills(drills)]
-    for end in ends:
-        _publish_end(drill, end, redactor, is_stopped=bool(stop))
+    stopped = (DrillOutcome.STOPPED, f"it was stopped: {stop}") if stop else None
+    ends, is_undone = drill.end_left(WhichDrills(which), stopped)
+    is_published = [_publish_end(drill, end, redactor, is_stopped=bool(stop)) for end in ends]
     if not ends:
         next_one = "; the next one still starts: to prevent it, remove `staging_drill.schedule` from ops.yml"
-        drill.say(f"no drill is open{next_one if stop else ''}")
-    is_left = (undone is not None and not undone[1]) or not all(end.is_undone for end in ends)
+        drill.say(f"no drill is open{next_one}" if stop else "no drill is left to end")
     if as_json:
-        echo_json({"schema": 1, "undone": not is_left, "drills": [end.to_json() for end in ends]})
-    return EXIT_CODES[Decision.UNKNOWN_OUTCOME] if is_left else 0
+        echo_json({"schema": 1, "undone": is_undone, "drills": [end.to_json() for end in ends]})
+    if not is_undone:
+        return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
+    return 0 if all(is_published) else EXIT_CODES[Decision.FAILED]
 
 
-def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, is_stopped: bool = False) -> None:
-    """Report the end on GitHub, and print it. After a failure there, the incident stays open for another try."""
+def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, is_stopped: bool = False) -> bool:
+    """Report the end on GitHub, and print it. Return whether GitHub has all of it.
+
+    After a failure there, the incident stays open for another try.
+    """
+    from ops.scheduled.staging_drill.drill import LEFT_HINT
+
+    is_published, again = True, "stop" if is_stopped else "resume --now"
     for name, publish in _list_publications(drill, end, redactor, is_stopped=is_stopped).items():
         try:
             publish()
         except OpsError as error:
-            drill.say(f"warning: {name} is missing ({error.message}); `ops staging-drill resume --now` tries again")
+            drill.say(f"warning: {name} is missing ({error.message}); `ops staging-drill {again}` tries again")
+            is_published = False
             break
     drill.say(f"drill #{end.incident} {end.outcome.value}: {end.why}")
     drill.say(f"  undo: {end.undo}")
+    if not end.is_undone:
+        drill.say(f"  {LEFT_HINT}")
+    return is_published
 
 
 def _list_publications(

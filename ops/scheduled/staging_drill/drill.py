@@ -69,6 +69,7 @@ BREAK_WAIT = timedelta(minutes=2)
 """Time until the bad version must be seen."""
 RECORD_WAIT = timedelta(minutes=5)
 """Time from the rollback to the end of its run: its probes, and the report on the incident."""
+LEFT_HINT = "The bad version may still be live on staging. Undo it: `ops staging-drill resume --now`."
 UNDO_LINE = "The line `undo:` above shows the result of the undo. Start again later: `ops staging-drill run`."
 
 
@@ -105,7 +106,7 @@ class WhichDrills(Enum):
     """Older than LONGEST: their own process is dead."""
     ALL = "all"
     OWN = "own"
-    """Of this workflow run."""
+    """Of this workflow run, and the old ones."""
 
 
 Ending = tuple[DrillOutcome, str]
@@ -380,11 +381,7 @@ class StagingDrill:
         undo, is_undone = self.undo(run)
         self.say(f"undo: {undo}")
         if isinstance(error, OpsError) and not is_undone:
-            raise UnknownOutcome(
-                f"{error.message}; the undo failed too: {undo}",
-                reason=error.reason,
-                hint="The bad version may still be live on staging. Undo it: `ops staging-drill resume --now`.",
-            ) from error
+            raise _failed_undo(error, undo) from error
 
     def _run_part(self, runbook: Any, params: Any) -> EndedRun:
         """Run one of the drill's two changes. Only the drill itself writes on its incident."""
@@ -395,7 +392,23 @@ class StagingDrill:
             ended, _ = run_runbook(request, environ, self.redactor, sink=self.sink, options=options, signals=signals)
         return ended
 
-    def find_drills(self, which: "WhichDrills") -> Iterator[issues.DrillIncident]:
+    def end_left(self, which: WhichDrills, ending: Ending | None = None) -> tuple[list[DrillEnd], bool]:
+        """Undo what a drill left, which needs no GitHub. Then end the open drills.
+
+        Return the ends, and whether nothing is left at Cloudflare. `ending`: how they end, if it is known.
+        Raises UnknownOutcome if the undo failed, and GitHub then does not list the drills.
+        """
+        left, undo = self._undo_left(which)
+        try:
+            drills = list(self._list_drills(which))
+        except OpsError as error:
+            if left:
+                raise _failed_undo(error, undo) from error
+            raise
+        ends = [self.end(each, ending or self.find_ending(each)) for each in drills]
+        return ends, all(end.is_undone for end in ends) and left in {"", *(each.run for each in drills)}
+
+    def _list_drills(self, which: WhichDrills) -> Iterator[issues.DrillIncident]:
         """Yield the open drills that must end."""
         read_at = self.session.clock.now()
         for each in issues.split_open(self.repository)[0]:
@@ -404,19 +417,27 @@ class StagingDrill:
             else:
                 self.say(f"drill #{each.number} goes on until {format_utc(each.opened_at + LONGEST)}")
 
-    def undo_left(self, which: "WhichDrills") -> tuple[str, bool] | None:
-        """Undo what a drill left at Cloudflare, without GitHub. Return None if nothing is left, or it still runs."""
+    def _undo_left(self, which: WhichDrills) -> tuple[str, str]:
+        """Undo what a drill left at Cloudflare, unless it still runs.
+
+        Return its run if the undo failed, else "", and the result of the undo.
+        """
         trace = self.read_trace()
         if trace is None or not trace.needs_undo:
-            return None
+            return "", ""
         if not self._must_end(which, trace.run, self.session.clock.now() - trace.bad.created_on):
-            return None
-        return self.undo(trace.run)
+            return "", ""
+        undo, is_undone = self.undo(trace.run)
+        self.say(f"undo: {undo}")
+        return "" if is_undone else trace.run, undo
 
-    def _must_end(self, which: "WhichDrills", run: str, age: timedelta) -> bool:
-        if which is WhichDrills.OWN:
-            return parse_job_run(run) is not None and job_of(run).split(".")[0] == actions.run_id(self.environ)
-        return which is WhichDrills.ALL or age >= LONGEST
+    def _must_end(self, which: WhichDrills, run: str, age: timedelta) -> bool:
+        is_of_job = parse_job_run(run) is not None and job_of(run).split(".")[0] == actions.run_id(self.environ)
+        return which is WhichDrills.ALL or age >= LONGEST or (which is WhichDrills.OWN and is_of_job)
+
+
+def _failed_undo(error: OpsError, undo: str) -> UnknownOutcome:
+    return UnknownOutcome(f"{error.message}; the undo failed too: {undo}", reason=error.reason, hint=LEFT_HINT)
 
 
 def _place_of(one: "IssueRecord") -> tuple[str, str, str]:

@@ -108,7 +108,9 @@ def test_resume_leaves_a_running_drill_alone(place: DrillWorld) -> None:
     seen: list[Any] = []
 
     def resume() -> None:
-        seen.append((place.resume().code, place.served, place.drill.state))
+        resumed = place.resume()
+        seen.append((resumed.code, place.served, place.drill.state))
+        assert "no drill is open" not in resumed.err
         place.recover()
 
     place.answer(resume)
@@ -262,6 +264,72 @@ def test_end_that_github_did_not_take_is_reported_again_and_is_the_same(place: D
     assert [each.state for each in place.issues if each.find_label("incident")] == ["closed"]
     (results,) = [each for each in place.issues if not each.find_label("incident")]
     assert len(results.comments) == 1
+
+
+def leave_open(place: DrillWorld) -> None:
+    """Lose all writes once the drill is open, and let its bad version stay live."""
+    Kill(place, 4, "after")
+    place.run()
+    place.sandbox.faults.clear()
+    place.sandbox.github.faults.clear()
+    assert place.served != {place.good: 100}
+
+
+DEPLOYMENTS = {"method": "POST", "path": "/accounts/**/deployments", "status": 403}
+
+
+def test_drill_whose_second_undo_works_is_undone(place: DrillWorld) -> None:
+    leave_open(place)
+    place.sandbox.fault(**DEPLOYMENTS, times=2)  # both attempts of the first undo
+
+    resumed = place.resume("--now")
+
+    assert (resumed.code, resumed.result["undone"]) == (0, True), resumed.err
+    assert_as_before(place)
+
+
+def test_failed_undo_without_github_is_the_last_word(place: DrillWorld) -> None:
+    leave_open(place)
+    place.sandbox.fault(**DEPLOYMENTS, times=None)
+    place.sandbox.github.fault(path="**", status=404, times=None)
+
+    resumed = place.resume("--now")
+
+    assert resumed.code == 5, resumed.err
+    assert "staging-drill resume --now" in resumed.err
+    assert place.served != {place.good: 100}
+
+
+def test_drill_that_is_not_undone_names_the_next_step(place: DrillWorld) -> None:
+    place.sandbox.fault(**DEPLOYMENTS, skip=1, times=None)
+
+    ended = place.ops("staging-drill", "run", "--yes")
+
+    assert (ended.code, place.drill.state) == (5, "open"), ended.err
+    assert "ops staging-drill resume --now" in ended.out.splitlines()[-1]
+
+
+def test_stop_that_github_did_not_take_is_none_until_it_is_pressed_again(place: DrillWorld) -> None:
+    leave_open(place)
+    place.sandbox.github.fault(method="POST", path="/repos/*/*/issues", status=503, times=None)
+
+    stopped = place.ops("staging-drill", "stop")
+
+    assert (stopped.code, place.drill.state) == (4, "open"), stopped.err
+    assert "`ops staging-drill stop`" in stopped.out
+    place.sandbox.github.faults.clear()
+    assert place.ops("staging-drill", "stop").code == 0
+    assert place.drill.state_reason == "not_planned"
+    assert place.run().code == 3
+
+
+def test_undo_job_ends_an_old_drill_too(place: DrillWorld) -> None:
+    leave_open(place)
+    place.sandbox.clock.advance(timedelta(hours=1).total_seconds())
+
+    assert place.resume("--own", **job(place, 7002)).code == 0
+
+    assert_as_before(place)
 
 
 def test_forgotten_bad_version_heals_by_itself(place: DrillWorld) -> None:
