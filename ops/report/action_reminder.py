@@ -93,7 +93,7 @@ def _find_lacking(repository: "Repository", required: str, now: datetime, name: 
     incidents = [each for each in list_recent_incidents(repository, now - LONGEST) if _is_due(each, now)]
     severities = {each.number: _find_severity(each, now) for each in incidents}
     severe = [each for each in incidents if severities[each.number] and severities[each.number] <= required]
-    reports = list_reports(repository, now - LONGEST) if severe else {}
+    reports = list_reports(repository, min(each.created_at for each in severe)) if severe else {}
     for each in severe:
         lack = _find_lack(repository, each, reports.get(each.number), name)
         if lack is not None:

@@ -68,6 +68,15 @@ def test_open_items_are_reminded_of_once_a_week_until_all_are_done(weeks: Weeks)
     assert weeks.reminders == [second]
 
 
+def test_report_that_nobody_changed_for_long_still_counts(weeks: Weeks) -> None:
+    for each in weeks.issues:
+        weeks.hub.close(each.number, "mai")
+    weeks.pass_days(190)
+    weeks.hub.comment(weeks.incident, "A customer asked about this again.", "mai")
+
+    assert weeks.remind() == []
+
+
 def test_dry_run_says_whether_a_reminder_is_due(weeks: Weeks) -> None:
     dry_runs = [weeks.remind("--dry-run")]
     weeks.remind()
