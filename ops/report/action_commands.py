@@ -111,7 +111,7 @@ def create_actions(number: int, config_path: Path, environ: Mapping[str, str], r
         for item in missing:
             if item.key not in created.numbers.keys() | created.unclear:
                 del work.journal.began[item.key]
-        numbers = {**work.numbers, **(maker.settle(created) if missing else {})}
+        numbers = {**work.numbers, **(maker.settle(created, work.linked) if missing else {})}
         work.journal.created.update(numbers)
         linked, lost = _link_report(report, numbers)
         tracked = work.finish(numbers, linked)
@@ -180,6 +180,8 @@ class _Creation:
     now: datetime
     tracked: tuple[TrackedItem, ...]
     journal: ActionJournal
+    linked: frozenset[int]
+    """Issues that rows link."""
     numbers: dict[str, int]
     """Key → issue of a row that has no link to it."""
     closed: frozenset[int]
@@ -187,24 +189,20 @@ class _Creation:
 
     @classmethod
     def read(cls, report: "Issue", items: Sequence[ActionItem], rules: RecordRules, now: datetime) -> "_Creation":
-        tracked, journal, marked = (
-            read_tracked(report.repository, items),
-            ActionJournal.read(report, rules),
-            find_marked(report),
-        )
+        tracked, journal = read_tracked(report.repository, items), ActionJournal.read(report, rules)
         bare = {each.item.key for each in tracked if each.state == ItemState.NO_ISSUE}
-        taken = {item.issue for item in items}
-        known = {key: each for key, each in journal.created.items() if key in bare}
+        linked = frozenset(item.issue for item in items if item.issue)
+        marked = find_marked(report, linked)
+        known = {key: each for key, each in journal.created.items() if key in bare and each not in linked}
         states = read_states(report.repository, known.values())
         numbers = {key: each for key, each in known.items() if states.get(each, ItemState.MISSING) != ItemState.MISSING}
         numbers |= {each.key: each.number for each in reversed(marked) if each.key in bare}
-        numbers = {key: each for key, each in numbers.items() if each not in taken}
         closed = {each.number for each in marked if not each.is_open}
         closed |= {each for each, state in states.items() if state == ItemState.CLOSED}
-        alone = [each for each in marked if each.is_open and each.number not in {*taken, *numbers.values()}]
+        alone = [each for each in marked if each.is_open and each.number not in numbers.values()]
         notes = tuple(f"#{each.number} is open, and no row links it" for each in alone)
         judged = tuple(_judge_row(each, journal, numbers, alone, now) for each in tracked)
-        return cls(now, judged, journal, numbers, frozenset(closed), notes)
+        return cls(now, judged, journal, linked, numbers, frozenset(closed), notes)
 
     @property
     def missing(self) -> list[TrackedItem]:
@@ -225,7 +223,7 @@ class _Creation:
         if each.state != ItemState.NO_ISSUE:
             return each
         if key in numbers:
-            note = "" if key in linked else f"its row changed meanwhile: write #{numbers[key]} into it"
+            note = "" if key in linked else f"its row does not link it: write #{numbers[key]} into the row"
             state = ItemState.CLOSED if numbers[key] in self.closed else ItemState.OPEN
             return TrackedItem(each.item, state, numbers[key], note)
         return describe_unclear(each.item, self.journal) if key in self.journal.began else each

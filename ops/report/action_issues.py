@@ -79,8 +79,11 @@ class MarkedIssue:
     is_open: bool
 
 
-def find_marked(report: "Issue") -> list[MarkedIssue]:
-    """Return the issues with a mark of this report that GitHub lists, oldest first. Raises what PyGithub raises."""
+def find_marked(report: "Issue", linked: Collection[int]) -> list[MarkedIssue]:
+    """Return the issues with a mark of this report that GitHub lists, oldest first, without those that rows link.
+
+    A row may be renamed, so that another one has the text of its mark. Raises what PyGithub raises.
+    """
     repository = report.repository
     listed = repository.get_issues(
         labels=[ACTION_ITEM_LABEL], state="all", since=report.created_at, sort="created", direction="asc"
@@ -90,7 +93,8 @@ def find_marked(report: "Issue") -> list[MarkedIssue]:
     return [
         MarkedIssue(each.number, mark[2], each.state != "closed")
         for each, mark in found
-        if int(mark[1]) == report.number and (author_login(each) == own or trusted.includes(author_login(each)))
+        if int(mark[1]) == report.number and each.number not in linked
+        if author_login(each) == own or trusted.includes(author_login(each))
     ]
 
 
@@ -213,11 +217,14 @@ class IssueMaker:
         with provider_errors():
             return {login for login in sorted(logins) if repository.has_in_assignees(login)}
 
-    def settle(self, created: CreatedIssues) -> dict[str, int]:
-        """Return the issues of the created and unclear keys. Close ours if another run came before."""
+    def settle(self, created: CreatedIssues, linked: Collection[int]) -> dict[str, int]:
+        """Return the issues of the created and unclear keys. Close ours if another run came before.
+
+        `linked`: issues of other rows.
+        """
         numbers = dict(created.numbers)
         with provider_errors():
-            for each in reversed(find_marked(self.report)):
+            for each in reversed(find_marked(self.report, linked)):
                 if each.key in created.unclear or each.number < numbers.get(each.key, 0):
                     numbers[each.key] = each.number
             for key, number in created.numbers.items():

@@ -196,6 +196,22 @@ def test_renamed_row_keeps_its_issue_by_its_link(review: Review) -> None:
     assert (states(result), result["created"], len(review.issues)) == (["open"], [], 1)
 
 
+def test_row_with_the_former_text_of_a_renamed_row_gets_its_own_issue(review: Review) -> None:
+    review.write(ROWS[0])
+    review.create()
+    review.replace("Alert on an empty table", "Alert on a table without rows")
+    review.write(ROWS[0])
+
+    result = review.create()
+
+    first, second = review.issues
+    assert [each["issue"] for each in result["items"]] == [first.number, second.number]
+    assert [each.state for each in review.issues] == ["open", "open"]
+    review.replace(f"| #{second.number} |", "| |")
+    assert [each["issue"] for each in review.create()["items"]] == [first.number, second.number]
+    assert len(review.issues) == 2
+
+
 def test_row_that_lost_its_link_gets_it_back(review: Review) -> None:
     review.write(ROWS[0])
     review.create()
