@@ -54,20 +54,6 @@ class CommittedFile:
         """Return the text of the file. Raises ConfigError if it cannot be read."""
         return read_text_file(self._folder / self._name)
 
-    def text_at(self, commit: str) -> str | None:
-        """Return the text of the file at a commit; None if it had none, or git does not have the commit.
-
-        Raises:
-            ProviderError: GitHub failed.
-        """
-        if self._pulls.is_available:
-            content = self._pulls.file(self._name, commit)
-            return None if content is None else content.text
-        try:
-            return self._git.read_file(commit, self._name)
-        except git.GitError:
-            return None
-
     def states(self, commit: str, since: datetime) -> tuple[FileState, ...]:
         """Return the states up to `commit`, oldest first: those since then, and the two before.
 

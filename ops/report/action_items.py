@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -79,14 +78,6 @@ class ActionItem:
         names = [name.strip() for name in self.owner.split(",", MAX_OWNERS)]
         matches = [_LOGIN.fullmatch(name) for name in names]
         return tuple(match[1] for match in matches if match) if all(matches) else ()
-
-    @property
-    def due_date(self) -> date | None:
-        """Return the due date; None if there is none, or if it is no date such as 2026-12-24."""
-        try:
-            return date.fromisoformat(self.due) if len(self.due) == len("2026-12-24") else None
-        except ValueError:
-            return None
 
 
 @dataclass(frozen=True)
