@@ -95,18 +95,21 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
     entries = []
     for when in dict.fromkeys(row.when for _, row in rows):
         starts = [(service, start) for service, row in rows if row.when == when for start in row.starts]
-        titles = [_describe_button(start.runbook, (*start.chosen, *start.typed)) for _, start in starts]
+        kinds = [
+            (_describe_button(start.runbook, (*start.chosen, *start.typed)), *_list_options(start.command))
+            for _, start in starts
+        ]
         ways = []
-        for title in dict.fromkeys(titles):
-            alike = [each for each, other in zip(starts, titles, strict=True) if other == title]
+        for kind in dict.fromkeys(kinds):
+            alike = [each for each, other in zip(starts, kinds, strict=True) if other == kind]
             first, services = alike[0][1], tuple(dict.fromkeys(service for service, _ in alike))
             ways.append(
                 CardWay(
-                    title,
+                    kind[0],
                     first.address(page),
                     tuple(label for _, start in alike for label in start.labels),
                     services if len(services) < len(config.service_names) else (),
-                    generalize_commands([start.command for _, start in alike]),
+                    _generalize_commands([start.command for _, start in alike]),
                     _describe_people([(start.responders, start.is_for_nobody) for _, start in alike]),
                     first.approval,
                     _describe_times(config, first.runbook, drills),
@@ -130,11 +133,16 @@ def _describe_button(runbook: str, fields: Iterable[tuple[str, str]]) -> str:
     return f"{runbook}: {options}" if options else runbook
 
 
-def generalize_commands(commands: Sequence[str]) -> str:
-    """Return one command for all: a value that differs becomes the name of its option, such as `--service SERVICE`."""
+def _list_options(command: str) -> list[str]:
+    return [word for word in shlex.split(command) if word.startswith("--")]
+
+
+def _generalize_commands(commands: Sequence[str]) -> str:
+    """Return one command for all, which have the same options.
+
+    A value that differs becomes the name of its option, such as `--service SERVICE`.
+    """
     split = [shlex.split(each) for each in dict.fromkeys(commands)]
-    if len({len(each) for each in split}) > 1:
-        return commands[0]
     words = []
     for number, same in enumerate(zip(*split, strict=True)):
         name = split[0][number - 1].removeprefix("--").upper().replace("-", "_")

@@ -131,6 +131,24 @@ def test_services_with_other_typed_values_have_entries_of_their_own(bakery: Worl
     assert "OVEN_KEY,HEAT_KEY" in entry.partition("<details>")[0]
 
 
+def test_label_with_the_default_of_its_button_leaves_the_others_their_command(world: World) -> None:
+    """The options of a command differ, and the button looks the same."""
+    service = "        pages: {0}\n        url: https://{0}.bakery.example\n        compare: [/index.html]\n"
+    sites = "".join(f"      {name}:\n{service.format(name)}" for name in ("bread", "cake"))
+    labels = "".join(
+        f"  recover:{name}:\n    runbook: redeploy-pages\n    environment: live\n    params: {{{params}}}\n"
+        for name, params in (("bread", "service: bread, commit: previous"), ("cake", "service: cake"))
+    )
+    text = CONFIG.replace("    services:\n", f"    services:\n{sites}")
+    world.config.write_text(text.replace("labels:\n", f"labels:\n{labels}"))
+
+    page, _ = written(world)
+
+    commands = " ".join(page.replace("\\\n", "").split())
+    assert "redeploy-pages --service bread --commit previous" in commands
+    assert "redeploy-pages --service cake --environment" in commands
+
+
 def test_sheet_needs_no_script_and_no_other_host(bakery: World) -> None:
     _, sheet = written(bakery)
 
