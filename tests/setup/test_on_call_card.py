@@ -236,12 +236,29 @@ def test_card_without_the_name_of_the_repository_is_refused(bakery: World, tmp_p
     assert "GITHUB_REPOSITORY" in done.err
 
 
+def examine(world: World) -> list[dict[str, Any]]:
+    """Return what doctor says of the card."""
+    arguments = ("--only", "on-call-card", "--json", "--config", str(world.config))
+    return list(world.ops("doctor", *arguments, **world.sandbox.github.environ()).result["checks"])
+
+
 def test_team_without_the_card_has_no_finding(world: World) -> None:
     open_shop(world)
-    done = world.ops(
-        "doctor", "--only", "on-call-card", "--json", "--config", str(world.config), **world.sandbox.github.environ()
-    )
-    assert [each["answer"] for each in done.result["checks"]] == ["right"]
+
+    assert [each["answer"] for each in examine(world)] == ["right"]
+
+
+def test_command_of_doctor_renews_an_edited_card(bakery: World) -> None:
+    written(bakery)
+    page = bakery.folder / PAGE
+    page.write_text(page.read_text() + "\nThe key of the bakery is at the bar.\n")
+    bakery.config.write_text(CONFIG.replace("recover:oven", "recover:baker"))
+
+    commands = [each["command"].partition("on-call-card")[2].split() for each in examine(bakery)]
+
+    assert commands == [["--force"], []]
+    assert card(bakery, *commands[0]).code == 0
+    assert [each["answer"] for each in examine(bakery)] == ["right"]
 
 
 @pytest.mark.parametrize("text", [piece for piece in PIECES if piece.strip() == piece])

@@ -121,8 +121,13 @@ def examine_generated_files(facts: Facts) -> Findings:
         yield Finding(f"the workflows are a mix of versions {parts}", "Merge all files of one sync.", command=command)
         differences = [each for each in differences if each.action is workflows.FileAction.KEEP]
     for each in differences:
-        force = " --force" if each.action is workflows.FileAction.KEEP else ""
-        yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{command}{force}")
+        yield _describe_difference(each, facts.root, command)
+
+
+def _describe_difference(difference: workflows.FileDifference, root: Path, command: str) -> Finding:
+    """Return the finding; only with --force does the command write a file that a person changed."""
+    force = " --force" if difference.action is workflows.FileAction.KEEP else ""
+    return Finding(f"{difference.path.relative_to(root)} {difference.why}", command=f"{command}{force}")
 
 
 SERVER_ACTIONS = re.compile("|".join(map(re.escape, workflows.SERVER_PINS.values())))
@@ -166,7 +171,7 @@ def examine_on_call_card(facts: Facts) -> Findings:
     if not on_call_card.has_card(facts.root):
         return
     for each in on_call_card.find_card_differences(facts.root, facts.config, facts.environ, None):
-        yield Finding(f"{each.path.name} {each.why}", command=f"{facts.program} on-call-card")
+        yield _describe_difference(each, facts.root, f"{facts.program} on-call-card")
 
 
 @check("limits-file", environments, needs=("config",), why="No change of limits.yml takes effect until it is valid.")
