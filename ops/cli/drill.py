@@ -10,7 +10,7 @@ import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import complete_drill
-from ops.cli.output import echo, echo_json, show_headline, show_wait, silent
+from ops.cli.output import echo, echo_json, is_for_machine, show_headline, show_wait, silent
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import count_of
@@ -165,8 +165,6 @@ def drill(
     path = config or drills.REFERENCE
     rules = read_rules(faults) if faults else ()
     _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
     if name == ALL:
         edges, triggers = (edge,) if edge else EDGES, (trigger,) if trigger else TRIGGERS
         suite = SuiteSettings(path, environment, edges, triggers, only, switches, faults, jobs or 0)
@@ -199,7 +197,7 @@ def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -
     from ops.cli import scorecard as shown
     from ops.drills.suite import run_suite
 
-    is_quiet = as_markdown or as_json
+    is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     card = run_suite(
         settings,
         on_start=lambda *progress: show_wait(shown.describe_progress(*progress)),

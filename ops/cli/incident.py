@@ -17,7 +17,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, one_line
+from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, Decision
 from ops.core.redaction import Redactor
@@ -465,12 +465,7 @@ def stats(
     from ops.report.statistics_reads import read_statistics
     from ops.report.statistics_text import render_statistics, statistics_lines
 
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
-    environ = github_environ(config, redactor, is_quiet=as_json or as_markdown)
+    is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
+    environ = github_environ(config, redactor, is_quiet=is_quiet)
     statistics = read_statistics(config, environ, redactor, since=since, until=until, environment=environment)
-    if as_json:
-        echo_json(statistics.to_json())
-        return
-    for line in render_statistics(statistics).splitlines() if as_markdown else statistics_lines(statistics):
-        echo(line)
+    print_result(statistics, statistics_lines, render_statistics, as_markdown=as_markdown, as_json=as_json)

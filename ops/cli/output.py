@@ -9,9 +9,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO, TypeVar
 
 import click
 
@@ -34,6 +34,15 @@ _redactors: list[Redactor] = []
 """Those of the commands that run in this process; a drill runs several at once."""
 _lost: list[OSError] = []
 """Why output to stdout was lost; empty if none was."""
+
+
+class JsonResult(Protocol):
+    """A result that can be printed as JSON."""
+
+    def to_json(self) -> Mapping[str, Any]: ...
+
+
+T = TypeVar("T", bound=JsonResult)
 
 
 class AsciiStream(io.TextIOWrapper):
@@ -89,6 +98,29 @@ def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
     for redactor in () if is_masked else tuple(_redactors):
         data = redactor.redact_json(data)
     _print_text(_escape_unprintable(to_json_line(data)))
+
+
+def is_for_machine(*, as_markdown: bool, as_json: bool) -> bool:
+    """Return whether stdout holds only Markdown or JSON. Raises UsageError if both are requested."""
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    return as_markdown or as_json
+
+
+def print_result(
+    result: T,
+    lines: Callable[[T], Iterable[str]],
+    render: Callable[[T], str],
+    *,
+    as_markdown: bool,
+    as_json: bool,
+) -> None:
+    """Print a result as JSON, as Markdown, or as lines for a terminal."""
+    if as_json:
+        echo_json(result.to_json())
+        return
+    for line in render(result).splitlines() if as_markdown else lines(result):
+        echo(line)
 
 
 def json_event(event: RunEvent) -> None:

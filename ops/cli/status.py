@@ -22,7 +22,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, one_line, show_headline
+from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result, show_headline
 from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.names import quote_name
@@ -146,15 +146,9 @@ def targets(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_js
     """
     from ops.status.targets import read_targets, render_targets, target_lines
 
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
-    is_quiet = as_json or as_markdown
+    is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     table = read_targets(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
-    if as_json:
-        echo_json(table.to_json())
-    else:
-        for line in render_targets(table).splitlines() if as_markdown else target_lines(table):
-            echo(line)
+    print_result(table, target_lines, render_targets, as_markdown=as_markdown, as_json=as_json)
     if table.error:
         raise table.error
 
@@ -435,14 +429,8 @@ def hand_over(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_
     """
     from ops.report.hand_over import hand_over_lines, read_hand_over, render_hand_over
 
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
-    is_quiet = as_json or as_markdown
+    is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     read = read_hand_over(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
-    if as_json:
-        echo_json(read.to_json())
-    else:
-        for line in render_hand_over(read).splitlines() if as_markdown else hand_over_lines(read):
-            echo(line)
+    print_result(read, hand_over_lines, render_hand_over, as_markdown=as_markdown, as_json=as_json)
     if read.error:
         raise read.error

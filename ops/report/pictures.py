@@ -119,18 +119,8 @@ def draw_requests(view: ImpactView) -> tuple[str, ...]:
     writes = [each.at for each in view.shown_writes]
     bars = [height if any(at <= write < at + step for write in writes) else 0 for at, _, _ in points]
     first, last = points[0][0], points[-1][0]
-    settings = {
-        "width": WIDTH,
-        "height": 260,
-        "titleFontSize": 14,
-        "xAxis": _axis_settings(),
-        "yAxis": _axis_settings(),
-    }
-    palette = [BARS, REQUESTS, FAILED] if any(bars) else [REQUESTS, FAILED]
-    theme = {"xyChart": {"plotColorPalette": ", ".join(palette)}}
     return (
-        _chart_settings({"xyChart": settings, "themeVariables": theme}),
-        "xychart-beta",
+        *_begin_xy_chart([BARS, REQUESTS, FAILED] if any(bars) else [REQUESTS, FAILED]),
         f'  title "Requests per {_name_step(step)}, by estimate"',
         f'  x-axis "minutes after {first:%H:%M} UTC" 0 --> {max(1, (last - first) // MINUTE)}',
         f"  y-axis 0 --> {max(1, height)}",
@@ -155,17 +145,8 @@ def draw_drills(trend: DrillTrend) -> tuple[str, ...]:
     lines = [(color, values) for color, values in ((REQUESTS, writes), (FAILED, targets)) if None not in values]
     shown = [(color, [value or 0 for value in values]) for color, values in lines]
     names = ", ".join(f'"{number}"' for number, _ in known)
-    settings = {
-        "width": WIDTH,
-        "height": 260,
-        "titleFontSize": 14,
-        "xAxis": _axis_settings(),
-        "yAxis": _axis_settings(),
-    }
-    theme = {"xyChart": {"plotColorPalette": ", ".join([BARS, *(color for color, _ in shown)])}}
     return (
-        _chart_settings({"xyChart": settings, "themeVariables": theme}),
-        "xychart-beta",
+        *_begin_xy_chart([BARS, *(color for color, _ in shown)]),
         '  title "Seconds from the trigger"',
         f'  x-axis "drills, as numbered below" [{names}]',
         f"  y-axis 0 --> {max(1, *verified, *(value for _, values in shown for value in values))}",
@@ -178,8 +159,12 @@ def _name_step(step: timedelta) -> str:
     return "minute" if step == MINUTE else f"{step // MINUTE} minutes"
 
 
-def _axis_settings() -> dict[str, int]:
-    return {"labelFontSize": 11, "titleFontSize": 12}
+def _begin_xy_chart(colors: list[str]) -> tuple[str, str]:
+    """Return the first lines of a chart. `colors`: those of its bars and lines, in their order."""
+    axis = {"labelFontSize": 11, "titleFontSize": 12}
+    settings = {"width": WIDTH, "height": 260, "titleFontSize": 14, "xAxis": axis, "yAxis": axis}
+    theme = {"xyChart": {"plotColorPalette": ", ".join(colors)}}
+    return _chart_settings({"xyChart": settings, "themeVariables": theme}), "xychart-beta"
 
 
 def _chart_settings(settings: dict[str, Any]) -> str:
