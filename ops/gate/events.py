@@ -99,9 +99,9 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
     if label.lower() == CHECK_OUTAGE:
-        return OutageCheck(**_read_people(payload, issue, job), label=label)
+        return OutageCheck(**_read_issue_fields(payload, issue, job), label=label)
     if label.lower() == ACTIONS_LABEL:
-        return ActionsDue(**_read_people(payload, issue, job), label=label)
+        return ActionsDue(**_read_issue_fields(payload, issue, job), label=label)
     if label.lower() == REPORT_LABEL:
         return _report_due(payload, job, "updated_at", label=label)
     if label.lower() == APPROVE_LABEL:
@@ -127,10 +127,7 @@ def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob)
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident, label=label)
     return StopEvent(
-        incident=incident,
-        sender=fields.text_field(payload, "sender", "login"),
-        sender_id=fields.number_field(payload, "sender", "id"),
-        actor=job.actor,
+        **_read_issue_fields(payload, issue, job),
         lifts=label.lower() == RESUME_LABEL,
         at=at,
         label=label,
@@ -156,17 +153,14 @@ def _read_hand_over(
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident, label=label)
     return HandOver(
-        incident=incident,
-        sender=fields.text_field(payload, "sender", "login"),
-        sender_id=fields.number_field(payload, "sender", "id"),
-        actor=job.actor,
+        **_read_issue_fields(payload, issue, job),
         login=login,
         at=at,
         label=label,
     )
 
 
-def _read_people(payload: Any, issue: Mapping[str, Any], job: GateJob) -> dict[str, Any]:
+def _read_issue_fields(payload: Any, issue: Mapping[str, Any], job: GateJob) -> dict[str, Any]:
     """Return the fields of an event on an issue."""
     return {
         "incident": fields.number_field(issue, "number", of="issue."),
@@ -235,10 +229,7 @@ def _read_closed(payload: Any, job: GateJob) -> Outcome:
 def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -> ReportDue:
     issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
     return ReportDue(
-        incident=fields.number_field(issue, "number", of="issue."),
-        sender=fields.text_field(payload, "sender", "login"),
-        sender_id=fields.number_field(payload, "sender", "id"),
-        actor=job.actor,
+        **_read_issue_fields(payload, issue, job),
         at=fields.time_field(issue, at, of="issue."),
         label=label,
     )
