@@ -39,7 +39,7 @@ class EditedText:
         """Return what people must know of it."""
         hint = "open its edit history (“edited”), and put it back"
         return tuple(
-            f"{each} edited the text in this moment, and that edit is gone: {hint}" for each in self.overwritten
+            f"{each} edited the text at the same time, and that edit is gone: {hint}" for each in self.overwritten
         )
 
 
@@ -54,7 +54,8 @@ def edit_text(issue: "Issue", change: Callable[[str], str]) -> EditedText:
     if after == before:
         return EditedText(before, is_changed=False)
     issue.edit(body=after)
-    return EditedText(after, True, _find_overwritten(issue, read) if read else ())  # noqa: FBT003
+    overwritten = _find_overwritten(issue, read) if read else ()
+    return EditedText(after, is_changed=True, overwritten=overwritten)
 
 
 def _find_overwritten(issue: "Issue", read: Any) -> tuple[str, ...]:

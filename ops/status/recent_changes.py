@@ -92,7 +92,7 @@ def read_changes_before(
 def read_changes_of_issue(
     issue: "Issue", config: "Config", environ: Mapping[str, str], redactor: Redactor
 ) -> RecentChanges:
-    """Return the same for an incident whose issue was read."""
+    """Return the changes in the hour before an incident whose issue was read."""
     form = parse_form(issue.body, now=current_time(environ), opened=issue.created_at)
     named = [name for name, service in config.places if service == form.service]
     return read_recent_changes(config, named, form.began or issue.created_at, environ, redactor)
