@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ops.core.drill_result import parse_drill_result
 from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills, parse_earlier
 from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record
 from ops.core.threads import run_parallel_mixed
 from ops.github.client import CHECK_HINT, provider_errors
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from github.IssueComment import IssueComment
     from github.Repository import Repository
 
-LABEL = "drill"
 MARKER = "<!-- backout:drill-results -->"
 """Line of the issue that we open for the results."""
 MOST_ISSUES = 3
@@ -49,7 +49,7 @@ def list_tracking_issues(repository: "Repository", number: int | None) -> "list[
             raise ConfigError(text, reason=Reason.UNKNOWN_INCIDENT, hint=hint) from None
         return [issue]
     trusted, marked = TrustedAuthors(repository), list["Issue"]()
-    for issue in repository.get_issues(state="all", labels=[LABEL], sort="created", direction="asc"):
+    for issue in repository.get_issues(state="all", labels=[DRILL_LABEL], sort="created", direction="asc"):
         if len(marked) == MOST_ISSUES or (marked and issue.number > marked[0].number + NEAR):
             break
         is_marked = MARKER in (issue.body or "").splitlines() and not is_pull_request(issue)
@@ -95,7 +95,7 @@ def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Iss
 
     Raises ConfigError, and what PyGithub raises.
     """
-    created = repository.create_issue(title, f"{MARKER}\n{text}", labels=[LABEL])
+    created = repository.create_issue(title, f"{MARKER}\n{text}", labels=[DRILL_LABEL])
     first = next(iter(list_tracking_issues(repository, None)), created)
     if first.number < created.number:
         created.edit(state="closed", state_reason="not_planned")

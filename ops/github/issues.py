@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
-from ops.core.names import CHECK_OUTAGE, NAME_PATTERN, quote_name
+from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, quote_name
 from ops.core.run_record import RunRecord, is_edited, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import (
@@ -374,7 +374,7 @@ class LabelStyle:
 
 
 LABELS = {
-    "drill": LabelStyle("bfd4f2", "An exercise: nothing is broken for users"),
+    DRILL_LABEL: LabelStyle("bfd4f2", "An exercise: nothing is broken for users"),
     CHECK_OUTAGE: LabelStyle("c5def5", "Judges whether the trouble is a provider's outage or our fault; only reads"),
     "report": LabelStyle("c5def5", "Makes the post-incident report, and renews it"),
     "incident": LabelStyle("b60205", "Something is broken for users"),

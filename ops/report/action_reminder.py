@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config
 from ops.core.clock import current_time
 from ops.core.incident_state import find_severity
-from ops.core.names import ACTIONS_LABEL
+from ops.core.names import ACTIONS_LABEL, DRILL_LABEL
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.version import __version__
@@ -37,7 +37,6 @@ SLACK = timedelta(hours=2)
 LONGEST = timedelta(days=180)
 """Age of the last change of an incident up to which it is read."""
 SOURCE = "reminder"
-DRILL = "drill"
 POSTED, WOULD_POST, RECENT = "reminded now", "would be reminded now", "reminded less than a week ago"
 NO_REPORT, NO_TABLE, NO_ITEM = "no report", "no table of action items", "no action item is written"
 
@@ -102,7 +101,7 @@ def _find_lacking(repository: "Repository", required: str, now: datetime, name: 
 
 def _is_due(issue: "Issue", now: datetime) -> bool:
     is_due = issue.state == "closed" and now - issue.closed_at >= WEEK
-    return is_due and not any(label.name == DRILL for label in issue.labels)
+    return is_due and not any(label.name == DRILL_LABEL for label in issue.labels)
 
 
 def _find_severity(issue: "Issue", now: datetime) -> str:

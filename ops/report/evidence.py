@@ -15,6 +15,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, IncidentState, IssueRecord, LiveHeld, Moment, ServiceState
+from ops.core.names import DRILL_LABEL
 from ops.core.recent_change import RecentChanges
 from ops.core.run_record import is_closed_watch
 from ops.core.service_fold import find_start
@@ -115,7 +116,7 @@ class IncidentEvidence(IncidentJournal):
 
     @property
     def is_drill(self) -> bool:
-        return "drill" in self.labels
+        return DRILL_LABEL in self.labels
 
     @cached_property
     def state(self) -> IncidentState:

@@ -14,6 +14,7 @@ from ops.app.configuration import load_config
 from ops.app.registry import record_rules
 from ops.core.clock import Period, current_time, parse_period
 from ops.core.errors import OpsError
+from ops.core.names import DRILL_LABEL
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
 
-DRILL = "drill"
 MOST_JOURNALS = 50
 """Incidents whose records are read one by one, the newest first: each costs three calls or more."""
 NOT_READ = f"it has no current report, and only {MOST_JOURNALS} such incidents are read"
@@ -124,7 +124,7 @@ def _count_incident(
         url=issue.html_url,
         opened_at=issue.created_at,
         is_open=issue.state != "closed",
-        is_drill=any(label.name == DRILL for label in issue.labels),
+        is_drill=any(label.name == DRILL_LABEL for label in issue.labels),
         facts=None if isinstance(facts, str) else facts,
         open_actions=None if items is None else count_open(track_items(items, states)),
         unread=facts if isinstance(facts, str) else "",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.standing_rollback import LIFTED
 from ops.core.version import __version__
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
 
-LABEL = "drill"
 REQUEST, END = "request", "end"
 """Names of the two comments."""
 STOPPED = "not_planned"
@@ -57,7 +57,7 @@ def open_drill(repository: "Repository", run: str, place: "Place", text: str, no
     body = embed_record(render_incident(service=place.service, environment=place.environment, symptom=text), record)
     title = f"Drill: recover {place.service} in {place.environment}"
     with provider_errors(CHECK_HINT):
-        return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, LABEL]))
+        return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, DRILL_LABEL]))
 
 
 def split_open(repository: "Repository") -> tuple[list[DrillIncident], "list[Issue]"]:
@@ -72,7 +72,7 @@ def split_open(repository: "Repository") -> tuple[list[DrillIncident], "list[Iss
 def find_last(repository: "Repository") -> DrillIncident | None:
     """Return the newest drill of ours that ended. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
-        listed = repository.get_issues(state="closed", labels=[INCIDENT, LABEL], sort="created", direction="desc")
+        listed = repository.get_issues(state="closed", labels=[INCIDENT, DRILL_LABEL], sort="created", direction="desc")
         return next((_parse_drill(each) for each in _filter_ours(repository, islice(listed, NEWEST))), None)
 
 
@@ -88,7 +88,7 @@ def _filter_ours(repository: "Repository", listed: "Iterable[Issue]") -> "Iterat
         record, login = read_record(each.body or ""), author_login(each)
         if record is None or record.source != DRILL_SOURCE or is_edited(each.body or ""):
             continue
-        if LABEL in {label.name for label in each.labels} and (login == own or trusted.includes(login)):
+        if DRILL_LABEL in {label.name for label in each.labels} and (login == own or trusted.includes(login)):
             yield each
 
 

@@ -15,7 +15,7 @@ from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
 from ops.core.drill_trend import DRILL_EVERY
 from ops.core.errors import Decision, ProviderError
-from ops.core.names import LIMITS_FILE
+from ops.core.names import DRILL_LABEL, LIMITS_FILE
 from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins
 from ops.core.threads import run_parallel
 from ops.github import actions, client, drill_results, files, issues, protection
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
-DRILL = "drill"
-"""Label of an incident that is an exercise."""
 PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
 
 
@@ -374,11 +372,11 @@ def examine_artifact_privacy(facts: Facts) -> Findings:
 @check("drill", repository, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
 def examine_drill(facts: Facts) -> Findings:
     """Was a recovery practiced in the last 40 days?"""
-    records = [each.record for issue in facts.records(DRILL) for each in issue if each.is_run]
+    records = [each.record for issue in facts.records(DRILL_LABEL) for each in issue if each.is_run]
     done = [each.rows[0].at for each in records if each.decision in PRACTICED and each.rows]
-    fix = f"Recover a service on an issue with the labels incident and {DRILL}."
+    fix = f"Recover a service on an issue with the labels incident and {DRILL_LABEL}."
     if not done:
-        raise NotProvable(f"no recovery on an issue with the label {DRILL} yet", fix)
+        raise NotProvable(f"no recovery on an issue with the label {DRILL_LABEL} yet", fix)
     if facts.clock.now() - max(done) > DRILL_EVERY:
         yield Finding(f"the last drill was at {format_utc(max(done))}", fix)
 
