@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import load_config, probe_environ, published_prefix, register_secrets
-from ops.app.registry import load_runbook, record_rules
+from ops.app.registry import list_runbook_facts, load_runbook, record_rules
 from ops.app.run import RunRequest, run_runbook
 from ops.app.scope import Place
 from ops.app.session import Session
+from ops.config.labels import list_recovery_options
 from ops.core.clock import current_time, format_rfc3339, format_utc
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import (
@@ -163,13 +164,8 @@ class StagingDrill:
     @property
     def labels(self) -> list[str]:
         """Return the labels of ops.yml that start the recovery."""
-        names = {self.section.service, None}
-        return [
-            name
-            for name, each in self.config.labels.items()
-            if (each.runbook, each.environment) == (RECOVERY, self.section.environment)
-            and each.params.get("service") in names
-        ]
+        options = list_recovery_options(self.config, list_runbook_facts(), self.environment.name, self.service.name)
+        return [label for each in options if each.runbook == RECOVERY for label in each.labels]
 
     def read_trace(self, run: str = "") -> DrillTrace | None:
         """Return what the newest drill, or that of a run, did to the Worker."""

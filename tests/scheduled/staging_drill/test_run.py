@@ -4,8 +4,10 @@ import pytest
 
 from sandbox import Sandbox
 from tests.conftest import World
-from tests.support.staging_drill import WORKER, DrillWorld, open_drill_world
+from tests.support.staging_drill import LABEL, WORKER, DrillWorld, open_drill_world
 from tests.support.webhooks import receiving
+
+OTHER_LABEL = '{"runbook": "rollback-worker", "environment": "shop-live", "params": {"service": "web"}}'
 
 
 @pytest.mark.parametrize("knows_drills", [True, False], ids=["health path", "header"])
@@ -28,6 +30,24 @@ def test_recovered_drill_passes_and_leaves_staging_as_before(
     assert [each.title.startswith("Drill: ") for each in reports] == [True]
     (results,) = [each for each in place.issues if not each.find_label("incident")]
     assert [f"issues/{reports[0].number}" in each.body for each in results.comments] == [True]
+
+
+def test_request_names_the_label_and_the_fields_of_the_button(place: DrillWorld) -> None:
+    place.world.edit_config(f'"{LABEL}"', f'"recover:other": {OTHER_LABEL}, "{LABEL}"')
+    requests: list[str] = []
+
+    def read() -> None:
+        requests.extend(each.body for each in place.drill.comments if "please recover" in each.body)
+        place.recover()
+
+    place.answer(read)
+
+    assert place.run().code == 0
+    (request,) = requests
+    (button,) = [line for line in request.splitlines() if "Run workflow" in line]
+    assert LABEL in request
+    assert "recover:other" not in request
+    assert ("`web`" in button, "`staging`" in button) == (True, True)
 
 
 def test_rollback_of_the_bad_version_holds_no_deployment(place: DrillWorld) -> None:
