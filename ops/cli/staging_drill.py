@@ -156,8 +156,6 @@ def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, 
 
     After a failure there, the incident stays open for another try.
     """
-    from ops.scheduled.staging_drill.drill import LEFT_HINT
-
     is_published, again = True, "stop" if is_stopped else "resume --now"
     for name, publish in _list_publications(drill, end, redactor, is_stopped=is_stopped).items():
         try:
@@ -169,7 +167,7 @@ def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, 
     drill.say(f"drill #{end.incident} {end.outcome.value}: {end.why}")
     drill.say(f"  undo: {end.undo}")
     if not end.is_undone:
-        drill.say(f"  {LEFT_HINT}")
+        drill.say(f"  the bad version may still be live on staging: `ops staging-drill {again}` tries again")
     return is_published
 
 

@@ -70,7 +70,6 @@ BREAK_WAIT = timedelta(minutes=2)
 """Time until the bad version must be seen."""
 RECORD_WAIT = timedelta(minutes=5)
 """Time from the rollback to the end of its run: its probes, and the report on the incident."""
-LEFT_HINT = "The bad version may still be live on staging. Undo it: `ops staging-drill resume --now`."
 UNDO_LINE = "The line `undo:` above shows the result of the undo. Start again later: `ops staging-drill run`."
 
 
@@ -376,6 +375,7 @@ class StagingDrill:
         """Undo after an error, and show the result. Raises UnknownOutcome if something is left of the drill."""
         undo, is_undone = self.undo(run)
         self.say(f"undo: {undo}")
+        error.add_note(f"undo of the drill: {undo}")  # shown with a bug
         if isinstance(error, OpsError) and not is_undone:
             raise _failed_undo(error, undo) from error
 
@@ -433,7 +433,11 @@ class StagingDrill:
 
 
 def _failed_undo(error: OpsError, undo: str) -> UnknownOutcome:
-    return UnknownOutcome(f"{error.message}; the undo failed too: {undo}", reason=error.reason, hint=LEFT_HINT)
+    return UnknownOutcome(
+        f"{error.message}; the undo failed too: {undo}",
+        reason=error.reason,
+        hint="The bad version may still be live on staging. Undo it: `ops staging-drill resume --now`.",
+    )
 
 
 def _place_of(one: "IssueRecord") -> tuple[str, str, str]:

@@ -303,10 +303,27 @@ def test_failed_undo_without_github_is_the_last_word(place: DrillWorld) -> None:
 def test_drill_that_is_not_undone_names_the_next_step(place: DrillWorld) -> None:
     place.sandbox.fault(**DEPLOYMENTS, skip=1, times=None)
 
-    ended = place.ops("staging-drill", "run", "--yes")
+    for command, again in (("run --yes", "resume --now"), ("stop", "stop")):
+        ended = place.ops("staging-drill", *command.split())
 
-    assert (ended.code, place.drill.state) == (5, "open"), ended.err
-    assert "ops staging-drill resume --now" in ended.out.splitlines()[-1]
+        assert (ended.code, place.drill.state) == (5, "open"), ended.err
+        assert f"`ops staging-drill {again}`" in ended.out.splitlines()[-1]
+
+
+def test_bug_while_a_drill_waits_shows_the_undo(place: DrillWorld) -> None:
+    """Let the clock answer nonsense, which is no error that the program knows."""
+
+    def fail() -> None:
+        place.sandbox.clock.on_sleep = lambda: None
+        raise ValueError("a bug of the sandbox's clock")
+
+    place.answer(fail)
+
+    ended = place.run()
+
+    assert (ended.code, place.served) == (1, {place.good: 100})
+    shown = next(line for line in ended.err.splitlines() if "undo of the drill" in line)
+    assert place.good[:8] in shown
 
 
 def test_stop_that_github_did_not_take_is_none_until_it_is_pressed_again(place: DrillWorld) -> None:
