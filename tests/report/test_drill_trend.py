@@ -159,6 +159,7 @@ def test_results_on_two_issues_of_two_first_drills_both_count(shop: Shop) -> Non
 def test_configured_issue_is_used_and_a_missing_one_is_named(world: World) -> None:
     shop = open_drilled_shop(world, SECTION.replace("}", ", tracking_issue: 1}"))
     assert "#1" in drills(shop)["unread"]
+    assert [each["answer"] for each in doctor(shop)] == ["wrong"]
     number = world.sandbox.github.open_issue("Drills of the shop", "Ours.", [], "mai")
     publish(shop, result_of(shop))
 

@@ -14,7 +14,7 @@ from ops.config.labels import list_recovery_options
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
 from ops.core.drill_trend import DRILL_EVERY
-from ops.core.errors import Decision, ProviderError
+from ops.core.errors import ConfigError, Decision, ProviderError
 from ops.core.names import DRILL_LABEL, LIMITS_FILE
 from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins
 from ops.core.threads import run_parallel
@@ -393,7 +393,11 @@ def examine_staging_drill(facts: Facts) -> Findings:
     if drill is None:
         return
     rules, now = record_rules(facts.config), facts.clock.now()
-    trend = facts.github(lambda repository: drill_results.read_trend(repository, drill.tracking_issue, rules, now))
+    try:
+        trend = facts.github(lambda repository: drill_results.read_trend(repository, drill.tracking_issue, rules, now))
+    except ConfigError as error:
+        yield Finding(error.message, error.hint)
+        return
     fix = f"Read the results at {trend.url}, and drill again." if trend.url else "Drill on staging."
     for warning in trend.warnings():
         yield Finding(warning, fix, command=f"{facts.program} staging-drill run")
