@@ -388,8 +388,8 @@ def doctor(
 def on_call_card(redactor: Redactor, /, *, check: bool, force: bool, config: Path) -> int:
     """Write the on-call card: on-call.md for GitHub, on-call.html to print.
 
-    For each symptom: label, button, command, who may, and how long it takes by the last staging drill. It changes
-    nothing else. A file that a person changed is kept, without --force.
+    For each symptom: label, button, command, responders, and the time of the last staging drill. It changes nothing
+    else. A file that a person changed is kept, without --force.
     """
     from ops.app.configuration import load_config
     from ops.setup.on_call_card import write_card

@@ -153,7 +153,7 @@ def _generalize_commands(commands: Sequence[str]) -> str:
 def _describe_people(lists: Collection[tuple[tuple[str, ...], bool]]) -> str:
     """Return who may start a recovery of some services. Each has its list, and whether nobody may."""
     if len({*lists}) > 1:
-        return "who may differs: the first comment of the incident names them"
+        return "responders differ by service: the first comment of the incident names them"
     ((people, is_for_nobody),) = {*lists}
     if is_for_nobody:
         return "nobody: its lists of responders have no common login"

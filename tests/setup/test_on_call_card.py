@@ -99,7 +99,7 @@ def test_card_says_what_to_press_who_may_whom_to_call_and_how_long_it_takes(bake
     assert f"({button})" in entry
     assert "--service SERVICE" in entry.replace("\\\n ", "")
     assert "not drilled; target 90s" in entry
-    assert "who may differs" in entry  # the list of the shop is narrower
+    assert "responders differ" in entry  # the list of the shop is narrower
     assert ("dana" in page, "mai" in page, "+44 20 7946 0000" in page) == (True, True, True)
     assert "not filled in" in page.partition("Deputy")[2].partition("\n")[0]
     assert "approve-live" in page
@@ -276,7 +276,7 @@ def test_card_and_menu_say_that_nobody_may_start_a_recovery(bakery: World) -> No
     """Two lists of responders without a common login: the gate refuses everybody."""
     bakery.config.write_text(CONFIG.replace("responders: [dana]\n", "responders: [zoe]\n"))
     shop_only = find_entry(written(bakery)[0], "new version of a Worker")
-    assert "who may differs" in shop_only
+    assert "responders differ" in shop_only
 
     bakery.config.write_text(
         CONFIG.replace(
