@@ -142,13 +142,19 @@ def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str
     ends, is_undone = drill.end_left(WhichDrills(which), stopped)
     is_published = [_publish_end(drill, end, redactor, is_stopped=bool(stop)) for end in ends]
     if not ends:
-        next_one = "; the next one still starts: to prevent it, remove `staging_drill.schedule` from ops.yml"
-        drill.say(f"no drill is open{next_one}" if stop else "no drill is left to end")
+        drill.say(_describe_next(drill) if stop else "no drill is left to end")
     if as_json:
         echo_json({"schema": 1, "undone": is_undone, "drills": [end.to_json() for end in ends]})
     if not is_undone:
         return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
     return 0 if all(is_published) else EXIT_CODES[Decision.FAILED]
+
+
+def _describe_next(drill: "StagingDrill") -> str:
+    """Return whether the next drill starts, after a stop that ended none."""
+    if stopped := drill.find_stopped():
+        return f"no drill is open; #{stopped.number} was stopped, so none starts until `ops staging-drill run --again`"
+    return "no drill is open; the next one still starts: to prevent it, remove `staging_drill.schedule` from ops.yml"
 
 
 def _publish_end(drill: "StagingDrill", end: "DrillEnd", redactor: Redactor, *, is_stopped: bool = False) -> bool:

@@ -19,7 +19,7 @@ from ops.app.run import RunRequest, run_runbook
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.labels import list_recovery_options
-from ops.core.clock import current_time, format_rfc3339, format_utc
+from ops.core.clock import current_time, format_duration, format_rfc3339, format_utc
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import (
     EXIT_CODES,
@@ -189,15 +189,20 @@ class StagingDrill:
         drills, others = issues.split_open(self.repository)
         if drills or others:
             raise checks.open_incidents_refusal([*(each.number for each in drills), *(each.number for each in others)])
-        last = issues.find_last(self.repository)
-        if last is not None and last.was_stopped and not again:
-            raise checks.stopped_refusal(last.number)
+        stopped = self.find_stopped()
+        if stopped is not None and not again:
+            raise checks.stopped_refusal(stopped.number)
         checks.check_no_stop(self.config, self.environ, self.redactor, self.say)
         trace = self.read_trace()
         if trace is not None and trace.is_bad_live:
             raise checks.bad_version_refusal(trace)
         checks.check_live_version(self.service, self.session)
         self.prober.require_healthy()
+
+    def find_stopped(self) -> issues.DrillIncident | None:
+        """Return the last drill if somebody stopped it: no other one starts then."""
+        last = issues.find_last(self.repository)
+        return last if last is not None and last.was_stopped else None
 
     def run(self, recover: Callable[[int], object]) -> DrillEnd:
         """Break, open the incident, wait for the recovery or `recover`, and undo. Call `check` before.
@@ -240,7 +245,7 @@ class StagingDrill:
         while not self.prober.sees_fault(self.fault):
             if clock.now() - since > BREAK_WAIT:
                 raise NoEvidence(
-                    "the bad version was not seen to be bad",
+                    f"the fault of the bad version was not seen within {format_duration(BREAK_WAIT.total_seconds())}",
                     hint="A probe of the service must request its health path (docs/reference/runtime-contract.md).",
                 )
             clock.sleep(POLL)
@@ -465,7 +470,9 @@ def open_staging_drill(
     """Read ops.yml, and make the clients. Raises ConfigError if it has no staging drill."""
     config = load_config(path, environ, redactor)
     if (section := config.staging_drill) is None:
-        raise ConfigError(f"{path} has no staging_drill", hint="Add it with the environment and service of staging.")
+        raise ConfigError(
+            f"{path} has no section `staging_drill`", hint="Add it with the environment and service of staging."
+        )
     environment = config.environment(section.environment)
     with ExitStack() as ending:
         session = Session(config, environment.name, environ, ending, runbook=load_runbook(RECOVERY))

@@ -337,6 +337,8 @@ def test_stop_that_github_did_not_take_is_none_until_it_is_pressed_again(place: 
     place.sandbox.github.faults.clear()
     assert place.ops("staging-drill", "stop").code == 0
     assert place.drill.state_reason == "not_planned"
+    third = place.ops("staging-drill", "stop")
+    assert (third.code, "still starts" in third.out, "run --again" in third.out) == (0, False, True)
     assert place.run().code == 3
 
 

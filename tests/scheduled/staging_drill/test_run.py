@@ -44,7 +44,7 @@ def test_request_names_the_label_and_the_fields_of_the_button(place: DrillWorld)
 
     assert place.run().code == 0
     (request,) = requests
-    (button,) = [line for line in request.splitlines() if "Run workflow" in line]
+    (button,) = [line for line in request.splitlines() if line.startswith("- Button: ")]
     assert LABEL in request
     assert "recover:other" not in request
     assert ("`web`" in button, "`staging`" in button) == (True, True)
