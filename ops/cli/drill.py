@@ -186,9 +186,9 @@ def drill(
 def _check_options(*, is_suite: bool, one: object, suite: object) -> None:
     """Raise UsageError if options of one drill are given for all of them, or the other way around."""
     if is_suite and one:
-        raise click.UsageError("--service and --github-fails are of one drill, not of `all`")
+        raise click.UsageError("--service and --github-fails need one drill, not `all`")
     if suite and not is_suite:
-        raise click.UsageError("--only, --jobs and --markdown are of `ops drill all`")
+        raise click.UsageError("--only, --jobs and --markdown need `ops drill all`")
 
 
 def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -> int:

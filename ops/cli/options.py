@@ -112,7 +112,7 @@ def answer_shell(cli: click.Group) -> int | None:
 
 def complete_environment(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     config = _read_config(context)
-    return _names_beginning(incomplete, config.environments if config else ())
+    return _names_starting_with(incomplete, config.environments if config else ())
 
 
 def complete_service(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -121,9 +121,9 @@ def complete_service(context: click.Context, _param: click.Parameter, incomplete
 
     name, environments = context.command.name, _environments_to_complete(context)
     if name not in {*runbook_names(), *scheduled_files()}:
-        return _names_beginning(incomplete, (service for each in environments for service in each.services))
+        return _names_starting_with(incomplete, (service for each in environments for service in each.services))
     runbook = load_runbook(str(name))
-    return _names_beginning(
+    return _names_starting_with(
         incomplete, (service for each in environments for service in fitting_services(each, runbook))
     )
 
@@ -135,18 +135,18 @@ def complete_choice(context: click.Context, param: click.Parameter, incomplete: 
         parameter_choices(params_type(runbook), each).get(str(param.name), ())
         for each in _environments_to_complete(context)
     )
-    return _names_beginning(incomplete, (value for values in choices for value in values))
+    return _names_starting_with(incomplete, (value for values in choices for value in values))
 
 
 def complete_label(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     config = _read_config(context)
-    return _names_beginning(incomplete, config.labels if config else ())
+    return _names_starting_with(incomplete, config.labels if config else ())
 
 
 def complete_drill(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from ops.drills import names
 
-    return _names_beginning(incomplete, names())
+    return _names_starting_with(incomplete, names())
 
 
 def _environments_to_complete(context: click.Context) -> "list[Environment]":
@@ -166,7 +166,7 @@ def _read_config(context: click.Context) -> "Config | None":
         return None
 
 
-def _names_beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+def _names_starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
     """Return the names that start with the typed text, each once."""
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 

@@ -76,7 +76,7 @@ class DeploymentMark:
             head += f" rehearsed={self.rehearsed}"
         elif what := next(((name, names) for name, names in self._lists if names), None):
             head += f" {what[0]}="
-            head += ",".join(_names_within(what[1], MAX_MESSAGE_BYTES - len(head)))
+            head += ",".join(_escape_fitting_names(what[1], MAX_MESSAGE_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""
         return f"{head}; {text}".encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") if text else head
 
@@ -98,7 +98,7 @@ def parse_mark(message: str) -> DeploymentMark | None:
     )
 
 
-def _names_within(names: tuple[str, ...], size: int) -> Iterator[str]:
+def _escape_fitting_names(names: tuple[str, ...], size: int) -> Iterator[str]:
     """Yield escaped names that fit. A name is never truncated, since that would name another secret."""
     left = size - len(f",{ANY_NAME}")
     for name in names:
@@ -122,9 +122,9 @@ class SchemaMark:
     """State before they were applied; for people, never a target of a run."""
 
     def __str__(self) -> str:
-        head = f"ops-schema1 db={self.database} last={_escape_secret_name(self.last) or '-'} applied="
+        head = f"ops-schema1 db={self.database} last={_escape_migration(self.last) or '-'} applied="
         tail = f" bookmark={self.bookmark or '-'}"
-        names = list(_fitting_migrations(self.applied, MAX_SCHEMA_BYTES - len(head) - len(tail)))
+        names = list(_escape_fitting_migrations(self.applied, MAX_SCHEMA_BYTES - len(head) - len(tail)))
         return f"{head}{','.join(names) or '-'}{tail}"
 
 
@@ -161,16 +161,16 @@ def _parse_schema_mark(match: re.Match[str]) -> SchemaMark:
     )
 
 
-def _escape_secret_name(name: str) -> str:
+def _escape_migration(name: str) -> str:
     return urllib.parse.quote(name, safe="*" if name == ANY_NAME else "/")
 
 
-def _fitting_migrations(names: Sequence[str], size: int) -> Iterator[str]:
+def _escape_fitting_migrations(names: Sequence[str], size: int) -> Iterator[str]:
     """Yield escaped names that fit. A name is never cut, since that would name another migration."""
     left = size - len(f",{ANY_NAME}")
     for name in names:
-        left -= len(f",{_escape_secret_name(name)}")
+        left -= len(f",{_escape_migration(name)}")
         if left < 0:
             yield ANY_NAME
             return
-        yield _escape_secret_name(name)
+        yield _escape_migration(name)

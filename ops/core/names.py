@@ -92,10 +92,10 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
     plain = {_plain_name(candidate): candidate for candidate in known}
     matches = [plain[near] for near in difflib.get_close_matches(_plain_name(name), plain, n=1)]
-    return next(iter(matches or _names_with_beginning(name, plain.values())), "")
+    return next(iter(matches or _names_starting_with(name, plain.values())), "")
 
 
-def _names_with_beginning(name: str, known: Iterable[str]) -> list[str]:
+def _names_starting_with(name: str, known: Iterable[str]) -> list[str]:
     """Return the names that start with at least three typed letters, as production starts with prod."""
     typed = _plain_name(name)
     return [candidate for candidate in known if typed[2:] and _plain_name(candidate).startswith(typed)]
@@ -116,7 +116,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     If several names start with the typed text, or with a word close to it, the message lists each of them.
     """
     names = sorted(quote_name(each) for each in known)
-    near = _names_with_beginning(name, names) or _same_head(name, names) or [nearest_name(name, names)]
+    near = _names_starting_with(name, names) or _same_head(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
         return f"; did you mean {meant}?"

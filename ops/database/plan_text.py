@@ -57,7 +57,7 @@ def build_sections(
     now: datetime,
     more: Sequence[PlanSection] = (),
 ) -> tuple[PlanSection, ...]:
-    after = [f"{each.service}: {_count_newer_uploads(each.newer_uploads)} uploaded since" for each in uses]
+    after = [f"{each.service}: {_describe_newer_uploads(each.newer_uploads)} uploaded since" for each in uses]
     sections = (
         PlanSection("Point", tuple(_point_lines(restore, now))),
         PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
@@ -69,7 +69,7 @@ def build_sections(
     return tuple(each for each in sections if each.lines)
 
 
-def _count_newer_uploads(uploads: Sequence[str] | None) -> str:
+def _describe_newer_uploads(uploads: Sequence[str] | None) -> str:
     if uploads is None:
         return "an unknown number of versions"
     number = len(uploads)

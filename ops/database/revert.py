@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.d1 import Migration, SqlStatement, quote_identifier
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import did_you_mean, first_of, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.database import migration_holds
@@ -179,17 +179,13 @@ def refuse_later_migrations(migration: Migration, migrations: Sequence[Migration
     """Refuse a migration that is not the last one applied."""
     later = [each.name for each in migrations[migrations.index(migration) + 1 :]]
     if later:
+        names = ", ".join(first_of([quote_name(each) for each in later[::-1]], SHOWN))
         raise Refused(
-            f"{_list_down_names(later[::-1])} was applied after {quote_name(migration.name)}",
+            f"{names} {'was' if len(later) == 1 else 'were'} applied after {quote_name(migration.name)}",
             reason=Reason.NO_TARGET,
             hint=f"Revert the last one first: --name {shlex.quote(quote_name(later[-1]))}. "
             "Or take all of them back with the command below.",
         )
-
-
-def _list_down_names(names: Sequence[str]) -> str:
-    more = (f"{len(names) - SHOWN} more",) if len(names) > SHOWN else ()
-    return ", ".join((*map(quote_name, names[:SHOWN]), *more))
 
 
 def read_down_file(

@@ -60,7 +60,7 @@ def _require_keys(environment: "Environment", _service: "Service") -> None:
     """Raise ConfigError if ops.yml does not rotate the keys that leak."""
     if not KEYS.keys() <= environment.secrets.keys():
         hint = "Leave --config out, to drill the reference application."
-        raise ConfigError(f"{environment.name} has not the secrets {', '.join(KEYS)}, which leak here", hint=hint)
+        raise ConfigError(f"{environment.name} lacks the secrets {', '.join(KEYS)}, which this drill leaks", hint=hint)
 
 
 def _roll_back_first(

@@ -82,7 +82,7 @@ def save_state(
     """
     row = RecordRow(state.read_at, STATE_SOURCE, state.headline)
     record = RunRecord(
-        _state_comment_name(state.number),
+        _comment_name(state.number),
         source=STATE_SOURCE,
         rows=(row,),
         program=__version__,
@@ -103,7 +103,7 @@ def save_state(
     return comment.html_url
 
 
-def _state_comment_name(number: int) -> str:
+def _comment_name(number: int) -> str:
     return f"state-{number}"
 
 
@@ -140,7 +140,7 @@ def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment"
     since = min(created.created_at, read_at) - OVERLAP
     for comment in issue.get_comments(since=since):
         record = read_record(comment.body)
-        is_other = record is not None and record.run == _state_comment_name(issue.number) and comment.id < created.id
+        is_other = record is not None and record.run == _comment_name(issue.number) and comment.id < created.id
         if is_other and author_login(comment) == own:
             _delete_comment(created)
             return comment

@@ -85,9 +85,9 @@ class ServiceTarget:
             "service": self.place.service,
             "kind": self.kind,
             "live": reach.live,
-            "live_since": _target_time(reach.live_since),
+            "live_since": _optional_time(reach.live_since),
             "releases": reach.releases,
-            "oldest": _target_time(reach.oldest),
+            "oldest": _optional_time(reach.oldest),
             "reason": self.reason,
             "warnings": list(self.warnings),
             **texts,
@@ -339,5 +339,5 @@ def render_targets(table: TargetTable) -> str:
     return collapse_blank_lines(text).strip()
 
 
-def _target_time(at: datetime | None) -> str | None:
+def _optional_time(at: datetime | None) -> str | None:
     return format_rfc3339(at) if at else None

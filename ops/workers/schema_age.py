@@ -16,7 +16,7 @@ from ops.cloudflare.types.records import sum_while_live
 from ops.cloudflare.types.workers import Split, short_id
 from ops.core.clock import format_duration
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.names import count_of, quote_name
+from ops.core.names import count_of, first_of, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.sequential_test import MAX_ERROR_RATE
@@ -76,7 +76,7 @@ class SchemaAge:
         proved = {name: self.served_after[name] for name in self.database.breaking if name in self.served_after}
         if not proved:
             return ""
-        after = f"{format_duration(min(proved.values()))} after {_list_newer_migrations(tuple(proved))}"
+        after = f"{format_duration(min(proved.values()))} after {_join_first_names(tuple(proved))}"
         return f"this code ({version}) served all traffic for {after}, so it works with a migration marked as breaking"
 
     def describe(self, version: str) -> str:
@@ -85,7 +85,7 @@ class SchemaAge:
         if self.newer:
             least = "" if self.is_complete else "at least "
             count = count_of(len(self.newer), "migration")
-            return f"the schema of {name} is {least}{count} newer than {code}: {_list_newer_migrations(self.newer)}"
+            return f"the schema of {name} is {least}{count} newer than {code}: {_join_first_names(self.newer)}"
         if self.is_complete:
             return f"no applied migration of {name} is newer than {code}"
         return f"unknown whether the schema of {name} is newer than {code}: {self.problem}"
@@ -185,7 +185,7 @@ def list_warnings(ages: Mapping[str, Sequence[SchemaAge]]) -> Iterator[str]:
             if age.newer:
                 yield age.describe(version)
             elif not age.is_complete and age.database.breaking:
-                names = _list_newer_migrations(age.database.breaking)
+                names = _join_first_names(age.database.breaking)
                 yield f"{age.describe(version)}. ops.yml marks as breaking: {names}"
 
 
@@ -218,7 +218,7 @@ def check_breaking(
     version, age = breaking[0]
     names = tuple(dict.fromkeys(name for _, each in breaking for name in each.breaking))
     raise Refused(
-        f"{age.describe(version)}. ops.yml marks {_list_newer_migrations(age.breaking)} as breaking: "
+        f"{age.describe(version)}. ops.yml marks {_join_first_names(age.breaking)} as breaking: "
         "older code does not work with it",
         reason=Reason.BREAKING_MIGRATION,
         hint="Choose a version that is newer than the migration, or revert the migration first. If this code works "
@@ -227,9 +227,8 @@ def check_breaking(
     )
 
 
-def _list_newer_migrations(names: Sequence[str]) -> str:
-    more = (f"{len(names) - SHOWN} more",) if len(names) > SHOWN else ()
-    return ", ".join([*map(quote_name, names[:SHOWN]), *more])
+def _join_first_names(names: Sequence[str]) -> str:
+    return ", ".join(first_of([*map(quote_name, names)], SHOWN))
 
 
 def list_schema_ages(

@@ -54,7 +54,7 @@ def check_account(config: "Config", environment: "Environment", session: Session
     own = environment.account_id
     if listed and own not in listed:
         raise Refused(
-            f"{environment.token} is a token of {', '.join(sorted(listed))}, and {environment.name} has {own}",
+            f"{environment.token} belongs to account {', '.join(sorted(listed))}, and {environment.name} to {own}",
             reason=Reason.NOT_AUTHORISED,
             hint="Correct account_id in ops.yml, or store the token of that account.",
         )

@@ -98,7 +98,9 @@ class BreakStaging(_DrillRunbook):
         fault = DrillFault(ctx.params.fault)
         if conflict := find_conflict(planned.code, fault):
             text = f"cannot make a bad version of {service.worker}: {conflict}"
-            raise Refused(text, reason=Reason.NOT_REBUILDABLE, hint=NOT_UPLOADABLE)
+            raise Refused(
+                text, reason=Reason.NOT_REBUILDABLE, hint="Rename it in the application, or choose another service."
+            )
         upload = _make_upload(planned, fault, ctx.params.until)
         claim = f"{upload.name} is live in {ctx.environment.name}"
         return StepPlan(
@@ -128,8 +130,8 @@ def check_live(service: "Service", live: WorkerDeployment, *, age: float) -> Non
         )
     if age < service.min_served:
         raise Refused(
-            f"{describe_split(live.split)} serves {service.worker} only for {format_duration(age)}, "
-            f"less than {format_duration(service.min_served)} (`min_served`), so no rollback returns to it",
+            f"{describe_split(live.split)} has served {service.worker} for only {format_duration(age)}, "
+            f"less than {format_duration(service.min_served)} (`min_served`), so no rollback would choose it",
             reason=Reason.NO_TARGET,
             hint="Wait that long, then start the drill again.",
         )

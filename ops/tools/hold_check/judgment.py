@@ -108,14 +108,14 @@ def _hold_answer(
     if unknown := [each for each in holds if each.state == UNKNOWN]:
         line = f"{TRAILER}: {', '.join(dict.fromkeys(each.key for each in unknown))}"
         missing = (
-            f"the version that {_list_hold_names(unknown)} blames has no commit in this clone; `{line}` ends the hold"
+            f"the version that {_join_hold_names(unknown)} blames has no commit in this clone; `{line}` ends the hold"
         )
     if missing:
         return Answer(NOT_CHECKED, f"{missing}.", "", question.commit, tuple(holds))
     states = {state: [each for each in holds if each.state == state] for state in (FIXED, LIFTED, NOT_CONTAINED)}
     absent = dict.fromkeys(each.commit[:12] for each in states[NOT_CONTAINED])
-    facts = [f"names {_list_hold_names(states[FIXED])} as fixed"] if states[FIXED] else []
-    facts += [f"is permitted: the hold of {_list_hold_names(states[LIFTED])} was lifted"] if states[LIFTED] else []
+    facts = [f"names {_join_hold_names(states[FIXED])} as fixed"] if states[FIXED] else []
+    facts += [f"is permitted: the hold of {_join_hold_names(states[LIFTED])} was lifted"] if states[LIFTED] else []
     facts += [f"does not contain {', '.join(absent)}"] if absent else []
     return Answer(GO, f"{commit} {' and '.join(facts)}.", "", question.commit, tuple(holds))
 
@@ -137,5 +137,5 @@ def _refuse_commit(
     return Answer(REFUSED, text, f"{hint}{''.join(ways)}", question.commit, tuple(holds))
 
 
-def _list_hold_names(holds: Iterable[HeldVersion]) -> str:
+def _join_hold_names(holds: Iterable[HeldVersion]) -> str:
     return ", ".join(dict.fromkeys(each.name for each in holds))
