@@ -30,6 +30,7 @@ from ops.config.sections import (
     RuntimeConfig,
 )
 from ops.config.staging_drill import StagingDrillConfig
+from ops.config.status_page import MessagesConfig, StatusPageConfig
 from ops.config.strict_yaml import ConfigProblem, KeyPath, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
@@ -340,6 +341,10 @@ class Config(ConfigModel):
     )
     staging_drill: StagingDrillConfig | None = Field(
         default=None, description="Drill of a recovery on staging (default: none)."
+    )
+    status_page: StatusPageConfig | None = Field(default=None, description="The public status page (default: none).")
+    messages: MessagesConfig = Field(
+        default_factory=MessagesConfig, description="Texts for users and the team (default: our own)."
     )
     watch: WatchSetting = Field(
         default_factory=WatchConfig,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
 from ops.config.staging_drill import find_staging_drill_errors
+from ops.config.status_page import find_status_page_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
 from ops.core.names import (
     HOLD_LIFT,
@@ -16,6 +17,7 @@ from ops.core.names import (
     NEW_PREFIX,
     OLD_PREFIX,
     RECOVERY_PREFIX,
+    STATUS_LABEL,
     did_you_mean,
     quote_name,
 )
@@ -75,6 +77,7 @@ def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) ->
     yield from find_secret_errors(data, secrets=secrets)
     yield from find_runtime_errors(data)
     yield from find_staging_drill_errors(data)
+    yield from find_status_page_errors(data)
 
 
 def find_warnings(data: Any) -> Iterator[ConfigProblem]:
@@ -174,7 +177,8 @@ def _run_secret_names(data: Any) -> set[str]:
     """Return the names of the secrets of the run itself."""
     tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
     webhooks = [get_nested(target, "webhook") for target in as_mapping(get_nested(data, "notify")).values()]
-    return {name for name in [*tokens, *webhooks] if isinstance(name, str)} | SECRETS_OF_THE_RUN
+    page = get_nested(data, "status_page", "token")
+    return {name for name in [*tokens, *webhooks, page] if isinstance(name, str)} | SECRETS_OF_THE_RUN
 
 
 def _admin_tokens(data: Any) -> set[str]:
@@ -424,7 +428,7 @@ def _check_probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[s
                 yield where, "a secret of the run, which no page may get; name the variable of a test login"
 
 
-RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:", "actions:")
+RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:", "actions:", STATUS_LABEL)
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}
@@ -467,6 +471,7 @@ def _secret_variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
         yield ("environments", name, "token"), get_nested(environment, "token")
     for name, target in as_mapping(get_nested(data, "notify")).items():
         yield ("notify", name, "webhook"), get_nested(target, "webhook")
+    yield ("status_page", "token"), get_nested(data, "status_page", "token")
     for path, service in iter_services(data):
         yield from _variables_of_probes(path, service)
         for name, each in as_mapping(service.get("durable_objects")).items():

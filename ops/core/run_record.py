@@ -30,7 +30,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified", "drill"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified", "drill", "update"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -61,8 +61,8 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch, drill or step. `durations` are seconds.
-    Field names are persisted.
+    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch, drill, update or step. `durations` are
+    seconds. Field names are persisted.
     """
 
     run: str
@@ -94,6 +94,8 @@ class RunRecord:
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
     drill: Mapping[str, Any] = field(default_factory=dict)
     """Result of a finished drill; see `ops.core.drill_result`."""
+    update: Mapping[str, Any] = field(default_factory=dict)
+    """A public update of the incident; see `ops.core.public_update`."""
     notified: bool = False
     """Whether the team's chat accepted a notice of the run; older records lack it."""
     job: str = ""
@@ -271,6 +273,7 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
         drill=dict(data.get("drill", {})),
+        update=dict(data.get("update", {})),
         notified=data.get("notified") is True,
         job=require_text(data.get("job", "")),
     )

@@ -134,11 +134,16 @@ def judge_comments(
     rules: RecordRules,
     found: "list[tuple[IssueComment, RunRecord]]",
     history: "CommentHistory | None",
+    listed: Mapping[int, Any] | None = None,
 ) -> list[JudgedRecord]:
-    """Return the records with their weight, after reading their workflow runs and authors."""
+    """Return the records with their weight, after reading their workflow runs and authors.
+
+    `listed`: workflow runs that are known already (default: those of the days of the comments, if there are many).
+    """
     named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
     numbers = sorted(number for number in named if number is not None)
-    known = _list_runs(repository, [comment.created_at for comment, _ in found]) if len(numbers) > MOST_SINGLE else {}
+    is_long = listed is None and len(numbers) > MOST_SINGLE
+    known = _list_runs(repository, [comment.created_at for comment, _ in found]) if is_long else {**(listed or {})}
     missing = [number for number in numbers if number not in known]
     runs = run_in_batches([partial(_read_run, repository, number) for number in missing], PARALLEL_READS)
     known |= dict(zip(missing, runs, strict=True))

@@ -58,11 +58,17 @@ class ActionsSeeds(Seeds):
             return changes.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
 
     def add_run(
-        self, workflow: str, number: int | None = None, *, event: str = "workflow_dispatch", branch: str = "main"
+        self,
+        workflow: str,
+        number: int | None = None,
+        *,
+        event: str = "workflow_dispatch",
+        branch: str = "main",
+        conclusion: str | None = None,
     ) -> int:
         """Add a run, and return its number. GitHub keeps runs of files and branches that are deleted since.
 
-        Does nothing if there is a run of that number.
+        Does nothing if there is a run of that number. `conclusion` ends it.
         """
         with self._repository.lock:
             graph = self._repository.git
@@ -73,6 +79,8 @@ class ActionsSeeds(Seeds):
             run = changes.start_run(
                 self._repository, by, found, event=event, payload={}, head=head, branch=branch, number=number
             )
+            if conclusion is not None:
+                run.status, run.conclusion = "completed", conclusion
             return run.id
 
     def set_actions_policy(self, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""GraphQL API: the edits of comments, and the labels of an issue.
+"""GraphQL API: issues by label, the edits of comments, and the labels of an issue.
 
 Errors also have HTTP status 200: docs.github.com/graphql/guides/forming-calls-with-graphql. Types and fields follow
 docs.github.com/graphql/reference/objects#issuecomment, #issue and #labeledevent.
@@ -66,7 +66,8 @@ def _repository(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any
     if not named:
         raise _QueryError(f"Could not resolve to a Repository with the name '{name}'.", "NOT_FOUND")
     branch = {"__typename": "Ref", "name": named[0].repository.git.default_branch}
-    return {"__typename": "Repository", "defaultBranchRef": branch, "issue": partial(_issue, named[0])}
+    found = {"issue": partial(_issue, named[0]), "issues": partial(_issues, named[0])}
+    return {"__typename": "Repository", "defaultBranchRef": branch, **found}
 
 
 def _readable(call: GitHubCall) -> Iterator[GitHubCall]:
@@ -76,6 +77,22 @@ def _readable(call: GitHubCall) -> Iterator[GitHubCall]:
         of_repository = replace(call, repository=repository, urls=urls)
         if of_repository.may("read"):
             yield of_repository
+
+
+def _issues(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the issues with one of the labels, without pull requests: /graphql/reference/objects#repository."""
+    _require_issues(call)
+    order = arguments.get("orderBy", {"field": "CREATED_AT", "direction": "ASC"})
+    if order["field"] != "CREATED_AT":
+        raise _QueryError("the sandbox sorts `issues` by CREATED_AT only")
+    wanted = {each.lower() for each in arguments.get("labels", ())}
+    numbers = [
+        number
+        for number, each in sorted(call.repository.threads.items(), reverse=order["direction"] == "DESC")
+        if each.pull is None and (not wanted or wanted & {label.name.lower() for label in each.labels})
+    ]
+    shown = [partial(_issue, call, {"number": number}) for number in numbers]
+    return _connection("IssueConnection", shown, arguments)
 
 
 def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +106,7 @@ def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     edits = [partial(_edit, each) for each in reversed(issue.edits)]
     return {
         "__typename": "Issue",
+        "number": number,
         "body": issue.body or "",
         "userContentEdits": partial(_connection, "UserContentEditConnection", edits),
         "comments": partial(_connection, "IssueCommentConnection", shown),
