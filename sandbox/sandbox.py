@@ -23,11 +23,14 @@ from sandbox.edge.runtime_contract import RuntimeContract
 from sandbox.edge.status_pages import CLOUDFLARE, GITHUB, StatusPages
 from sandbox.faults import Fault, Faults
 from sandbox.github import GitHub
+from sandbox.hosted_pages import instatus, statuspage
+from sandbox.hosted_pages.instatus import InstatusApi
+from sandbox.hosted_pages.statuspage import StatuspageApi
 from sandbox.records import RequestRecord
 from sandbox.server import HttpRequest, HttpResponse, Server
 from sandbox.switches import Switches
 
-STATUS_HOSTS = {CLOUDFLARE, GITHUB}
+STATUS_HOSTS = {CLOUDFLARE, GITHUB, instatus.HOST, statuspage.HOST}
 AUTHOR = "ci@example.com"
 RuntimeName = Literal["embedded", "workerd"]
 
@@ -347,6 +350,16 @@ class Sandbox:
     def status_pages(self) -> StatusPages:
         """Status pages of Cloudflare and GitHub."""
         return self.edge.public_sites.status
+
+    @property
+    def statuspage(self) -> StatuspageApi:
+        """Atlassian Statuspage, for a page that the team has there."""
+        return self.edge.public_sites.statuspage
+
+    @property
+    def instatus(self) -> InstatusApi:
+        """Instatus, for a page that the team has there."""
+        return self.edge.public_sites.instatus
 
     @property
     def edge_counts(self) -> Counter[str]:

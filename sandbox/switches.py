@@ -205,6 +205,16 @@ class Switches:
     status_pages_contradict: bool = False
     """Whether a status page shows no trouble during an incident, and an outage of one component otherwise."""
 
+    statuspage_limit_status: int = 420
+    """HTTP status of a request to Atlassian Statuspage beyond its rate limit. Its API document says 420 or 429
+    (developer.statuspage.io)."""
+
+    statuspage_metadata_merged: bool = False
+    """Whether an update of an incident on Atlassian Statuspage keeps the keys of `metadata` that it does not name."""
+
+    status_page_oldest_first: bool = True
+    """Whether Atlassian Statuspage and Instatus list the oldest incidents first. Neither documents an order."""
+
     zone_analytics_longest_seconds: int = 86400
     """Maximum time range of a query for the requests of a zone, in seconds. Depends on the plan; a day is the free
     plan's."""

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.clock import FakeClock, timestamp
+from sandbox.hosted_pages import instatus, statuspage
+from sandbox.hosted_pages.instatus import InstatusApi
+from sandbox.hosted_pages.statuspage import StatuspageApi
 from sandbox.server import HttpRequest, HttpResponse, json_response
 from sandbox.switches import Switches
 
@@ -322,14 +325,20 @@ def read_documents() -> dict[str, dict[str, Any]]:
 
 
 class PublicSites:
-    """Status pages, and the status code of the package index."""
+    """Status pages of providers, APIs of the team's own status page, and the status code of the package index."""
 
     def __init__(self, clock: FakeClock, switches: Switches) -> None:
         self.status = StatusPages(clock, switches)
+        self.statuspage, self.instatus = StatuspageApi(clock, switches), InstatusApi(clock, switches)
         self.index_status = 200
 
     def answer(self, host: str, request: HttpRequest) -> HttpResponse | None:
         """Return the response of a public site; None for another host."""
         if request.path.startswith("/simple/"):
             return HttpResponse(status=self.index_status, headers=[("content-type", "text/html")])
+        match host:
+            case statuspage.HOST:
+                return self.statuspage.answer(request)
+            case instatus.HOST:
+                return self.instatus.answer(request)
         return self.status.answer(host, request)
