@@ -83,6 +83,7 @@ class Sandbox:
         self._edge_server = Server(self._answer_edge, is_prompt=self._is_edge_prompt)
         self._others: list[Sandbox] = []
         self.github = GitHub(self.clock, repository=repository, port=github_port)
+        self.edge.public_sites.answer_site = self.github.answer_site
 
     def start(self) -> None:
         self._api_server.start()

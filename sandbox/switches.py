@@ -297,6 +297,16 @@ class GitHubSwitches:
     """Whether a cancel of a run also ends jobs of a called workflow with `always()`, if the `if` of the calling job is
     not true then. Not documented; so the calling job needs `always()` too."""
 
+    pages_cache_seconds: float = 600.0
+    """Seconds of the sandbox's clock for which GitHub Pages serves an answer again, also after a deployment. Its
+    answers have `max-age=600`."""
+
+    pages_cache_ignores_query: bool = False
+    """Whether that cache serves one answer for all queries of a path. No report of it is known, hence False."""
+
+    pages_deployment_reads: int = 3
+    """Number of reads of a Pages deployment that say that it goes on, before one says that it succeeded."""
+
     enterprise_server: bool = False
     """Whether it is a GitHub Enterprise Server, whose API is below /api/v3. Most installations use github.com, hence
     False."""

@@ -21,7 +21,7 @@ from sandbox.actions.act import (
 )
 from sandbox.actions.event import run_ref
 from sandbox.actions.expressions import UnsupportedExpression, render_text
-from sandbox.actions.local_files import write_files
+from sandbox.actions.local_files import ID_TOKEN, write_files
 from sandbox.actions.tracked_run import Result, TrackedJob, TrackedWorkflow
 from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeJob as JobRecord
@@ -237,7 +237,7 @@ class JobExecution:
         """
         run = task.run.run
         positions = [list(each.workflow.tasks).index(each.job.id) for each in (*reversed(task.callers), task)]
-        asked = {name: level for name, level in task.job.permissions.items() if level != "none"}
+        asked = {name: level for name, level in task.job.permissions.items() if level != "none" and name != "id-token"}
         granted = dict.fromkeys(asked, "read") if run.fork else asked
         return self._github.add_workflow_token(
             f"ghs_run{run.id}x{run.run_attempt}j{'j'.join(map(str, positions))}", granted
@@ -255,6 +255,9 @@ class JobExecution:
             "GITHUB_WORKFLOW_REF": task.workflow.contexts["github"]["workflow_ref"],
             "GITHUB_WORKFLOW_SHA": task.workflow.contexts["github"]["workflow_sha"],
         }
+        if job.permissions.get("id-token") == "write" and not run.fork:
+            environ[ID_TOKEN] = f"oidc-of-{run.id}-{run.run_attempt}-{job.id}"
+            github.pages.id_tokens.add(environ[ID_TOKEN])
         environment = job.environment if github.switches.has_environments else None
         secrets = self._secrets(task.workflow, run, environment, token)
         variables = _values_for_run(run, github.variables, environment)

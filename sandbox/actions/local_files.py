@@ -1,6 +1,7 @@
-"""Files in place of checkout, upload-artifact and download-artifact.
+"""Files in place of checkout, and of the actions for artifacts and GitHub Pages.
 
-github.com/actions/upload-artifact, github.com/actions/download-artifact
+github.com/actions/upload-artifact, github.com/actions/download-artifact, github.com/actions/upload-pages-artifact,
+github.com/actions/deploy-pages
 """
 
 import json
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 UPLOAD, DOWNLOAD = "actions/upload-artifact", "actions/download-artifact"
+UPLOAD_SITE, DEPLOY_SITE = "actions/upload-pages-artifact", "actions/deploy-pages"
+SITE_ARTIFACT = "github-pages"
+ID_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105
+"""Variable that a job with `id-token: write` has. Here it holds the OIDC token itself."""
 _STORE = "${{ github.run_id }}/${{ inputs.name }}"
 _SAVE = """\
 if [ ! -e "$FROM" ]; then
@@ -24,6 +29,39 @@ _LOAD = """\
 if [ ! -d "$STORE" ]; then echo "Artifact not found for name: $NAME"; exit 1; fi
 mkdir -p "$INTO"
 cp -R "$STORE/." "$INTO"
+"""
+_SAVE_SITE = """\
+if [ ! -d "$FROM" ]; then echo "tar: $FROM: Cannot open: No such file or directory"; exit 2; fi
+mkdir -p "$STORE"
+cp -RL "$FROM/." "$STORE"
+find "$STORE" -mindepth 1 -name '.*' -prune -exec rm -rf {} +
+"""
+_DEPLOY_SITE = """\
+import json, os, sys, time, urllib.error, urllib.request
+e = os.environ
+at = e["GITHUB_API_URL"] + "/repos/" + e["GITHUB_REPOSITORY"] + "/pages/deployments"
+if not e.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+    sys.exit("Error: Ensure GITHUB_TOKEN has permission \\"id-token: write\\".")
+def send(method, url, body=None):
+    said = {"Authorization": "Bearer " + e["TOKEN"], "User-Agent": "deploy-pages", "Accept": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, said, method=method)) as answer:
+            return json.loads(answer.read() or b"{}")
+    except urllib.error.HTTPError as error:
+        sys.exit("Error: Failed to create deployment (status: %s): %s" % (error.code, error.read().decode()))
+made = send("POST", at, {
+    "artifact_id": int(e["GITHUB_RUN_ID"]), "pages_build_version": e["GITHUB_SHA"],
+    "oidc_token": e["ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
+})
+while (status := send("GET", at + "/" + made["id"])["status"]) == "deployment_in_progress":
+    print("Current status: " + status)
+    time.sleep(0.05)
+if status != "succeed":
+    sys.exit("Error: " + status)
+print("Reported success!")
+with open(e["GITHUB_OUTPUT"], "a") as file:
+    file.write("page_url=" + made["page_url"] + "\\n")
 """
 
 
@@ -72,7 +110,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def write_artifact_actions(folder: Path) -> dict[str, Path]:
-    """Write both actions, and return each with its folder. They know one name, and one path without wildcards."""
+    """Write the actions, and return each with its folder. They know one name, and one path without wildcards."""
     store = str(folder / "artifacts" / _STORE)
     path = "${{ inputs.path }}"
     upload = {"FROM": path, "STORE": store, "MISSING": "${{ inputs.if-no-files-found }}"}
@@ -80,12 +118,46 @@ def write_artifact_actions(folder: Path) -> dict[str, Path]:
     return {
         UPLOAD: _write(folder / "upload", _SAVE, upload, ("name", "path", "if-no-files-found", "retention-days")),
         DOWNLOAD: _write(folder / "download", _LOAD, download, ("name", "path")),
+        UPLOAD_SITE: _write(
+            folder / "upload-site",
+            _SAVE_SITE,
+            {"FROM": path, "STORE": str(_site_folder(folder, "${{ github.run_id }}"))},
+            ("path", "retention-days", "include-hidden-files"),
+        ),
+        DEPLOY_SITE: _write(
+            folder / "deploy-site",
+            _DEPLOY_SITE,
+            {"TOKEN": "${{ github.token }}"},
+            ("timeout", "error_count", "reporting_interval"),
+            program="python3 {0}",
+            output="page_url",
+        ),
     }
 
 
-def _write(folder: Path, run: str, environ: Mapping[str, str], inputs: tuple[str, ...]) -> Path:
-    step: dict[str, Any] = {"shell": "sh -e {0}", "env": dict(environ), "run": run}
-    action = {"name": folder.name, "inputs": {name: {"required": False} for name in inputs}}
+def _site_folder(folder: Path, run: str) -> Path:
+    return folder / "artifacts" / run / SITE_ARTIFACT
+
+
+def find_site(folder: Path, run: int) -> Path | None:
+    """Return the folder of the site that a run uploaded; its number stands for the one of the artifact."""
+    found = _site_folder(folder, str(run))
+    return found if found.is_dir() else None
+
+
+def _write(
+    folder: Path,
+    run: str,
+    environ: Mapping[str, str],
+    inputs: tuple[str, ...],
+    *,
+    program: str = "sh -e {0}",
+    output: str = "",
+) -> Path:
+    step: dict[str, Any] = {"id": "main", "shell": program, "env": dict(environ), "run": run}
+    action: dict[str, Any] = {"name": folder.name, "inputs": {name: {"required": False} for name in inputs}}
+    if output:
+        action["outputs"] = {output: {"value": f"${{{{ steps.main.outputs.{output} }}}}"}}
     folder.mkdir(parents=True)
     (folder / "action.yml").write_text(json.dumps({**action, "runs": {"using": "composite", "steps": [step]}}))
     return folder

@@ -14,7 +14,7 @@ from sandbox.actions.act import find_act
 from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression, render_text
-from sandbox.actions.local_files import write_artifact_actions
+from sandbox.actions.local_files import find_site, write_artifact_actions
 from sandbox.actions.schedule import RunScheduler
 from sandbox.actions.tracked_run import TrackedRun, TrackedWorkflow
 from sandbox.github import GitHubRepository
@@ -69,6 +69,7 @@ class Runner:
             actions={**write_artifact_actions(self._scratch / "actions"), **(actions or {})},
             repositories=repositories or {},
         )
+        github.pages.find_artifact = partial(find_site, self._scratch / "actions")
         self._schedule = RunScheduler(github, self._execution, self._problems.append)
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ Both are Atlassian Statuspages: www.cloudflarestatus.com/api, www.githubstatus.c
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -331,6 +331,8 @@ class PublicSites:
         self.status = StatusPages(clock, switches)
         self.statuspage, self.instatus = StatuspageApi(clock, switches), InstatusApi(clock, switches)
         self.index_status = 200
+        self.answer_site: Callable[[str, HttpRequest], HttpResponse | None] = lambda _host, _request: None
+        """Answer for a site on GitHub Pages; None for another host."""
 
     def answer(self, host: str, request: HttpRequest) -> HttpResponse | None:
         """Return the response of a public site; None for another host."""
@@ -341,4 +343,4 @@ class PublicSites:
                 return self.statuspage.answer(request)
             case instatus.HOST:
                 return self.instatus.answer(request)
-        return self.status.answer(host, request)
+        return self.status.answer(host, request) or self.answer_site(host, request)

@@ -19,6 +19,7 @@ from sandbox.github.issues import comments_api as comments
 from sandbox.github.issues import graphql_api as graphql
 from sandbox.github.issues import labels_api as labels
 from sandbox.github.issues.state import FakeIssue
+from sandbox.github.pages import api as pages
 from sandbox.github.pulls import api as pulls
 from sandbox.github.repository import Repository
 from sandbox.github.rulesets import api as rulesets
@@ -33,7 +34,21 @@ from sandbox.server import HttpRequest, HttpResponse
 ENTERPRISE = "/api/v3"
 """Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (actions, policy, comments, environments, rulesets, git, graphql, issues, labels, pulls, secrets, users)
+_MODULES = (
+    actions,
+    policy,
+    comments,
+    environments,
+    rulesets,
+    git,
+    graphql,
+    issues,
+    labels,
+    pages,
+    pulls,
+    secrets,
+    users,
+)
 """`rulesets` before `git`: the path of a branch is longer than its own."""
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 

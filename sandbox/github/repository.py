@@ -18,6 +18,7 @@ from sandbox.github.actions.state import (
 from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import FakeIssue, FakeLabel
+from sandbox.github.pages.state import GitHubPages
 from sandbox.github.rulesets.state import FakeRuleset
 from sandbox.github.secrets.state import Vault
 from sandbox.github.urls import Urls
@@ -76,6 +77,7 @@ class Repository:
         self.vault = Vault()
         self.environments: dict[str, FakeEnvironment] = {}
         self.rulesets: dict[int, FakeRuleset] = {}
+        self.pages = GitHubPages()
         self.deliveries: list[Delivery] = []
         self.listeners: list[Callable[[Delivery], object]] = []
         """Called with each delivery, under the lock. They must not raise."""

@@ -19,6 +19,7 @@ from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
 from sandbox.github.issues import serializers
 from sandbox.github.issues.fixtures import IssueSeeds
+from sandbox.github.pages.state import GitHubPages
 from sandbox.github.repository import Delivery, GitHubHost, Repository
 from sandbox.github.urls import Urls
 from sandbox.github.users.fixtures import PeopleSeeds
@@ -48,6 +49,7 @@ _SEEDS = (
     "add_run",
     "add_environment",
     "add_ruleset",
+    "enable_pages",
     "put_secret",
     "put_variable",
     "secrets",
@@ -116,6 +118,14 @@ class GitHubRepository(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         }
 
     @property
+    def pages(self) -> GitHubPages:
+        return self._repository.pages
+
+    def enable_pages(self, domain: str = "") -> None:
+        """Turn on GitHub Pages, deployed by workflows, at the domain or below OWNER.github.io/NAME."""
+        self.pages.is_enabled, self.pages.domain = True, domain
+
+    @property
     def deliveries(self) -> list[Delivery]:
         """State changes that start workflows, oldest first: event name and payload."""
         return self._repository.deliveries
@@ -165,6 +175,17 @@ class GitHub(GitHubRepository):
         self.faults.close()
         for server in (self._server, *self._sockets):
             server.stop()
+
+    def answer_site(self, host: str, request: HttpRequest) -> HttpResponse | None:
+        """Return the response of the GitHub Pages site at this host; None if no repository has one there."""
+        with self._repository.lock:
+            for each in self._repository.host.repositories.values():
+                base = "" if each.pages.domain else f"/{each.name}"
+                own = each.pages.domain or f"{each.owner_login.lower()}.github.io"
+                if each.pages.is_enabled and host == own and f"{request.path}/".startswith(f"{base}/"):
+                    path = request.path.removeprefix(base) or "/"
+                    return each.pages.answer(path, request, self.clock.now(), self.switches)
+        return None
 
     def listen(self, socket: Path) -> None:
         """Also listen on a Unix socket, as api.github.com, for the setting `http_unix_socket` of `gh`."""

@@ -96,6 +96,8 @@ class InstatusApi:
                 return json_response(200, self._incident(page, self._create(page, given)))
             case ("POST", ["maintenances"]):
                 given = self._read_body(page, request, MAINTENANCE, _NEW_MAINTENANCE)
+                if "started" in given:
+                    raise PageRefusal(400, "started is unknown")
                 return json_response(200, self._incident(page, self._create(page, given)))
             case ("POST", ["incidents", incident, "incident-updates"]):
                 found = page.find_incident(incident, is_maintenance=False)

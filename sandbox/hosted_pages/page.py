@@ -80,7 +80,7 @@ class HostedPage:
         raise PageRefusal(404, "The requested resource could not be found.")
 
     def check_components(self, given: Iterable[str], *, status: int) -> None:
-        """Raises PageRefusal."""
+        """Refuse components that the page does not have. Raises PageRefusal."""
         if unknown := [each for each in given if each not in self.names]:
             raise PageRefusal(status, f"unknown component {unknown[0]}")
 
