@@ -21,7 +21,7 @@ OWNERS: dict[str, set[str]] = {
     "click": {"cli"},
     "github": {"github", "publish", "report"},
     "httpcore": {"core"},
-    "httpx": {"cloudflare", "core", "probes", "publish"},
+    "httpx": {"cloudflare", "core", "probes", "publish", "status_page"},
     "jinja2": {"render", "setup"},
     "playwright": {"probes"},
     "pydantic": {"config", "drills", "limits"},
