@@ -56,7 +56,8 @@ class SystemClock:
 class SandboxClock:
     """The clock of a sandbox, over HTTP. A virtual clock moves only by `sleep`, which takes no real time.
 
-    Another one is moved by a sleep that is longer than its `longest_sleep`, so that a drill does not wait for it.
+    Another one is moved by a sleep that is longer than its `longest_sleep`, so that a drill does not wait for it. The
+    time that it skips counts in `monotonic`, and so in each duration.
     """
 
     def __init__(self, url: str) -> None:
@@ -66,6 +67,7 @@ class SandboxClock:
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
             longest = answer.get("longest_sleep")
             self._longest_sleep = math.inf if longest is None else float(longest)
+            self._skipped = 0.0
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"cannot read the sandbox's clock at {url} ({type(error).__name__})",
@@ -76,11 +78,12 @@ class SandboxClock:
         return self._stands_at if self._is_virtual else parse_utc(self._ask("GET")["now"])
 
     def monotonic(self) -> float:
-        return self._stands_at.timestamp() if self._is_virtual else time.monotonic()
+        return self._stands_at.timestamp() if self._is_virtual else time.monotonic() + self._skipped
 
     def sleep(self, seconds: float) -> None:
         if self._is_virtual or seconds > self._longest_sleep:
             self._stands_at = parse_utc(self._ask("POST", {"advance": seconds})["now"])
+            self._skipped += seconds
         else:
             time.sleep(seconds)
 

@@ -94,7 +94,6 @@ def run(
     result = start_runbook(LEAK.params)
     if result["decision"] != Decision.RECOVERED:
         return result
-    sandbox.clock.longest_sleep = 0.0  # only the time of the rotation is measured
     responder, keys = _Responder(world, start_runbook.incident, say), tuple(KEYS)
     say("a person rolls back to the version with the leaked keys")
     responder.run("rollback-worker", Decision.REFUSED, {"to": leaked})

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ops.core.clock import SandboxClock
 from sandbox import Sandbox, Switches
 from tests.sandbox.conftest import WORKER, Api, Releases
 
@@ -23,6 +24,18 @@ def test_real_clock_continues_from_set_time() -> None:
     with Sandbox() as sandbox:
         sandbox.clock.set(instant)
         assert timedelta() <= sandbox.clock.now() - instant < timedelta(minutes=1)
+
+
+def test_time_that_a_sleep_skips_counts_in_durations() -> None:
+    with Sandbox() as sandbox:
+        sandbox.clock.longest_sleep = 5.0
+        clock = SandboxClock(sandbox.clock_url)
+        now, began = clock.now(), clock.monotonic()
+
+        clock.sleep(600)
+
+        assert clock.now() - now >= timedelta(minutes=10)
+        assert 600 <= clock.monotonic() - began < 630
 
 
 def test_clock_requires_time_zone(sandbox: Sandbox) -> None:
