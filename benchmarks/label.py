@@ -14,7 +14,6 @@ The runner's folders are in memory if there is room. On a disk, act takes up to 
 
 import io
 import re
-import shutil
 import statistics
 import subprocess
 import tarfile
@@ -28,6 +27,7 @@ from pathlib import Path
 import click
 
 from ops.github.actions import job_id
+from ops.tools.process import memory_folder
 from sandbox import Sandbox
 from sandbox.actions import Runner, tracked_files
 from sandbox.github import GitHub
@@ -50,8 +50,6 @@ TARGETS = {
 GATE = ("gate: Set up ops", "gate: Check the request and the requester's permission")
 LIMITS = {"set-up and gate": 1.0, "set-up and gate, cold": 3.0, "ops-check, cold": 30.0}
 """Seconds. "Cold" is without cached wheels."""
-MEMORY, ROOM = Path("/dev/shm"), 2_000_000_000
-"""A folder in memory, and the bytes that the runs need."""
 STEP = re.compile(
     r"Run (?P<job>Set up job)$|Success - Main (?P<name>[^\n]+?)(?:\n[^⭐]*?)? \[(?P<took>[\dhmsµn.]+)\]$", re.MULTILINE
 )
@@ -77,7 +75,7 @@ def main(rounds: int, before: str, folder: Path | None) -> None:
     sides = {commit: archived(commit) for commit, _ in targets.values()} | {"now": tracked_files(ROOT)}
     found = {side: Times() for side in sides}
     parts: dict[str, list[float]] = {name: [] for name in LIMITS}
-    tempfile.tempdir = str(folder or chosen_folder())
+    tempfile.tempdir = str(folder or memory_folder() or tempfile.gettempdir())
     with tempfile.TemporaryDirectory() as name:
         for number in range(rounds + 1):
             for side, files in sides.items():
@@ -91,14 +89,6 @@ def main(rounds: int, before: str, folder: Path | None) -> None:
                 parts["set-up and gate, cold"].append(sum(cold[step] for step in GATE))
                 parts["ops-check, cold"].append(checked(sides["now"], Path(name) / f"check-{number}"))
     show(found, targets, parts)
-
-
-def chosen_folder() -> Path:
-    """Return the folder in memory, or the default one if it lacks room."""
-    try:
-        return MEMORY if shutil.disk_usage(MEMORY).free > ROOM else Path(tempfile.gettempdir())
-    except OSError:
-        return Path(tempfile.gettempdir())
 
 
 def show(found: Mapping[str, Times], targets: Mapping[str, tuple[str, float]], parts: dict[str, list[float]]) -> None:

@@ -21,6 +21,7 @@ from hypothesis import settings
 
 from ops import cli
 from ops.app import registry
+from ops.tools.process import memory_folder
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.support import team_files
@@ -62,27 +63,13 @@ settings.register_profile(
 settings.register_profile("hunt", parent=settings.get_profile("fresh"), max_examples=1000)
 
 
-MEMORY = Path("/dev/shm")
-ROOM = 2_000_000_000
-"""In bytes; the folders of all tests take less than a fifth, even if each test fails and its folder is kept."""
-
-
-def _can_hold_tests(folder: Path) -> bool:
-    """Whether the folder's file system has room and can run programs."""
-    try:
-        state = os.statvfs(folder)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK) and not state.f_flag & os.ST_NOEXEC and state.f_bavail * state.f_frsize > ROOM
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Properties try the same examples in each run, unless a seed or a profile is given.
 
     The folders of tests are in memory: to make and delete one on a disk takes 1 ms of CPU, and a checkout by act 1 s.
     """
-    if _can_hold_tests(MEMORY):
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    if folder := memory_folder():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
     for path in config.getoption("--runbook"):
         name = registry.add_runbook_file(path)
         cli.cli.add_runbook(name, registry.find_runbook_file(name))

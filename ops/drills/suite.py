@@ -22,7 +22,7 @@ from ops.drills import DEFAULT_ENVIRONMENT, REFERENCE, DrillSettings, names, req
 from ops.drills.command import NO_RESULT
 from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill, score_result
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
-from ops.tools import own_program
+from ops.tools import own_program, process
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -34,7 +34,7 @@ LONGEST = 900.0
 GRACE = 40.0
 """Seconds that a drill has after SIGTERM to end its own programs, before it is killed."""
 DRILLS_PER_CORE = 3
-"""A drill mostly waits: for the next round of probes, or for a minute of KV."""
+"""A drill also waits: for a program that it starts, and with workerd for the next round of probes or a minute of KV."""
 WAIT = ("lying-probe", "feature", "ai-failover", "ai-off", "limits")
 """Drills that wait for minutes. They start first, so that the others run meanwhile."""
 POLL = 0.05
@@ -139,7 +139,7 @@ def _run_drills(
     """
     waiting, running = deque(enumerate(planned)), list[_RunningDrill]()
     jobs = settings.jobs or DRILLS_PER_CORE * (os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as scratch, _end_at_exit(running):
+    with tempfile.TemporaryDirectory(dir=process.memory_folder()) as scratch, _end_at_exit(running):
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, drill = waiting.popleft()
@@ -163,7 +163,7 @@ def _end_at_exit(running: "Sequence[_RunningDrill]") -> Iterator[None]:
 
 @dataclass
 class _RunningDrill:
-    """A drill in its own process. Its output goes to files: a pipe could fill up."""
+    """A drill in its own process. Its output goes to files: a pipe could fill up. Its temporary files are beside it."""
 
     planned: PlannedDrill
     settings: SuiteSettings
@@ -177,7 +177,7 @@ class _RunningDrill:
         self._out, self._err = self.folder / "out", self.folder / "err"
         self.folder.mkdir()
         argv = [sys.executable, "-m", "ops", *command_words(self.planned, self.settings), "--json"]
-        environ = {**os.environ, "PYTHONPATH": str(own_program.OPS.parent)}
+        environ = {**os.environ, "PYTHONPATH": str(own_program.OPS.parent), "TMPDIR": str(self.folder)}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
