@@ -44,6 +44,7 @@ from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, on_call_card, setup
 from ops.cli.staging_drill import staging_drill
 from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
+from ops.cli.status_page import status_page
 from ops.cli.stop import stop
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
 from ops.core.names import did_you_mean, quote_name
@@ -74,6 +75,7 @@ READ_ONLY_COMMANDS = {
         "config check",
         "config schema",
         "hold check",
+        "status-page compare",
     ),
     *("incident show", "recover", "stats", "limits plan", "limits propose"),
     *scheduled_files(),
@@ -143,6 +145,7 @@ cli.add_command(site)
 cli.add_command(staging_drill)
 cli.add_command(stats)
 cli.add_command(status)
+cli.add_command(status_page)
 cli.add_command(targets)
 cli.add_command(hand_over)
 cli.add_command(versions)

@@ -56,6 +56,12 @@ from tests.setup.doctor_changes import (
 )
 from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, WORKER, Bakery
 
+STATUS_PAGE = """status_page:
+  url: https://status.bakery.example
+  title: Bakery status
+  components: [{name: Shop, services: [shop]}]
+"""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -294,4 +300,7 @@ FAULTS = (
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
     Fault("a commit that the repository of the actions lacks", "actions", use_missing_commit),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
+    Fault(
+        "a status page that nobody deployed", "status-page", edit("responders:", f"{STATUS_PAGE}responders:", sync=True)
+    ),
 )

@@ -22,7 +22,7 @@ OWNERS: dict[str, set[str]] = {
     "github": {"github", "publish", "report"},
     "httpcore": {"core"},
     "httpx": {"cloudflare", "core", "probes", "publish", "status_page"},
-    "jinja2": {"render", "setup"},
+    "jinja2": {"render", "setup", "status_page"},
     "playwright": {"probes"},
     "pydantic": {"config", "drills", "limits"},
     "pydantic_core": {"config"},

@@ -79,6 +79,8 @@ COMMANDS: Mapping[str, Command] = {
     "config check": Command(),
     "hold migrate": MIGRATE,
     "database guard": MIGRATE,  # its former name, in workflows that use the action database-guard
+    "status-page build": Command(positional="into"),
+    "status-page compare": Command(positional="into"),
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
     "staging-drill run": Command(flags=("again",), fixed=("--yes",)),
     "staging-drill resume": Command(flags=("own",)),

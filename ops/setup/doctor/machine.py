@@ -1,4 +1,4 @@
-"""Checks of this machine, of status pages and of the package index."""
+"""Checks of this machine, of status pages (also of our own) and of the package index."""
 
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -8,6 +8,7 @@ from ops.cloudflare import tokens
 from ops.cloudflare.client import CloudflareClient
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration
 from ops.core.errors import ProviderError
+from ops.core.names import PUBLISH_UPDATE
 from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
@@ -17,6 +18,7 @@ from ops.probes.http import find_download_problem
 from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
+from ops.status_page.served import ServedPage
 
 GITHUB_STATUS = "https://www.githubstatus.com"
 GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks")
@@ -112,4 +114,23 @@ def _default_index() -> str:
     return str(PyPI.simple_url)
 
 
-CHECKS = (examine_internet, examine_clock, examine_cloudflare_status, examine_github_status, examine_packages)
+@check("status-page", repository, needs=("internet",), why="Users see an old state of the application, or none.")
+def examine_status_page(facts: Facts) -> Findings:
+    """Does the own status page, if there is one, answer without a login, and is it fresh?"""
+    page = facts.config.status_page
+    if page is None or not page.has_own_page:
+        return
+    served = ServedPage(facts.public_web, page.url)
+    if problem := served.find_problem(page.title, facts.clock.now()):
+        fix = f"Run the workflow {PUBLISH_UPDATE}, and read docs/how-to/status-page.md."
+        yield Finding(f"{page.url}: {problem}", fix)
+
+
+CHECKS = (
+    examine_internet,
+    examine_clock,
+    examine_cloudflare_status,
+    examine_github_status,
+    examine_packages,
+    examine_status_page,
+)

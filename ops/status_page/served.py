@@ -1,0 +1,86 @@
+"""Read the served page as a visitor does: without a login, past caches."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ops.core.clock import format_duration, parse_utc
+from ops.core.errors import ProviderError, Reason
+from ops.core.tolerant_json import mapping_in, text_in
+from ops.probes.edge_answer import add_cache_buster
+from ops.probes.http import request_once
+from ops.status_page.overview import GRACE
+from ops.status_page.summary import STATUS_FILES
+
+if TYPE_CHECKING:
+    from ops.core.clock import Clock
+    from ops.probes.http import ProbeClient
+
+PAUSE = 5.0
+"""Seconds between two reads."""
+LONGEST = GRACE + timedelta(minutes=2)
+"""Longest wait for a new page."""
+
+
+@dataclass(frozen=True)
+class ServedPage:
+    web: "ProbeClient"
+    url: str
+
+    def fetch(self) -> bytes:
+        """Return the served `status.json`. Raises ProviderError if it is not an answer to everybody."""
+        answer = request_once(self.web, add_cache_buster(f"{self.url}/{STATUS_FILES[0]}"))
+        if answer.obstacle:
+            raise make_error(f"it is not seen: {answer.obstacle.detail}")
+        if answer.redirect_host:
+            raise make_error(f"{STATUS_FILES[0]} leads to {answer.redirect_host}, as a login does")
+        if answer.status != 200:
+            raise make_error(f"{STATUS_FILES[0]} answers HTTP {answer.status}, and not 200")
+        return answer.body
+
+    def wait_for(self, built: bytes, clock: "Clock") -> str:
+        """Return what was seen as soon as the page equals the built one. Raises ProviderError if it never does."""
+        began = clock.monotonic()
+        while True:
+            try:
+                problem = "" if self.fetch() == built else "it still serves another page"
+            except ProviderError as error:
+                problem = error.message
+            seconds = clock.monotonic() - began
+            if not problem:
+                return f"{self.url} serves this page, seen after {format_duration(seconds)}"
+            if seconds >= LONGEST.total_seconds():
+                raise make_error(f"{self.url}: {problem}, {format_duration(seconds)} after its deployment")
+            clock.sleep(PAUSE)
+
+    def find_problem(self, title: str, now: datetime) -> str:
+        """Return why the page is not the fresh page with this title; "" if it is."""
+        try:
+            document = json.loads(self.fetch())
+        except ProviderError as error:
+            return error.message
+        except (ValueError, RecursionError):
+            return f"{STATUS_FILES[0]} is no JSON document: another site answers"
+        return _judge_document(document, title, now)
+
+
+def _judge_document(document: Any, title: str, now: datetime) -> str:
+    document = document if isinstance(document, dict) else {}
+    page, build = mapping_in(document, "page"), mapping_in(document, "build")
+    if text_in(page, "name") != title:
+        return "it is not the status page of this ops.yml: its title differs"
+    try:
+        age = now - parse_utc(text_in(build, "at"))
+    except ValueError:
+        return "it does not say when it was built"
+    late_after = build.get("late_after")
+    if isinstance(late_after, int | float) and age.total_seconds() > late_after:
+        return f"it is out of date: it was last built {format_duration(age.total_seconds())} ago"
+    return ""
+
+
+def make_error(text: str) -> ProviderError:
+    """Return the error of a page that does not answer as it should."""
+    hint = "Read docs/how-to/status-page.md: the page must be deployed, and answer everybody without a login."
+    return ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint)
