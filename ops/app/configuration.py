@@ -74,7 +74,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     from ops.config import durable_object_token_names
 
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_variables(config)
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.secret_names}) | secret_variables(config)
     names |= durable_object_token_names(config)
     of_workers = {name for environment in config.environments.values() for name in environment.secrets}
     for name in names | config.login_variables | of_workers:

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
 from ops.config.label_checks import ANY_LABEL, LabelRules
+from ops.config.notify import NotifyConfig
 from ops.config.probes import Probe, ProbeSet, VerificationRule
 from ops.config.sections import (
     ActingEnvironment,
@@ -47,7 +48,6 @@ from ops.config.types import (
     Contact,
     Login,
     Name,
-    NotifyConfig,
     ParameterValue,
     RunbookName,
     Seconds,

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
+from ops.config.notify import list_chat_secrets
 from ops.config.staging_drill import find_staging_drill_errors
 from ops.config.status_page import find_status_page_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
@@ -176,9 +177,9 @@ def _unknown_places(data: Any) -> Iterator[ConfigProblem]:
 def _run_secret_names(data: Any) -> set[str]:
     """Return the names of the secrets of the run itself."""
     tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
-    webhooks = [get_nested(target, "webhook") for target in as_mapping(get_nested(data, "notify")).values()]
+    chats = [name for _, name in list_chat_secrets(data)]
     page = get_nested(data, "status_page", "token")
-    return {name for name in [*tokens, *webhooks, page] if isinstance(name, str)} | SECRETS_OF_THE_RUN
+    return {name for name in [*tokens, *chats, page] if isinstance(name, str)} | SECRETS_OF_THE_RUN
 
 
 def _admin_tokens(data: Any) -> set[str]:
@@ -469,8 +470,7 @@ def _secret_variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
     """Yield path and name of each variable that a job gets from a secret."""
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         yield ("environments", name, "token"), get_nested(environment, "token")
-    for name, target in as_mapping(get_nested(data, "notify")).items():
-        yield ("notify", name, "webhook"), get_nested(target, "webhook")
+    yield from list_chat_secrets(data)
     yield ("status_page", "token"), get_nested(data, "status_page", "token")
     for path, service in iter_services(data):
         yield from _variables_of_probes(path, service)

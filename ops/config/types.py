@@ -53,6 +53,7 @@ STANDARD_RUNNER = re.compile(r"ubuntu-(latest|slim|\d\d\.\d\d)(-arm)?")
 """docs.github.com/actions/reference/runners/github-hosted-runners"""
 ARCHIVE = r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?/[A-Za-z0-9._~%/{}-]+$"
 
+SLACK_CHANNEL = r"^[CG][A-Z0-9]{8,20}$"
 BUCKET = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
 DATABASE_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 SQL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
@@ -60,6 +61,7 @@ SQL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 PATTERNS = {
     CRON: 'not such a schedule; write "MINUTE HOUR DAY * *" with a day up to 28, or "MINUTE HOUR * * WEEKDAY"',
     DATABASE_ID: "not the id of a database; write the UUID that `wrangler d1 list` shows, in lower case",
+    SLACK_CHANNEL: "not the id of a channel; write C or G with capitals and digits, as Slack shows it below a channel",
     BUCKET: "not an R2 bucket's name; write 3 to 63 lower-case letters, digits and -, as Cloudflare shows it",
     SQL_NAME: "not a name in SQL for this; write letters, digits and _, beginning with a letter or _",
     NAME_PATTERN: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
@@ -259,25 +261,6 @@ class Contact(ConfigModel):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.contact} ({self.availability})"
-
-
-class Webhook(ConfigModel):
-    """A chat webhook, by the name of its secret."""
-
-    webhook: SecretName = Field(description="NAME of the secret that holds the webhook's URL. Never the URL.")
-
-
-class NotifyConfig(ConfigModel):
-    """Chats that get notices."""
-
-    slack: Webhook | None = Field(default=None, description="A Slack channel.")
-    discord: Webhook | None = Field(default=None, description="A Discord channel.")
-
-    @property
-    def webhooks(self) -> dict[str, str]:
-        """Return chat → name of the secret with its webhook's URL, for the configured chats."""
-        given = {chat: getattr(self, chat) for chat in type(self).model_fields}
-        return {chat: hook.webhook for chat, hook in given.items() if hook is not None}
 
 
 LONGEST_WATCH, LEAST_EXTENDED = 7200.0, 1200.0

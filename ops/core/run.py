@@ -83,6 +83,8 @@ class Run:
     """Origin of the run in its record: run or laptop."""
     is_notified: bool = False
     """Whether the team's chat accepted a notice of this run."""
+    chat_threads: Mapping[str, str] = field(default_factory=dict)
+    """Chat channel → id of the message that began the incident's thread there."""
 
     @property
     def state(self) -> str:
@@ -350,6 +352,7 @@ class Run:
             headline=self.headline if self.decision and part == 1 else "",
             health_before=self._health_before if part == 1 else "",
             notified=self.is_notified and part == 1,
+            chat=dict(self.chat_threads) if part == 1 else {},
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
 

@@ -30,7 +30,9 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified", "drill", "update"}
+ADDED_LATER = {
+    *("approval", "watch", "state", "live", "headline", "job", "health_before", "notified", "drill", "update", "chat")
+}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -61,8 +63,8 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch, drill, update or step. `durations` are
-    seconds. Field names are persisted.
+    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch, drill, update, step or messages.
+    `durations` are seconds. Field names are persisted.
     """
 
     run: str
@@ -98,6 +100,8 @@ class RunRecord:
     """A public update of the incident; see `ops.core.public_update`."""
     notified: bool = False
     """Whether the team's chat accepted a notice of the run; older records lack it."""
+    chat: Mapping[str, Any] = field(default_factory=dict)
+    """Chat channel → id of the message that began the incident's thread there."""
     job: str = ""
     """Number and attempt of the workflow run that wrote the record, if `run` does not name it; older ones lack it."""
 
@@ -275,6 +279,7 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
         drill=dict(data.get("drill", {})),
         update=dict(data.get("update", {})),
         notified=data.get("notified") is True,
+        chat=dict(data.get("chat", {})),
         job=require_text(data.get("job", "")),
     )
 

@@ -116,6 +116,15 @@ def read_payload(environ: Mapping[str, str]) -> Any:
         return UNREADABLE
 
 
+def is_event_about(environ: Mapping[str, str], event: str, action: str, number: int) -> bool:
+    """Return whether this job was started by this event of this issue."""
+    if not is_job(environ) or environ.get("GITHUB_EVENT_NAME") != event:
+        return False
+    payload = read_payload(environ)
+    issue = payload.get("issue") if isinstance(payload, dict) else None
+    return isinstance(issue, dict) and (payload.get("action"), issue.get("number")) == (action, number)
+
+
 def write_outputs(
     environ: Mapping[str, str], values: Mapping[str, str], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> None:

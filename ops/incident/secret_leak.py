@@ -45,7 +45,7 @@ OBJECTS_INSTRUCTION = (
     "Give the secret a new value in the Worker whose endpoints of Durable Objects it opens, "
     "then update it in every GitHub environment that has it."
 )
-WEBHOOK_INSTRUCTION = "Delete the webhook in the chat settings, create a new one, then update the secret."
+WEBHOOK_INSTRUCTION = "Replace the webhook or token in the settings of the chat, then update the secret."
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Replacement:
 
 def declared_secrets(config: "Config") -> frozenset[str]:
     """Return the names of all secrets in ops.yml."""
-    names = {*config.notify.webhooks.values(), *config.login_variables, *durable_object_token_names(config)}
+    names = {*config.notify.secret_names, *config.login_variables, *durable_object_token_names(config)}
     for environment in config.environments.values():
         names |= {environment.token, *environment.secrets}
     return frozenset(names)
@@ -171,7 +171,7 @@ def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
         objects = [each for service in environment.services.values() for each in service.durable_objects.values()]
         if any(each.token == name for each in objects):
             yield Replacement(environment.name, by_hand=OBJECTS_INSTRUCTION)
-    if name in config.notify.webhooks.values():
+    if name in config.notify.secret_names:
         yield Replacement("", by_hand=WEBHOOK_INSTRUCTION)
     if name in config.login_variables:
         yield Replacement("", by_hand=LOGIN_INSTRUCTION)

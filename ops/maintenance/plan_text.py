@@ -115,7 +115,7 @@ class ClosureChecks:
             text = f"only {schedule}" if every else "nobody checks that it stays closed"
             return cls(missing=(f"{text}; {start}",))
         length = format_duration(watch.duration)
-        chat = " and in chat" if ctx.config.notify.webhooks else ""
+        chat = " and in chat" if ctx.config.notify.secret_names else ""
         kept = (
             f"a job checks every minute for {length} that it stays closed. It reports an opening on the incident{chat}"
         )

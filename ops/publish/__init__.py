@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ops.core.client_guards import is_loopback
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
+from ops.core.run import Run
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["LOCAL_USER", "Publisher"]
 OTHERS_WAIT = 10.0
 """Real seconds to wait for the records of other incidents, without which the run would be refused."""
+SETTLE = 1.0
+"""Real seconds that the last comment of a run waits for the chat, to show a message that failed."""
 FLUSH = 5.0
 """Real seconds that the end of a run waits for GitHub and the chat together."""
 
@@ -52,11 +54,8 @@ class Publisher:
         remaining = TimeBudget(FLUSH).rest
         self._incident, self._is_routine = incident, False
         self._links = actions.run_links(environ, incident)
-        links = tuple(self._links.values())
-        is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-        self._chat = chat = ChatPublisher(
-            environ, config.notify, run, is_drill=is_drill, links=links, remaining=remaining
-        )
+        self._remaining = remaining
+        self._chat = chat = ChatPublisher(environ, config.notify, run, links=self._links, remaining=remaining)
         self._issue = IssuePublisher(
             environ,
             redactor,
@@ -67,6 +66,7 @@ class Publisher:
             program=config.github.laptop_program,
             remaining=remaining,
             is_notified=lambda: chat.is_delivered,
+            chat_threads=lambda: chat.threads,
         )
 
     def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
@@ -102,9 +102,16 @@ class Publisher:
 
         Return a function that waits for them, at most `wait` real seconds from now.
         """
-        return self._issue.read_previous_runs(
+        read = self._issue.read_previous_runs(
             self._incident, wait, rules, lambda text: timeline.record(EventKind.WARNING, text)
         )
+
+        def result() -> "PreviousRuns":
+            previous = read()
+            self._chat.continue_threads(previous.runs)
+            return previous
+
+        return result
 
     def read_runs_of(
         self, incidents: "Collection[int]", timeline: Timeline, rules: "RecordRules"
@@ -125,7 +132,11 @@ class Publisher:
         A routine run without an incident opens one only if people are needed. `menu` returns the recovery menu for the
         number of an incident and the URL of its repository. `notices`: other incident → text for a comment on it.
         """
+        self._chat.settle(min(SETTLE, self._remaining()))
         written = self._issue.end(timeline, menu, only_if_needed=self._is_routine)
+        if self.opened_incident is not None:
+            decision = Run("", tuple(timeline.events)).decision
+            self._chat.report_opened(self.opened_incident, decision, written.get("incident", ""))
         self._issue.notify(timeline, self._incident or self.opened_incident, notices)
         self._chat.end()
         return {**self._links, **written}

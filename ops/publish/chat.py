@@ -1,161 +1,74 @@
-"""Post to the team's chat before a run writes and when it has ended: Slack or Discord.
+"""Post to the team's chat before a run writes, at its end, and as an incident changes.
 
-The sink only queues; each webhook has its own thread. A failure becomes one warning and does not change the run. The
-URL is the credential: no text of ours contains it, and redirects are not followed.
+The sink only queues; each chat has its own thread. A failure becomes one warning and does not change the run. Messages
+of an incident share a thread where the chat has threads: the record of the run that began it holds its id.
 """
 
-import re
 import threading
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from ops.core.client_guards import is_loopback
-from ops.core.errors import UNFINISHED, Decision
-from ops.core.redaction import Secret
+from ops.core.errors import PROVED, UNFINISHED, Decision, needs_people
 from ops.core.run import Run
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
-from ops.github import actions
+from ops.publish.chat_services import TIMEOUT, ChatMessage, NotSentError, PagingAction, Sender, find_senders
 from ops.render import sentence, to_one_line
 
 if TYPE_CHECKING:
-    from ops.config.types import NotifyConfig
+    from ops.config.notify import NotifyConfig
+    from ops.core.run_record import RunRecord
 
-TIMEOUT = 3.0
-"""Real seconds for one message, in all."""
-MAX_ANSWER = 10_000
-"""Bytes of an answer that are read."""
-MAX_CHARACTERS = 900
-"""Characters of a message: as much as a phone shows, and half of Discord's limit even if each one is escaped."""
-
-_SLACK_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-"""Every character that Slack wants escaped: `<!channel>`, `<@U1>` and `<url|text>` then have no effect.
-
-docs.slack.dev/messaging/formatting-message-text#escaping
-"""
-
-LONGEST_OF_DISCORD, SUPPRESS_EMBEDS = 2000, 4
-"""docs.discord.com/developers/resources/webhook#execute-webhook"""
-
-
-@dataclass(frozen=True)
-class ChatService:
-    """A chat service: its webhook hosts, its message format, and its sign of success."""
-
-    name: str
-    hosts: Collection[str]
-    body: Callable[[str, tuple[str, ...]], dict[str, Any]]
-    """Build the body from the text, which is escaped, and the links, which stay links."""
-    is_accepted: Callable[[int, str], bool]
-    """Return whether the message was accepted, from status and text of the response."""
-    query: str = ""
-
-
-class NotSentError(Exception):
-    """The message was not sent. The text holds the status or the kind of failure only."""
-
-
-def is_webhook_url(service: ChatService, url: str) -> bool:
-    """Return whether the URL is HTTPS on a host of the service, without user information, or is on this machine."""
-    try:
-        parts = urlsplit(url)
-        is_of_service = parts.scheme == "https" and parts.hostname in service.hosts and parts.port in {None, 443}
-    except ValueError:
-        return False
-    return "@" not in parts.netloc and (is_of_service or is_loopback(url))
-
-
-def send_to_chat(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
-    """Post the message within TIMEOUT. Raises NotSentError."""
-    import httpx
-
-    from ops.core.bounded_http import open_client, read_answer
-
-    address = url.reveal()
-    trust = not is_loopback(address)
-    verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
-    body = service.body(text[:MAX_CHARACTERS], links)
-    try:
-        with open_client(timeout=TIMEOUT, follow_redirects=False, trust_env=trust, verify=verify) as http:
-            answer, said = read_answer(
-                http, "POST", address + service.query, within=TIMEOUT, most=MAX_ANSWER, is_cut=True, json=body
-            )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise NotSentError(type(error).__name__) from None
-    if not service.is_accepted(answer.status_code, said.decode(errors="replace")):
-        raise NotSentError(f"it answered {answer.status_code}")
-
-
-def _slack_body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
-    """Return the message (docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
-    lines = [text.translate(_SLACK_ESCAPES), *(f"<{link}>" for link in links)]
-    return {"text": "\n".join(lines), "unfurl_links": False, "unfurl_media": False}
-
-
-def _is_accepted_by_slack(status: int, answer: str) -> bool:
-    return status == 200 and answer.strip() == "ok"
-
-
-SLACK = ChatService("Slack", {"hooks.slack.com"}, _slack_body, _is_accepted_by_slack)
-
-
-def _discord_body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
-    """Return the message. Escaped Markdown cannot hide where a link leads, and no text can mention anybody."""
-    plain = re.sub(r"([\\*_~`|<>\[\]()#])", r"\\\1", text)
-    after = "".join(f"\n<{link}>" for link in links)
-    return {
-        "content": plain[: LONGEST_OF_DISCORD - len(after)] + after,
-        "allowed_mentions": {"parse": []},
-        "flags": SUPPRESS_EMBEDS,
-    }
-
-
-def _is_accepted_by_discord(status: int, _answer: str) -> bool:
-    return status in {200, 204}
-
-
-DISCORD = ChatService(
-    "Discord", {"discord.com", "discordapp.com"}, _discord_body, _is_accepted_by_discord, query="?wait=true"
-)
-"""Without `wait`, Discord's response does not say whether it saved the message."""
-
-
-CHATS: dict[str, ChatService] = {"slack": SLACK, "discord": DISCORD}
-"""Key under `notify` in ops.yml → chat service."""
 SILENT = {Decision.PLANNED}
 UNPROVED = {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
 """Decisions that do not judge a change that was made: decision and change are two sentences."""
 
 
-def chat_message(run: Run) -> str:
-    """Return the message for the latest event: to a second person, before the first write, at the end; else ""."""
+def chat_message(run: Run) -> ChatMessage | None:
+    """Return the message for the latest event: to a second person, before the first write, at the end; else None."""
     match run.events[-1].kind:
         case EventKind.CONFIRMED:
-            return to_one_line(f"Started: {_requested_by(run)}. {sentence(run.plan.summary if run.plan else '')}")
+            text = f"Started: {_requested_by(run)}. {sentence(run.plan.summary if run.plan else '')}"
+            return ChatMessage(to_one_line(text), "started", PagingAction.ACKNOWLEDGE)
         case EventKind.AWAITING_APPROVAL:
             waits = f"Waits for a second person: {_requested_by(run)}. {sentence(run.events[-1].text)}"
-            return to_one_line(f"{waits} Press {run.approval_button.button}")
+            text = f"{waits} Press {run.approval_button.button}"
+            return ChatMessage(to_one_line(text), "waits for a second person", PagingAction.TRIGGER)
         case EventKind.ENDED if run.decision not in SILENT:
-            # Only a change that was read back is reported as done.
-            is_made = run.last_event(EventKind.READ_BACK) is not None
-            done = run.done_text if is_made else _requested_by(run)
-            stop = "." if is_made and run.decision in UNPROVED else ":"
-            lead = f"{run.state}{stop} {done}."
-            if run.decision in UNFINISHED and run.live:
-                lead = f"{run.headline}, in {run.environment}{run.reason_text}."
-            parts = [lead, sentence(run.message), sentence(run.hint)]
-            parts += (
-                [f"The button: {run.suggested_command.button}"]
-                if run.suggested_command and run.suggested_command.button
-                else []
-            )
-            return to_one_line(" ".join(part for part in parts if part))
+            return ChatMessage(_describe_end(run), run.state.lower(), paging_action(run.decision))
         case _:
-            return ""
+            return None
+
+
+def paging_action(decision: str) -> PagingAction:
+    """Return the meaning of a decision for a service that pages people.
+
+    A proved recovery resolves: PagerDuty pages nobody for an alert that is only acknowledged, so a relapse would be
+    silent. developer.pagerduty.com/docs/send-alert-event
+    """
+    if decision in {*PROVED, Decision.MITIGATED}:
+        return PagingAction.RESOLVE
+    return PagingAction.TRIGGER if needs_people(decision) else PagingAction.ACKNOWLEDGE
+
+
+def _describe_end(run: Run) -> str:
+    # Only a change that was read back is reported as done.
+    is_made = run.last_event(EventKind.READ_BACK) is not None
+    done = run.done_text if is_made else _requested_by(run)
+    stop = "." if is_made and run.decision in UNPROVED else ":"
+    lead = f"{run.state}{stop} {done}."
+    if run.decision in UNFINISHED and run.live:
+        lead = f"{run.headline}, in {run.environment}{run.reason_text}."
+    parts = [lead, sentence(run.message), sentence(run.hint)]
+    if run.suggested_command and run.suggested_command.button:
+        parts.append(f"The button: {run.suggested_command.button}")
+    return to_one_line(" ".join(part for part in parts if part))
 
 
 def _requested_by(run: Run) -> str:
@@ -176,13 +89,14 @@ class ChatPublisher:
         notify: "NotifyConfig",
         run: str,
         *,
-        is_drill: bool,
-        links: tuple[str, ...],
+        links: Mapping[str, str],
         remaining: Callable[[], float],
     ) -> None:
-        self._is_drill, self._run, self._remaining = is_drill, run, remaining
+        self._run, self._remaining = run, remaining
         self._events: list[RunEvent] = []
-        self._channels, self._problems = _find_channels(environ, notify, links, is_drill=is_drill)
+        self._form = _MessageForm(environ, links, run)
+        senders, self._problems = find_senders(environ, notify, is_drill=self._form.is_drill)
+        self._channels = [_Channel(each) for each in senders]
 
     def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
@@ -190,22 +104,47 @@ class ChatPublisher:
     def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
         run = Run(self._run, tuple(self._events))
-        if (text := chat_message(run)) and not (run.plan and run.plan.is_drill):
+        if (message := chat_message(run)) is not None and not (run.plan and run.plan.is_drill):
             for channel in self._channels:
-                channel.put(f"{DRILL if self._is_drill else ''}{text}")
+                channel.put(self._form.complete(message))
 
     def begin(self, warn: Warn, exit_stack: ExitStack) -> None:
         """Start the threads. They end with the run, also if a bug ends it."""
         for problem in self._problems:
             warn(f"no chat message is sent: {problem}")
         for channel in self._channels:
-            channel.begin(warn)
+            channel.begin(partial(_warn_of_failure, warn))
         exit_stack.callback(self.end)
 
     @property
     def is_delivered(self) -> bool:
         """Whether a chat accepted a message."""
         return any(channel.is_delivered for channel in self._channels)
+
+    @property
+    def threads(self) -> dict[str, str]:
+        """Channel → id of the message that began the thread of the incident."""
+        return {channel.key: channel.thread for channel in self._channels if channel.thread}
+
+    def continue_threads(self, records: "Iterable[RunRecord]") -> None:
+        """Post the following messages to the threads that these records name."""
+        threads = find_threads(records)
+        for channel in self._channels:
+            channel.thread = channel.thread or threads.get(channel.key, "")
+
+    def report_opened(self, number: int, decision: str, address: str) -> None:
+        """Post the incident that was opened for this run."""
+        self._form = replace(self._form, links={"incident": address, **self._form.links})
+        action = paging_action(decision)
+        for channel in self._channels:
+            channel.put(self._form.complete(ChatMessage(f"Incident #{number} opened for this run.", "opened", action)))
+
+    def settle(self, seconds: float) -> None:
+        """Wait for the messages until now, so that the comment of the run can show those that failed."""
+        markers = [channel.mark() for channel in self._channels]
+        deadline = time.monotonic() + seconds
+        for marker in markers:
+            marker.wait(max(0.0, deadline - time.monotonic()))
 
     def end(self) -> None:
         for channel in self._channels:
@@ -214,54 +153,116 @@ class ChatPublisher:
             channel.wait(self._remaining())
 
 
-def post_message(environ: Mapping[str, str], notify: "NotifyConfig", text: str, incident: int | None) -> None:
-    """Post one message outside of a run to each chat, each with a time limit. A failure ends nothing."""
-    is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
-    links = tuple(actions.run_links(environ, incident).values())
-    channels, _ = _find_channels(environ, notify, links, is_drill=is_drill)
+def _warn_of_failure(warn: Warn, failure: str) -> None:
+    warn(f"cannot send a message to {failure}; the run goes on, so inform the team yourself")
+
+
+def find_threads(records: "Iterable[RunRecord]") -> dict[str, str]:
+    """Return channel → id of the message that began the thread, from the oldest record that has one.
+
+    A record of somebody else can only lead messages to another thread of the same channel.
+    """
+    threads = dict[str, str]()
+    for record in records:
+        for key, thread in record.chat.items():
+            if key and isinstance(thread, str) and isinstance(key, str):
+                threads.setdefault(key, thread)
+    return threads
+
+
+@dataclass(frozen=True)
+class ChatOutcome:
+    """Result of a message outside of a run."""
+
+    is_delivered: bool = False
+    failures: tuple[str, ...] = ()
+    """Chats that did not accept it, with the reason."""
+    threads: Mapping[str, str] = field(default_factory=dict)
+    """Channel → id of the message that began the thread."""
+
+
+def post_to_chats(
+    environ: Mapping[str, str],
+    notify: "NotifyConfig",
+    message: ChatMessage,
+    links: Mapping[str, str],
+    *,
+    read_threads: Callable[[], Mapping[str, str]] = dict,
+) -> ChatOutcome:
+    """Post one message outside of a run to each chat, each with a time limit. Never raises.
+
+    `read_threads` returns channel → thread; it is called only for a chat that has threads, within the time limit.
+    """
+    form = _MessageForm(environ, links, "")
+    senders, problems = find_senders(environ, notify, is_drill=form.is_drill)
+    failures = list(problems)
+    channels = [_Channel(each) for each in senders]
+    threads = _read_in_time(read_threads) if any(channel.key for channel in channels) else {}
     for channel in channels:
-        channel.put(f"{DRILL if is_drill else ''}{to_one_line(text)}")
-        channel.begin(lambda _: None)
+        channel.thread = threads.get(channel.key, "")
+        channel.put(form.complete(message))
+        channel.begin(failures.append)
         channel.finish()
     for channel in channels:
         channel.wait(TIMEOUT)
+    began = {channel.key: channel.thread for channel in channels if channel.thread}
+    return ChatOutcome(any(channel.is_delivered for channel in channels), tuple(failures), began)
 
 
-def _find_channels(
-    environ: Mapping[str, str], notify: "NotifyConfig", links: tuple[str, ...], *, is_drill: bool
-) -> "tuple[list[_Channel], list[str]]":
-    """Return the chats whose webhook is set, and problems of others. A drill reaches only those of a sandbox."""
-    channels, problems = list[_Channel](), list[str]()
-    for chat, secret in notify.webhooks.items():
-        service, url = CHATS[chat], environ.get(secret, "").strip()
-        if not url:
-            continue
-        if is_webhook_url(service, url) and is_loopback(url) == is_drill:
-            channels.append(_Channel(service, Secret(url), links))
-        elif not is_drill:
-            problems.append(f"{secret} is not the address of a {service.name} webhook")
-    return channels, problems
+def _read_in_time(read_threads: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+    """Return the threads; none if they cannot be read in time: the message then begins one."""
+    try:
+        return start_call(read_threads).result(timeout=TIMEOUT)
+    except Exception:  # noqa: BLE001  a message beside the thread is better than none
+        return {}
+
+
+@dataclass(frozen=True)
+class _MessageForm:
+    """Links and marks that all messages of a process share."""
+
+    environ: Mapping[str, str]
+    links: Mapping[str, str]
+    """`incident` and `run`, as far as they are known."""
+    run: str
+
+    @property
+    def is_drill(self) -> bool:
+        return is_loopback(self.environ.get("CLOUDFLARE_API_BASE_URL", ""))
+
+    def complete(self, message: ChatMessage) -> ChatMessage:
+        """Return the message with its links, its key, and the mark of a drill."""
+        text = f"{DRILL if self.is_drill else ''}{to_one_line(message.text)}"
+        key = self.links.get("incident", "") or self.run
+        return replace(message, text=text, links=tuple(self.links.values()), key=key)
 
 
 class _Channel:
-    """Posts to one webhook: messages in order, each with a time limit."""
+    """Posts to one chat: messages in order, each with a time limit."""
 
-    def __init__(self, service: ChatService, url: Secret, links: tuple[str, ...]) -> None:
-        self._service, self._url, self._links = service, url, links
-        self._texts: SimpleQueue[str | None] = SimpleQueue()
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._queue: SimpleQueue[ChatMessage | threading.Event | None] = SimpleQueue()
         self._done = threading.Event()
         self._warn: Warn | None = None
         self.is_delivered = False
+        self.key, self.thread = sender.thread_key, ""
 
-    def put(self, text: str) -> None:
-        self._texts.put(text)
+    def put(self, message: ChatMessage) -> None:
+        self._queue.put(message)
+
+    def mark(self) -> threading.Event:
+        """Return an event that is set once the messages until now were sent, or failed."""
+        marker = threading.Event()
+        self._queue.put(marker)
+        return marker
 
     def begin(self, warn: Warn) -> None:
         self._warn = warn
         run_in_background(self._work)
 
     def finish(self) -> None:
-        self._texts.put(None)
+        self._queue.put(None)
 
     def wait(self, seconds: float) -> None:
         if not self._done.wait(seconds):
@@ -269,15 +270,19 @@ class _Channel:
         self._warn = None
 
     def _work(self) -> None:
-        while (text := self._texts.get()) is not None:
-            self._send(text)
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+            else:
+                self._send(item)
         self._done.set()
 
-    def _send(self, text: str) -> None:
-        sending = start_call(lambda: send_to_chat(self._service, self._url, text, self._links))
+    def _send(self, message: ChatMessage) -> None:
+        sending = start_call(lambda: self._sender.send(message, self.thread))
         try:
-            sending.result(timeout=TIMEOUT)
+            posted = sending.result(timeout=TIMEOUT)
             self.is_delivered = True
+            self.thread = self.thread or posted
         except NotSentError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the run goes on
@@ -286,4 +291,4 @@ class _Channel:
     def _fail(self, why: str) -> None:
         warn, self._warn = self._warn, None
         if warn is not None:
-            warn(f"cannot send a message to {self._service.name} ({why}); the run goes on, so inform the team yourself")
+            warn(f"{self._sender.name} ({why})")

@@ -52,8 +52,9 @@ class IssuePublisher:
         program: str,
         remaining: Callable[[], float],
         is_notified: Callable[[], bool],
+        chat_threads: Callable[[], Mapping[str, str]],
     ) -> None:
-        self._is_notified, self._program = is_notified, program
+        self._is_notified, self._chat_threads, self._program = is_notified, chat_threads, program
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
         self._comment = comment
@@ -204,7 +205,9 @@ class IssuePublisher:
     def _render(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
         from ops.publish import comment
 
-        run = Run(self._run, self._with_login(events), is_notified=self._is_notified())
+        run = Run(
+            self._run, self._with_login(events), is_notified=self._is_notified(), chat_threads=self._chat_threads()
+        )
         return comment.render_comments(run, self._contacts, repository_page(self._environ), self._program)
 
     def _with_login(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:

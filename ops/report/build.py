@@ -27,8 +27,10 @@ from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.recent_change import RecentChange
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
+from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
+from ops.publish.incident_chat import incident_message, post_message
 from ops.report.action_issues import read_tracked
 from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
@@ -100,6 +102,8 @@ def write_report(
     items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
+        if actions.is_event_about(environ, "issues", "closed", number):
+            post_message(environ, config.notify, redactor, incident_message(number, "closed"), number)
     return ReportResult(written.number, written.url, written.is_new, items, state_problem, written.notes)
 
 

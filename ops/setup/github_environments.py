@@ -78,7 +78,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
             {
                 **workflow_jobs.read_tokens(config, "report"),
                 **workflow_jobs.watch_secrets(config),
-                **workflow_jobs.watch_webhooks(config),
+                **workflow_jobs.chat_secrets(config),
             }
         ),
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),

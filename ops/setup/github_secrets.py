@@ -131,8 +131,9 @@ def _template_key(group: str) -> dict[str, str] | None:
 
 
 def _describe_secret(config: "Config", github_environment: str, name: str) -> str:
-    if name in {config.github.secret(github_environment, hook) for hook in config.notify.webhooks.values()}:
-        return "URL of the chat's webhook"
+    chats = {config.github.secret(github_environment, each): what for each, what in config.notify.secrets.items()}
+    if name in chats:
+        return chats[name]
     if name == config.github.secret(github_environment, workflow_jobs.SECRETS_TOKEN):
         return "token for copies on GitHub, or a GitHub App: docs/reference/permissions.md"
     if name == config.github.secret(github_environment, APP_REPO_TOKEN):

@@ -132,7 +132,7 @@ def _acting_job(
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
-        *(config.notify.webhooks.values() if any(not runbook.incident_use.is_routine for runbook in runbooks) else ()),
+        *(config.notify.secret_names if any(not runbook.incident_use.is_routine for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job.secrets for name in _job_secrets(environment, each)),
     ]
     secrets = secret_expressions(config, github_environment, names)
@@ -250,12 +250,9 @@ def menu_secrets(config: "Config") -> dict[str, str]:
     return watch_secrets(config) or read_tokens(config, "report")
 
 
-def watch_webhooks(config: "Config") -> dict[str, str]:
-    """Return the webhooks by which the watch of a closed service reports an opening; none if no runbook closes one."""
-    runbooks = registry.button_runbooks().values()
-    closes = any(_closes_service(each, place) for each in runbooks for place in fitting_environments(config, each))
-    is_used = config.watch is not None and closes
-    return secret_expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
+def chat_secrets(config: "Config") -> dict[str, str]:
+    """Return the secrets by which a job that acts on no service posts to the team's chat."""
+    return secret_expressions(config, "report", config.notify.secret_names)
 
 
 def watch_minutes(config: "Config") -> int:
@@ -298,7 +295,7 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
         if name == DOCTOR:
             tasks.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, [], other_jobs=1 + len(doctor_jobs(config))))
         elif name == WATCH:
-            job = ActingJob("report", "", {**watch_secrets(config), **watch_webhooks(config)}, ())
+            job = ActingJob("report", "", {**watch_secrets(config), **chat_secrets(config)}, ())
             tasks.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         elif name == GUARD:
             tasks.append(ScheduledTask(name, GUARD, GUARD_MINUTE, every, list(_guard_jobs(config))))
@@ -310,7 +307,7 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
 
 def _guard_jobs(config: "Config") -> "Iterator[ActingJob]":
     """Yield a job for each environment with a service that is guarded. Its token only reads."""
-    webhooks = config.notify.webhooks.values()
+    webhooks = config.notify.secret_names
     for each in config.environments.values():
         guarded = [service for service in each.services.values() if service.guard]
         variables = [name for service in guarded for probe in service.watched_probes for name in probe.variables]

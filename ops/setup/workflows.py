@@ -308,7 +308,7 @@ def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> 
         "menu_secrets": workflow_jobs.menu_secrets(config),
         "guard_minutes": workflow_jobs.guard_minutes(config),
         "watch_secrets": workflow_jobs.watch_secrets(config),
-        "watch_webhooks": workflow_jobs.watch_webhooks(config),
+        "chat_secrets": workflow_jobs.chat_secrets(config),
         "read_tokens": workflow_jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": {**PINS, **(SERVER_PINS if config.github.enterprise_server else {})},

@@ -16,7 +16,8 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
 from ops.github import actions
 from ops.maintenance.drift import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
-from ops.publish.chat import post_message
+from ops.publish.chat_services import ChatMessage, PagingAction
+from ops.publish.incident_chat import post_message
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.record import find_incident, opening_record, post_opening
@@ -202,7 +203,8 @@ class ScheduledLook:
             except OpsError as error:
                 lines[number] = f"not reported on #{number}: {error.message}"
         if not numbers or any(not line.startswith("reported before") for line in lines.values()):
-            post_message(self.environ, self.config.notify, shown, next(iter(numbers), None))
+            message = ChatMessage(shown, "open although closed", PagingAction.TRIGGER)
+            post_message(self.environ, self.config.notify, self.redactor, message, next(iter(numbers), None))
         nobody = f"{service} was closed without an incident, so only the chat can show it"
         return "; ".join(lines.values()) or nobody
 

@@ -23,8 +23,9 @@ from ops.core.run_record import RunRecord, embed_record
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
 from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident, save_menu
-from ops.publish.chat import post_message
+from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.comment import render_incident
+from ops.publish.incident_chat import post_message
 from ops.render import to_one_line
 from ops.watch.guard import GuardResult
 from ops.watch.guard_start import Guards
@@ -102,7 +103,8 @@ def open_guard_incident(
             with suppress(ProviderError), provider_errors():
                 close_duplicate(repository, found.number, first.number)
             return first
-    post_message(environ, config.notify, redactor.redact_text(guard_headline(result)), found.number)
+    message = ChatMessage(guard_headline(result), "opened", PagingAction.TRIGGER)
+    post_message(environ, config.notify, redactor, message, found.number)
     return replace(found, is_new=True)
 
 
@@ -163,8 +165,9 @@ class GuardEnd:
             how = "If there is none, open it" if is_unclear else "Open it"
             link = prefilled_link(result, self.environ, self.redactor, job=self.job)
             self.note(f"{what}: {error.message}. {f'{how}: {link}' if link else error.hint}")
-            text = self.redactor.redact_text(f"{guard_headline(result)}. {what}: {error.message}")
-            post_message(self.environ, read_config(self.config)[0].notify, text, None)
+            text = f"{guard_headline(result)}. {what}: {error.message}"
+            message = ChatMessage(text, "not opened", PagingAction.TRIGGER)
+            post_message(self.environ, read_config(self.config)[0].notify, self.redactor, message, None)
             return
         self.incident = opened
         state = "opened" if opened.is_new else "closed by a person" if opened.is_closed else "open already"

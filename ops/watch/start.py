@@ -22,13 +22,13 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import list_recent_incidents
 from ops.github.records import Trust, judge_records
 from ops.pages.snapshot import SiteClients, SiteContent, live_content
-from ops.publish.chat import post_message
+from ops.publish.incident_chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
 from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
 from ops.watch.second_source import read_second_source
 from ops.watch.state import MAX_PAUSE, parse_state
-from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
+from ops.watch.text import CommandNames, chat_notice, render_comment, render_notice
 from ops.watch.watch import Watch, run_side_by_side
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def _build_watch(
         text=partial(render_comment, names=names),
         notice=partial(render_notice, names=names),
         on_round=on_round,
-        chat=lambda result: post_message(
-            environ, config.notify, redactor.redact_text(chat_text(result, names)), incident
-        ),
+        chat=lambda result: post_message(environ, config.notify, redactor, chat_notice(result, names), incident),
         second_source=partial(read_second_source, session, service) if may_step and service.worker else None,
     )
 

@@ -16,6 +16,8 @@ from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
 from ops.maintenance.drift import ClosureLook, advise_closing
+from ops.publish.chat import paging_action
+from ops.publish.chat_services import ChatMessage
 from ops.render import collapse_blank_lines, load_templates
 from ops.watch.judgment import FAILURES, MINUTE, WatchResult, sum_since
 from ops.watch.state import INTERVAL, WatchState
@@ -167,9 +169,11 @@ def count_rounds(state: WatchState) -> str:
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "no round yet"
 
 
-def chat_text(result: WatchResult, names: CommandNames) -> str:
-    """Return the chat message about a closed service that is open."""
-    return f"{watch_headline(result)}. {next_step(result, names)}"
+def chat_notice(result: WatchResult, names: CommandNames) -> ChatMessage:
+    """Return the chat message about an ended watch."""
+    state = "open although closed" if result.look and result.look.openings else str(result.decision).replace("_", " ")
+    text = f"{watch_headline(result)}. {next_step(result, names)}"
+    return ChatMessage(text, state, paging_action(str(result.decision)))
 
 
 def render_notice(result: WatchResult, names: CommandNames) -> str:

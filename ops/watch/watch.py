@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PAUSES = (0.0, 5.0, 25.0)
 """Seconds before each try to publish the end."""
+CHAT_DECISIONS = {*FAILURES, Decision.MITIGATED}
+"""Ends of a watch that change the state of the incident."""
 MAX_ROUNDS = 8
 """Rounds of several services that run at the same time."""
 R = TypeVar("R")
@@ -59,8 +61,8 @@ class Watch:
     ) -> None:
         """`probe` runs one round, `text` and `notice` render the comments, `on_round` gets each state.
 
-        `chat` posts that a closed service is open to the team's chat. `second_source` is for a relapse after which an
-        automatic step may follow.
+        `chat` posts the end to the team's chat. `second_source` is for a relapse after which an automatic step may
+        follow.
         """
         self._session, self._service, self._probe = session, service, probe
         self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
@@ -229,6 +231,8 @@ class Watch:
             return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         others = self._find_others() if decision == Decision.MITIGATED else ()
         result = replace(self._result(state, judgment, decision, reason), others=others)
+        if decision in CHAT_DECISIONS:
+            self._chat(result)
         sends = [partial(self._save, result)]
         if decision in FAILURES and self._record:
             sends.append(partial(self._record.report_relapse, self._notice(result)))

@@ -52,6 +52,14 @@ def edited(old: str, new: str) -> str:
     return SMALL.replace(old, new)
 
 
+BOT_WITHOUT_ID = 'notify: {slack_bot: {token: BOT, channel: "#ops"}}'
+
+
+def webhook(body: str, **headers: str) -> str:
+    given = {"name": "ntfy", "url": "HOOK", "body": body, "headers": headers}
+    return f"notify: {{webhooks: [{json.dumps(given)}]}}\nenvironments:\n"
+
+
 def probe(**http: Any) -> str:
     return edited("{path: /health}", json.dumps({"path": "/health"} | http))
 
@@ -219,6 +227,12 @@ VALUES = [
         "environments:\n",
         'notify: {slack: {"https://hooks.example/T0": W}}\nenvironments:\n',
     ),
+    ("a channel's name in place of its id", "environments:\n", f"{BOT_WITHOUT_ID}\nenvironments:\n"),
+    ("a body that is no JSON", "environments:\n", webhook("text")),
+    ("a body that is a list", "environments:\n", webhook("[1]")),
+    ("a body with an unknown placeholder", "environments:\n", webhook('{"text": "{txt}"}')),
+    ("a body with a key", "environments:\n", webhook(f'{{"key": "{"a1" * 16}"}}')),
+    ("a header with an unknown placeholder", "environments:\n", webhook("{}", authorization="{token}")),
     ("a login with @", "environments:\n", "responders: ['@mona']\nenvironments:\n"),
     (
         "a recovery target in the wrong place",

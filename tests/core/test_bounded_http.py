@@ -15,6 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare.client import CloudflareClient
+from ops.config.notify import NotifyConfig, Webhook
 from ops.core.bounded_http import AnswerTooLarge, open_client, read_answer
 from ops.core.clock import SystemClock
 from ops.core.errors import UnclearWrite
@@ -22,7 +23,7 @@ from ops.core.redaction import Secret
 from ops.github import requester
 from ops.github.client import open_repository, write_errors
 from ops.probes.http import MAX_BYTES, ProbeClient
-from ops.publish.chat import SLACK, NotSentError, send_to_chat
+from ops.publish.chat_services import ChatMessage, NotSentError, PagingAction, find_senders
 from tests.support.properties import holds_for
 
 Serve = Callable[[socket.socket], None]
@@ -136,8 +137,9 @@ def write_to_github(address: str) -> None:
 
 
 def post_to_chat(address: str) -> None:
+    (sender,), _ = find_senders({"HOOK": address}, NotifyConfig(slack=Webhook(webhook="HOOK")), is_drill=True)
     with pytest.raises(NotSentError, match="answered 200"):
-        send_to_chat(SLACK, Secret(address), "Started", ())
+        sender.send(ChatMessage("Started", "started", PagingAction.ACKNOWLEDGE), "")
 
 
 @pytest.mark.parametrize("ask", [read_probe, write_to_cloudflare, write_to_github, post_to_chat])

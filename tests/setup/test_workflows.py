@@ -133,7 +133,7 @@ def test_workflow_files_do_not_name_reference_application(name: str) -> None:
         *(service.url for each in ours.environments.values() for service in each.services.values()),
         *("fortunet", "FORTUNET", "session-do", "iflow", "groq", "cerebras"),
         *durable_object_token_names(ours),
-        *ours.notify.webhooks.values(),
+        *ours.notify.secret_names,
         "STAGING_",
     } - {DEFAULT_TOKEN, HOLD_LIFT}
 
@@ -172,7 +172,7 @@ def test_button_offers_values_of_ops_yml() -> None:
 def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
     """Return the token of the environment, the webhooks, and the secrets that the runbooks declare."""
     environment = of.environments[place]
-    names = {environment.token, *of.notify.webhooks.values()}
+    names = {environment.token, *of.notify.secret_names}
     wanted = {secret for name in runbooks for secret in discover_runbooks()[name].job.secrets}
     rules = environment.secrets
     if JobSecret.ROTATION in wanted:

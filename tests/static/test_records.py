@@ -14,6 +14,7 @@ PLACES = {
     "ops/github/issues.py": "defines them, and finds our own comment to write",
     "ops/github/records.py": "judges them",
     "ops/github/triggers.py": "finds our own comment to write",
+    "ops/publish/incident_chat.py": "a forged one leads a message to another thread of the same channel",
     "ops/report/action_reminder.py": "of this token: a reminder of this week lets the next one wait",
     "ops/report/build.py": "prints them",
     "ops/setup/doctor/facts.py": "prints them",

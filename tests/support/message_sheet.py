@@ -62,7 +62,8 @@ class Record:
 
 def headings(result: EndedRun) -> list[str]:
     """Return the heading of the run's comment, and its line in the chat."""
-    return [f"{headline_icon(result)} {result.headline}", chat_message(result)]
+    message = chat_message(result)
+    return [f"{headline_icon(result)} {result.headline}", message.text if message else ""]
 
 
 def read() -> tuple[dict[str, Row], dict[str, Row]]:

@@ -62,7 +62,7 @@ def _needed_variables(environment: EnvironmentFacts) -> Iterator[str]:
     facts = environment.facts
     unneeded = {environment.config.token, workflow_jobs.APP_ID}
     if not facts.is_job:
-        unneeded |= set(facts.config.notify.webhooks.values())
+        unneeded |= set(facts.config.notify.secret_names)
     if not workflow_jobs.has_github_copies(facts.config):
         unneeded |= set(workflow_jobs.COPY_KEYS)
     for runbook in environment.runbooks:

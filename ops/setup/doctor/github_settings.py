@@ -286,7 +286,7 @@ def examine_repository_secrets(facts: Facts) -> Findings:
     """Are the secrets of the jobs only in GitHub environments?"""
     if not facts.config.github.environments:
         return
-    chats = set(facts.config.notify.webhooks.values())
+    chats = set(facts.config.notify.secret_names)
     names = {name for each in facts.needed_environments for name in each.secrets}
     for name in sorted((names - chats) & facts.stored_secrets("")):
         yield Finding(f"the repository has the secret {name}", command=f"gh secret delete {name}")

@@ -1,0 +1,90 @@
+"""Post a change of an incident's state to the team's chat, outside of a run.
+
+A message that failed becomes a note on the incident, so that it is on its timeline and in the report. Nothing here
+raises, and each wait has a limit.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.core.clock import current_time
+from ops.core.redaction import Redactor
+from ops.core.run_record import RecordRow, RunRecord
+from ops.core.threads import start_call
+from ops.github import actions, client
+from ops.publish.chat import ChatOutcome, find_threads, post_to_chats
+from ops.publish.chat_services import ChatMessage, PagingAction
+
+if TYPE_CHECKING:
+    from ops.config.notify import NotifyConfig
+
+NOTE_SECONDS = 5.0
+"""Real seconds for the note about a message that failed."""
+
+
+def incident_message(number: int, state: str, about: str = "") -> ChatMessage:
+    """Return the message about an incident that was opened, reopened or closed. `about`: services, in plain text."""
+    actions_of = {"closed": PagingAction.RESOLVE}
+    return ChatMessage(
+        f"Incident #{number} {state}{f': {about}' if about else ''}.",
+        state,
+        actions_of.get(state, PagingAction.TRIGGER),
+    )
+
+
+def update_message(state: str, text: str) -> ChatMessage:
+    """Return the message about a public update. `state`: its public state."""
+    words = state.replace("_", " ")
+    return ChatMessage(f"Public update, {words}: {text}", words, PagingAction.ACKNOWLEDGE)
+
+
+def post_message(
+    environ: Mapping[str, str],
+    notify: "NotifyConfig",
+    redactor: Redactor,
+    message: ChatMessage,
+    incident: int | None,
+) -> ChatOutcome:
+    """Post one message to each chat, to the incident's thread where the chat has threads. Never raises."""
+    message = replace(message, text=redactor.redact_text(message.text))
+    links = actions.run_links(environ, incident)
+    outcome = post_to_chats(
+        environ, notify, message, links, read_threads=lambda: _read_threads(environ, redactor, incident)
+    )
+    if outcome.failures and incident is not None:
+        with suppress(Exception):  # the message counts, and the log of the job shows the failure
+            note = start_call(lambda: _add_failure_note(environ, redactor, incident, message, outcome.failures))
+            note.result(timeout=NOTE_SECONDS)
+    return outcome
+
+
+def describe_failures(state: str, failures: tuple[str, ...]) -> str:
+    """Return the sentence about a message that chats did not accept."""
+    return f'{" and ".join(failures)} did not get the message "{state}": inform the team yourself'
+
+
+def _read_threads(environ: Mapping[str, str], redactor: Redactor, incident: int | None) -> Mapping[str, str]:
+    """Return channel → thread, from the records that the bot wrote on the incident."""
+    from ops.github.comments import BOT, author_login, run_records
+
+    if incident is None:
+        return {}
+    issue = client.connect(environ, redactor).get_issue(incident)
+    return find_threads(record for comment, record in run_records(issue) if author_login(comment) == BOT)
+
+
+def _add_failure_note(
+    environ: Mapping[str, str], redactor: Redactor, number: int, message: ChatMessage, failures: tuple[str, ...]
+) -> None:
+    from ops.github.comments import RunComments
+    from ops.publish.comment import render_note
+
+    at: datetime = current_time(environ)
+    text = redactor.redact_text(describe_failures(message.state, failures))
+    run = f"chat-{hashlib.sha256(f'{at.isoformat()} {text}'.encode()).hexdigest()[:16]}"
+    record = RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=actions.job_number(environ))
+    RunComments(client.connect(environ, redactor), number, run).put(1, render_note(at, text, record))
