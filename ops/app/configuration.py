@@ -72,10 +72,11 @@ def check_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
     """Register the values of all secret variables of ops.yml for redaction, and return their names."""
     from ops.config import durable_object_token_names
+    from ops.config.status_page import page_keys
 
     tokens = {environment.token for environment in config.environments.values()}
     names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.secret_names}) | secret_variables(config)
-    names |= durable_object_token_names(config)
+    names |= durable_object_token_names(config) | {*page_keys(config.status_page)}
     of_workers = {name for environment in config.environments.values() for name in environment.secrets}
     for name in names | config.login_variables | of_workers:
         redactor.add_secret(environ.get(name, ""))

@@ -108,6 +108,11 @@ class MessagesConfig(ConfigModel):
         }
 
 
+def page_keys(page: StatusPageConfig | None) -> tuple[str, ...]:
+    """Return the names of the secrets with the key of the page's provider: one, or none."""
+    return (page.token,) if page and page.token else ()
+
+
 def find_status_page_errors(data: Any) -> Iterator[tuple[KeyPath, str]]:
     """Yield the errors across models: unknown or repeated names, keys of the other kind of page, bad templates."""
     yield from _find_component_errors(data)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config, program_name
 from ops.app.menu import build_menu
 from ops.config import durable_object_token_names
+from ops.config.status_page import page_keys
 from ops.core.clock import current_time
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -46,6 +47,8 @@ OBJECTS_INSTRUCTION = (
     "then update it in every GitHub environment that has it."
 )
 WEBHOOK_INSTRUCTION = "Replace the webhook or token in the settings of the chat, then update the secret."
+
+PAGE_KEY_INSTRUCTION = "Create a new key at the provider of the status page, delete this one, then update the secret."
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Replacement:
 def declared_secrets(config: "Config") -> frozenset[str]:
     """Return the names of all secrets in ops.yml."""
     names = {*config.notify.secret_names, *config.login_variables, *durable_object_token_names(config)}
+    names |= {*page_keys(config.status_page)}
     for environment in config.environments.values():
         names |= {environment.token, *environment.secrets}
     return frozenset(names)
@@ -173,6 +177,8 @@ def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
             yield Replacement(environment.name, by_hand=OBJECTS_INSTRUCTION)
     if name in config.notify.secret_names:
         yield Replacement("", by_hand=WEBHOOK_INSTRUCTION)
+    if name in page_keys(config.status_page):
+        yield Replacement("", by_hand=PAGE_KEY_INSTRUCTION)
     if name in config.login_variables:
         yield Replacement("", by_hand=LOGIN_INSTRUCTION)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ops.config.status_page import page_keys
 from ops.core.names import CHECK_OUTAGE
 from ops.setup import workflow_jobs
 
@@ -84,6 +85,8 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
     add("report", CHECK_OUTAGE, (), ())
+    if keys := page_keys(config.status_page):
+        add("report", "publish-update", _secret_names(workflow_jobs.secret_expressions(config, "report", keys)), ())
     add("evidence", "evidence", _secret_names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:

@@ -12,6 +12,7 @@ from ops.cloudflare import d1, kv, pages, routes, tokens, workers
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi, dashboard_name
+from ops.config.status_page import page_keys
 from ops.core.client_guards import parse_token
 from ops.core.errors import ProviderError
 from ops.setup import workflow_jobs
@@ -134,6 +135,8 @@ def _describe_secret(config: "Config", github_environment: str, name: str) -> st
     chats = {config.github.secret(github_environment, each): what for each, what in config.notify.secrets.items()}
     if name in chats:
         return chats[name]
+    if name in {config.github.secret(github_environment, key) for key in page_keys(config.status_page)}:
+        return "key of the status page's provider"
     if name == config.github.secret(github_environment, workflow_jobs.SECRETS_TOKEN):
         return "token for copies on GitHub, or a GitHub App: docs/reference/permissions.md"
     if name == config.github.secret(github_environment, APP_REPO_TOKEN):

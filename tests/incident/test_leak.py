@@ -148,6 +148,17 @@ def test_token_of_durable_objects_is_a_declared_secret(reports: Reports) -> None
     assert "has no secret of the reported name" not in reports.issue().body
 
 
+def test_key_of_the_status_page_is_replaced_at_its_provider(reports: Reports) -> None:
+    page = "{url: 'https://status.example', title: Fortune, provider: instatus, page_id: pagefortune1, token: PAGE_KEY"
+    components = "[{name: API, services: [api], id: compfortune1}]"
+    reports.world.edit_config("responders:", f"status_page: {page}, components: {components}}}\nresponders:")
+    assert reports.send({**SAID, "secret": "PAGE_KEY"}).code == 0
+
+    assert reports.issue().title == "Leaked secret: PAGE_KEY"
+    assert "at the provider of the status page" in reports.issue().body
+    assert "has no secret of the reported name" not in reports.issue().body
+
+
 @pytest.mark.slow
 def test_every_secret_of_the_configuration_is_declared() -> None:
     """The variables whose values a run masks, except those that ops.yml does not name."""

@@ -353,3 +353,14 @@ def keep_old_card(made: Bakery) -> None:
     hub = made.sandbox.github.environ() | {"BAKERY_TOKEN": TOKEN, "CLOUDFLARE_API_TOKEN": None}
     assert World(made.sandbox, made.folder).ops("on-call-card", "--config", str(made.config), **hub).code == 0
     made.edit("Baker on call", "Baker of the night")
+
+
+def add_provider_page(made: Bakery, *, key: str = "key-of-the-page", shop: str = "compshop1") -> None:
+    """Publish on a page at Statuspage that has one component, and whose key is in the environment."""
+    page = "{url: 'https://status.bakery.example', title: Bakery, provider: statuspage, page_id: pagebakery1"
+    components = f"[{{name: Shop, services: [shop], id: {shop}}}]"
+    made.edit("responders:", f"status_page: {page}, token: PAGE_KEY, components: {components}}}\nresponders:")
+    made.sandbox.statuspage.add_page("pagebakery1", "key-of-the-page", {"compshop1": "Shop"})
+    made.sandbox.github.put_secret("PAGE_KEY", "secret", "report")
+    made.environ["PAGE_KEY"] = key
+    made.sync()

@@ -9,6 +9,7 @@ from tests.setup.doctor_changes import (
     PROGRAM,
     RECOVER,
     add_open_form,
+    add_provider_page,
     add_reader,
     add_reading_lead,
     add_stale_button,
@@ -299,6 +300,8 @@ FAULTS = (
     Fault("an outage of Workers", "cloudflare-status", lambda made: set_status(made, "cloudflare", "Workers")),
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
     Fault("a commit that the repository of the actions lacks", "actions", use_missing_commit),
+    Fault("a revoked key of the page", "provider-page", lambda made: add_provider_page(made, key="old")),
+    Fault("an unknown component of the page", "provider-page", lambda made: add_provider_page(made, shop="comprobot1")),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
     Fault(
         "a status page that nobody deployed", "status-page", edit("responders:", f"{STATUS_PAGE}responders:", sync=True)

@@ -9,6 +9,7 @@ from ops.core.version import __version__
 from tests.conftest import World
 from tests.setup.doctor_changes import (
     RECOVER,
+    add_provider_page,
     deploy_site_often,
     edit,
     hide_buckets,
@@ -47,6 +48,11 @@ def verify_token(**fields: str) -> Callable[[Bakery], object]:
 
 def list_no_account(made: Bakery) -> None:
     made.sandbox.fault(path="/accounts", body='{"success": true, "errors": [], "result": []}', times=None, **JSON)
+
+
+def lose_provider_page(made: Bakery) -> None:
+    add_provider_page(made)
+    made.sandbox.edge_fault(host="api.statuspage.io", status=503, times=None)
 
 
 def use_two_commits(made: Bakery) -> None:
@@ -132,6 +138,13 @@ OTHER_ANSWERS = (
         "cloudflare-status",
         lambda made: made.sandbox.edge_fault(host="www.cloudflarestatus.com", status=503, times=None),
         "www.cloudflarestatus.com",
+    ),
+    OtherAnswer("no key of the page here", "provider-page", lambda made: add_provider_page(made, key=""), "PAGE_KEY"),
+    OtherAnswer(
+        "a provider of the page that does not answer",
+        "provider-page",
+        lose_provider_page,
+        "503",
     ),
     OtherAnswer(
         "a status page without Actions",

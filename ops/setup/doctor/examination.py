@@ -14,7 +14,15 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_in_background
 from ops.github import client, issues
 from ops.setup import workflows
-from ops.setup.doctor import cloudflare_account, github_policy, github_settings, machine, repository_files, services
+from ops.setup.doctor import (
+    cloudflare_account,
+    github_policy,
+    github_settings,
+    machine,
+    provider_page,
+    repository_files,
+    services,
+)
 from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable, describe_blocked
 from ops.setup.doctor.facts import Facts
 from ops.setup.labels import desired_labels
@@ -26,6 +34,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     *github_settings.CHECKS,
     *github_policy.CHECKS,
     *machine.CHECKS,
+    *provider_page.CHECKS,
 )
 TIME_LIMIT = 9.0
 """Real seconds for all checks together, which run in parallel."""
