@@ -82,6 +82,14 @@ def patch_project(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_project_to_json(call, project))
 
 
+@ROUTES.add("DELETE", _PROJECT, PAGES_WRITE)
+def delete_project(call: CloudflareCall) -> CloudflareAnswer:
+    """Delete the project with its deployments. Its answer has no result."""
+    # developers.cloudflare.com/api/resources/pages/subresources/projects/methods/delete
+    del call.account.pages.projects[call.project.name]
+    return CloudflareAnswer(None)
+
+
 def _configs(body: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings of each environment in `body`, with checked variables."""
     at = "body.deployment_configs"
