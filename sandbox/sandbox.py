@@ -404,7 +404,7 @@ def _make_runtime(
     name: RuntimeName, account: FakeAccount, providers: FakeAiProviders, contract: RuntimeContract
 ) -> Runtime:
     if name == "embedded":
-        return EmbeddedRuntime(providers.accepts_key, account.clock, contract, account.d1)
+        return EmbeddedRuntime(providers.accepts_key, account.clock, contract, account.d1, account.kv)
     from sandbox.edge.workerd import WorkerdRuntime  # imported here because it needs Node
 
     return WorkerdRuntime(account.clock, account.kv, account.d1, providers)

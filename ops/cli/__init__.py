@@ -46,6 +46,8 @@ from ops.cli.staging_drill import staging_drill
 from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
 from ops.cli.status_page import status_page
 from ops.cli.stop import stop
+from ops.cli.verify_platform import TOKEN as VERIFICATION_TOKEN
+from ops.cli.verify_platform import verify_platform
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
 from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
@@ -81,7 +83,7 @@ READ_ONLY_COMMANDS = {
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
-ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
 """Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
 names the other secrets.
 """
@@ -151,6 +153,7 @@ cli.add_command(hand_over)
 cli.add_command(versions)
 cli.add_command(check_outage)
 cli.add_command(stop)
+cli.add_command(verify_platform)
 cli.add_command(watch)
 for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))

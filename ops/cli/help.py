@@ -23,6 +23,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "hold",
         "drill",
         "staging-drill",
+        "verify-platform",
         "sandbox",
         "new-runbook",
         "completion",

@@ -360,7 +360,7 @@ def count_requests(
 
     The result is empty if observability is off, and partial if requests are sampled.
     """
-    answer = _count_groups(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
+    answer = count_groups(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
     rows = parse_result(answer, "the requests to a Worker", lambda: list(_worker_requests(answer)))
     return tuple(sorted(rows, key=lambda each: -each.count))
 
@@ -371,13 +371,13 @@ def count_errors(client: CloudflareClient, account_id: str, worker: str, period:
     A tail is not used, since it may restart the objects
     (developers.cloudflare.com/durable-objects/platform/known-issues).
     """
-    answer = _count_groups(client, account_id, worker, period, {ERROR: "string"})
+    answer = count_groups(client, account_id, worker, period, {ERROR: "string"})
     errors = parse_result(answer, "the errors of a Worker", lambda: list(_logged_errors(answer)))
     return tuple(sorted(errors, key=lambda each: -each.count))
 
 
 @reads("POST /accounts/{account}/workers/observability/telemetry/query")
-def _count_groups(
+def count_groups(
     client: CloudflareClient, account_id: str, worker: str, period: Period, groups: Mapping[str, str]
 ) -> CloudflareResponse:
     """Query the number of distinct requests per group, since a request leaves several events."""

@@ -22,7 +22,7 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
   caches.
 
 A version with the main module `ops-drill.js` adds the header of that module. A Worker named ops-maintenance answers
-as the source of that Worker does.
+as the source of that Worker does, and so does a version with the main module `backout_verify.js`.
 """
 
 import hashlib
@@ -42,6 +42,7 @@ from urllib.parse import quote
 from sandbox.clock import FakeClock, timestamp
 from sandbox.cloudflare.d1.sqlite import SqlError
 from sandbox.cloudflare.d1.state import D1Databases
+from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from sandbox.edge.cache import ResponseCache
 from sandbox.edge.front_door import RunningVersion, UncaughtException
@@ -51,6 +52,9 @@ from sandbox.server import HttpRequest, HttpResponse
 BEHAVIOUR = "SANDBOX_BEHAVIOUR"
 _DRILL_MODULE = "ops-drill.js"
 """Main module that a staging drill puts around the code."""
+
+_VERIFY_MODULE = "backout_verify.js"
+"""Main module of the Worker of `ops verify-platform`."""
 
 _CHART = {
     "birth": {"date": "2000-01-01", "time": "12:00"},
@@ -65,9 +69,11 @@ class EmbeddedRuntime:
         clock: FakeClock,
         contract: RuntimeContract,
         databases: D1Databases,
+        kv: KvStore,
     ) -> None:
         """`accepts_key` returns whether a provider, by its name, gives a completion for a key."""
         self._databases = databases
+        self._kv = kv
         self._accepts_key = accepts_key
         self._contract = contract
         self._clock = clock
@@ -84,6 +90,8 @@ class EmbeddedRuntime:
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         if running.worker == MAINTENANCE_WORKER:
             return answer_maintenance(running.version, request, self._clock.now())
+        if running.version.upload.main_module == _VERIFY_MODULE:
+            return answer_verification(running, request, self._kv)
         try:
             behaviour = json.loads(running.version.upload.plain_text(BEHAVIOUR) or "{}")
         except ValueError as error:
@@ -193,6 +201,20 @@ def _response(status: int, body: Any, content_type: str | None) -> HttpResponse:
     content_type = content_type or ("text/plain; charset=utf-8" if is_text else "application/json")
     payload = body if is_text else json.dumps(body)
     return HttpResponse(status=status, headers=[("content-type", content_type)], body=payload.encode())
+
+
+def answer_verification(running: RunningVersion, request: HttpRequest, kv: KvStore) -> HttpResponse:
+    """Answer as the source of the Worker of `ops verify-platform` does. A test compares both on workerd."""
+    namespace, key = running.version.upload.find_binding("kv_namespace"), request.query.get("key")
+    seen = kv.entry_seen_at(running.location, namespace["namespace_id"], key) if namespace and key else None
+    shown = {
+        "version": running.version.id,
+        "generation": running.secrets.get("GENERATION"),
+        "value": seen and seen.value.decode(),
+    }
+    response = _response(200, shown, None)
+    response.headers.append(("cache-control", "no-store"))
+    return response
 
 
 INTERPRET_PATH = "/api/charts/interpret"

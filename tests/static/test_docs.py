@@ -151,6 +151,11 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "reference/ops-yml.md": {"keys": reference.keys_of_ops_yml},
     "reference/permissions.md": {"environments": environments_table, "permissions": permissions_table},
     "reference/outcomes.md": {"words": partial(reference.outcome_sections, "decisions")},
+    "reference/platform-assumptions.md": {
+        "checked": reference.checked_assumptions,
+        "shapes": reference.declared_shapes,
+        "unchecked": reference.unchecked_assumptions,
+    },
     "reference/reasons.md": {"words": partial(reference.outcome_sections, "reasons")},
     "reference/results.md": {"decisions": reference.decisions_table, "reasons": reference.reasons_table},
     "reference/sandbox.md": {"faults": reference.faults_table, "switches": reference.switches_table},

@@ -25,6 +25,8 @@ from ops.evidence import tables as evidence_tables
 from ops.evidence.tables import EvidenceTable
 from ops.github.actions import GATE_OUTPUTS
 from ops.limits import file as limits_file
+from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import describe_expected
 from ops.report import timeline as incident_timeline
 from ops.report.timeline import MomentName
 from tests.conftest import ROOT
@@ -267,6 +269,49 @@ def switches_table() -> str:
     documented = attribute_texts(ROOT / "sandbox/switches.py", "Switches")
     rows = ((f"`{name}`", f"`{value}`", documented[name]) for name, value in vars(Switches()).items())
     return table(("switch", "default", "meaning"), rows)
+
+
+def checked_assumptions() -> str:
+    """Return the assumptions that a run of `ops verify-platform` checks, without the shapes of answers."""
+    rows = (
+        (
+            f"`{each.id}`",
+            each.text,
+            f"`{describe_expected(each)}`",
+            each.source,
+            listed(each.switches),
+            each.check,
+            listed(each.runbooks),
+        )
+        for each in read_assumptions()
+        if each.check and not each.reads
+    )
+    columns = ("id", "assumption", "expected", "source", "switches", "step", "runbooks that rely on it")
+    return table(columns, rows)
+
+
+def declared_shapes() -> str:
+    """Return the declared reads."""
+    rows = (
+        (f"`{each.id}`", "<br>".join(f"`{read}`" for read in each.reads), each.source)
+        for each in read_assumptions()
+        if each.check and each.reads
+    )
+    return table(("id", "read", "source"), rows)
+
+
+def unchecked_assumptions() -> str:
+    """Return the assumptions that no run checks, with the reason."""
+    rows = (
+        (f"`{each.id}`", each.text, each.reason, each.source, listed(each.switches))
+        for each in read_assumptions()
+        if not each.check
+    )
+    return table(("id", "assumption", "not provable because", "source", "switches"), rows)
+
+
+def listed(names: Iterable[str]) -> str:
+    return " ".join(f"`{name}`" for name in names) or "–"
 
 
 def faults_table() -> str:

@@ -1,0 +1,117 @@
+"""Sample the edge after a change.
+
+A sample shows which answer comes when, from which data center, and whether old and new answers mix.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ops.platform.account import RunResources, VerificationAccount
+from ops.probes.http import OVERRIDE_HEADER
+from ops.probes.observation import Observation, observe_edge
+
+SAMPLE_SECONDS = 120.0
+"""Longest time to sample after a change: the default deadline of probes."""
+FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 2.0, 0.25, 8
+"""Length of the dense start of a sample, its step, and the requests of each step."""
+STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 15.0, 3.0
+"""Step and requests after that, and the step from EARLY_SECONDS on."""
+
+
+@dataclass
+class EdgeSample:
+    """Answers after a change. Times are seconds since Cloudflare answered the change."""
+
+    new_since: float | None = None
+    """Time of the first new answer after the last old one."""
+    has_seen_new: bool = False
+    is_mixed: bool = False
+    """Whether an old answer came after a new one."""
+    is_quiet: bool = False
+    """Whether the old answers ended."""
+    places: set[str] = field(default_factory=set)
+    waited: float = 0.0
+
+    @property
+    def settled(self) -> float | None:
+        """Time at which the old answers had ended; None if they did not."""
+        return self.new_since if self.is_quiet else None
+
+    def add(self, at: float, observation: Observation, *, is_new: bool) -> None:
+        self.places.add(observation.place)
+        if is_new:
+            self.new_since = at if self.new_since is None else self.new_since
+            self.has_seen_new = True
+        else:
+            self.is_mixed = self.is_mixed or self.has_seen_new
+            self.new_since = None
+
+
+def sample_edge(
+    account: VerificationAccount,
+    url: str,
+    is_new: Callable[[Observation], bool],
+    *,
+    quiet: float,
+    is_dense: bool = False,
+    requests: int = REQUESTS,
+) -> EdgeSample:
+    """Sample a URL until no old answer came for `quiet` seconds, at most SAMPLE_SECONDS.
+
+    `is_dense`: whether the start has more requests, to see how answers mix. `requests`: those of a later step.
+    """
+    sample, began = EdgeSample(), account.clock.monotonic()
+    while True:
+        at = account.clock.monotonic() - began
+        is_first = is_dense and at < FIRST_SECONDS
+        for _ in range(FIRST_REQUESTS if is_first else requests):
+            if (seen := look(account, url)) is not None:
+                sample.add(at, seen, is_new=is_new(seen))
+        sample.waited = at
+        sample.is_quiet = sample.new_since is not None and at - sample.new_since >= quiet
+        if sample.is_quiet or at >= SAMPLE_SECONDS:
+            return sample
+        account.clock.sleep(FIRST_STEP if is_first else _step_at(at))
+
+
+def _step_at(at: float) -> float:
+    return STEP if at < EARLY_SECONDS else LATE_STEP
+
+
+def look(account: VerificationAccount, url: str, override: str = "") -> Observation | None:
+    """Send one request; None if no answer came."""
+    account.edge_requests += 1
+    return observe_edge(account.web, url, {OVERRIDE_HEADER: override} if override else {})
+
+
+def wait_for_edge(
+    account: VerificationAccount,
+    url: str,
+    is_new: Callable[[Observation], bool],
+    *,
+    at_most: float = SAMPLE_SECONDS,
+    override: str = "",
+) -> float | None:
+    """Return the seconds until the first new answer; None if none came."""
+    began = account.clock.monotonic()
+    while True:
+        waited = account.clock.monotonic() - began
+        if (seen := look(account, url, override)) is not None and is_new(seen):
+            return waited
+        if waited >= at_most:
+            return None
+        account.clock.sleep(_step_at(waited))
+
+
+def worker_url(resources: RunResources, key: str = "") -> str:
+    return f"https://{resources.host}/{f'?key={key}' if key else ''}"
+
+
+def shown_value(observation: Observation, name: str) -> str:
+    """Return a value that the test Worker shows; empty if another program answered."""
+    try:
+        value = json.loads(observation.body).get(name)
+    except (ValueError, AttributeError):
+        return ""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,93 @@
+"""Measurements of a run: one for each assumption, with its time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ops.platform.assumptions import Assumption
+
+
+class MeasurementKind(StrEnum):
+    CONFIRMED = "confirmed"
+    DIFFERS = "differs"
+    NOT_PROVABLE = "not_provable"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    assumption: Assumption
+    kind: MeasurementKind
+    measured: str = ""
+    """Answer or time in the words of the check; never a name, host, ID or text of the account."""
+    seconds: float | None = None
+    """Measured time; None for an answer without one."""
+    reason: str = ""
+    """Why it was not provable."""
+
+    @property
+    def text(self) -> str:
+        if self.kind is MeasurementKind.CONFIRMED:
+            return "confirmed" if self.seconds is None else f"confirmed {self.seconds:.1f} s"
+        if self.kind is MeasurementKind.DIFFERS:
+            return f"differs: expected {describe_expected(self.assumption)}, got {self.measured}"
+        return f"not provable here: {self.reason}"
+
+
+def describe_expected(assumption: Assumption) -> str:
+    return assumption.expected if assumption.at_most is None else f"at most {assumption.at_most:g} s"
+
+
+NOT_REACHED = "no answer in its step"
+
+
+class Measurements:
+    """Collects results. The first one of an assumption stays."""
+
+    def __init__(self, assumptions: Sequence[Assumption]) -> None:
+        self._assumptions = {each.id: each for each in assumptions}
+        self._found: dict[str, Measurement] = {}
+
+    def compare(self, name: str, measured: str, seconds: float | None = None) -> None:
+        """Record an answer: it is confirmed if it equals the expected one."""
+        kind = MeasurementKind.CONFIRMED if measured == self._assumptions[name].expected else MeasurementKind.DIFFERS
+        self._add(name, kind, measured=measured, seconds=seconds)
+
+    def compare_time(self, name: str, seconds: float | None, waited: float) -> None:
+        """Record a time; None: it had not ended after `waited` seconds."""
+        longest = self._assumptions[name].at_most
+        assert longest is not None, name
+        if seconds is None or seconds > longest:
+            measured = f"more than {waited:.0f} s" if seconds is None else f"{seconds:.1f} s"
+            self._add(name, MeasurementKind.DIFFERS, measured=measured, seconds=seconds)
+        else:
+            self._add(name, MeasurementKind.CONFIRMED, measured=f"{seconds:.1f} s", seconds=seconds)
+
+    def differ(self, name: str, measured: str) -> None:
+        self._add(name, MeasurementKind.DIFFERS, measured=measured)
+
+    def skip(self, name: str, reason: str) -> None:
+        self._add(name, MeasurementKind.NOT_PROVABLE, reason=reason)
+
+    def _add(self, name: str, kind: MeasurementKind, **texts: object) -> None:
+        if name not in self._found:
+            self._found[name] = Measurement(self._assumptions[name], kind, **texts)  # type: ignore[arg-type]
+
+    def complete(self, failures: Mapping[str, str]) -> tuple[Measurement, ...]:
+        """Return a measurement for each assumption, in the order of the table.
+
+        `failures`: step that failed → why.
+        """
+        return tuple(self._found.get(each.id) or _not_found(each, failures) for each in self._assumptions.values())
+
+
+def _not_found(assumption: Assumption, failures: Mapping[str, str]) -> Measurement:
+    why = assumption.reason or failures.get(assumption.check, NOT_REACHED)
+    return Measurement(assumption, MeasurementKind.NOT_PROVABLE, reason=why)
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error without its message, which may name the account, a resource or a token."""
+    status, code = getattr(error, "status", None), getattr(error, "code", None)
+    if not status:
+        return f"the request failed ({getattr(error, 'reason', None) or 'unclear'})"
+    return f"Cloudflare answered HTTP {status}{f', code {code}' if code is not None else ''}"

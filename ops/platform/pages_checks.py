@@ -1,0 +1,95 @@
+"""Check deployments and a rollback of the test site."""
+
+from collections.abc import Callable
+
+from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.verification import UPLOAD_TOKEN, upload_files
+from ops.core.errors import UnclearWrite
+from ops.platform.account import RunResources, VerificationAccount
+from ops.platform.edge import SAMPLE_SECONDS, look, sample_edge
+from ops.platform.measurements import Measurements
+from ops.probes.observation import Observation
+
+MOST_READS, PAUSE = 20, 2.0
+"""Most reads of a new deployment, and seconds between them."""
+QUIET = 20.0
+"""Seconds without an old answer after which a rollback has settled."""
+PREVIEW = "preview"
+
+
+class PagesChecks:
+    def __init__(self, account: VerificationAccount, resources: RunResources, results: Measurements) -> None:
+        self._account, self._name, self._results = account, resources.name, results
+
+    def check_rollback(self) -> None:
+        """Deploy two releases, and roll back to the first one."""
+        project = self._account.pages.read_project(self._name)
+        url = f"https://{project.domains[0]}/"
+        first = self._deploy("one")
+        second = self._deploy("two")
+        stale = 0
+        while stale < MOST_READS and self._canonical() != second.id:
+            stale += 1
+        self._results.compare("pages-canonical-lag", f"{stale} reads too early")
+        if sample_edge(self._account, url, _shows_release("two"), quiet=QUIET, requests=1).is_quiet:
+            self._roll_back(first, url)
+        else:
+            self._results.compare_time("pages-propagation", None, SAMPLE_SECONDS)
+            self._results.skip("pages-static-hit", "the site did not show its second release in time")
+        self._results.compare("pages-canonical", "stays" if self._canonical() == second.id else "follows")
+        seen = look(self._account, first.url)
+        status = "no answer" if seen is None else f"HTTP {seen.status}"
+        self._results.compare(
+            "pages-deployment-open", "the release" if seen and _shows_release("one")(seen) else status
+        )
+
+    def _roll_back(self, target: PagesDeployment, url: str) -> None:
+        self._account.pages.roll_back(self._name, target.id)
+        sample = sample_edge(self._account, url, _shows_release("one"), quiet=QUIET)
+        self._results.compare_time("pages-propagation", sample.settled, sample.waited)
+        seen = look(self._account, url)
+        self._results.compare("pages-static-hit", "HIT" if seen and seen.is_from_cache else "no HIT")
+
+    def check_refusal(self) -> None:
+        """Roll back to a preview, which Cloudflare refuses."""
+        preview = self._account.api.deploy_site(self._name, _make_files("one"), branch=PREVIEW)
+        self._await(preview)
+        try:
+            self._account.pages.roll_back(self._name, preview)
+            self._results.compare("pages-refusal", "accepted")
+        except CloudflareApiError as error:
+            self._results.compare("pages-refusal", f"code {error.code}")
+        except UnclearWrite:
+            self._results.compare("pages-refusal", "an unclear answer")
+
+    def _deploy(self, text: str) -> PagesDeployment:
+        token = self._account.api.read_upload_token(self._name)
+        self._account.transport.own_upload_token(token)
+        uploader = self._account.client_with(token, UPLOAD_TOKEN)
+        with uploader.writing():
+            upload_files(uploader, _make_files(text))
+        deployment, early = self._await(self._account.api.deploy_site(self._name, _make_files(text)))
+        self._results.compare("pages-queued", "some reads too early" if early else "no read too early")
+        return deployment
+
+    def _await(self, deployment: str) -> tuple[PagesDeployment, int]:
+        """Return a deployment after it ended, and the number of reads before that."""
+        for early in range(MOST_READS):
+            read = self._account.pages.read_deployment(self._name, deployment)
+            if read is not None and (read.stage, read.status) == ("deploy", "success"):
+                return read, early
+            self._account.clock.sleep(PAUSE)
+        raise TimeoutError("a deployment did not end")
+
+    def _canonical(self) -> str:
+        canonical = self._account.pages.read_project(self._name).canonical
+        return canonical.id if canonical else ""
+
+
+def _make_files(text: str) -> dict[str, bytes]:
+    return {"/index.html": f"<!doctype html><title>{text}</title>".encode()}
+
+
+def _shows_release(text: str) -> Callable[[Observation], bool]:
+    return lambda seen: f"<title>{text}</title>".encode() in seen.body

@@ -1,0 +1,165 @@
+"""Check how soon Cloudflare's records show the run, and which permission they need."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from ops.cloudflare import records, tokens
+from ops.cloudflare.client import next_cursor
+from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, ErrorKind
+from ops.cloudflare.types.records import WorkerTraffic
+from ops.cloudflare.types.zones import WorkersDevSubdomain
+from ops.core.clock import Period
+from ops.core.errors import ProviderError
+from ops.platform.account import RunResources, VerificationAccount
+from ops.platform.edge import look, worker_url
+from ops.platform.measurements import Measurements, describe_error
+from ops.platform.worker_checks import NO_HOST
+
+LONGEST_WAIT, STEP = 300.0, 10.0
+"""Seconds to wait for records, and between two reads."""
+REQUESTS = 20
+"""Requests whose records are awaited."""
+SHORT_PAGE = 2
+CLOCK_SKEW = 5.0
+"""Seconds by which Cloudflare's clock may differ from this machine's."""
+TELEMETRY_WRITE = "Workers Observability Write"
+Found = Callable[[], bool]
+
+
+class RecordChecks:
+    def __init__(self, account: VerificationAccount, resources: RunResources, results: Measurements) -> None:
+        self._account, self._resources, self._results = account, resources, results
+        self._since = account.clock.now()
+
+    def check_lags(self) -> None:
+        """Make a write and some requests, and read audit log, telemetry and analytics until each shows them."""
+        self._account.clock.sleep(2 * CLOCK_SKEW)
+        self._since = self._account.clock.now() - timedelta(seconds=CLOCK_SKEW)
+        self._account.workers.set_subdomain(
+            self._resources.name, WorkersDevSubdomain(enabled=True, previews_enabled=False)
+        )
+        awaited: dict[str, Found] = {"audit-lag": self._is_in_audit_log}
+        if self._resources.host:
+            for _ in range(REQUESTS):
+                look(self._account, worker_url(self._resources))
+            awaited |= {"telemetry-lag": self._is_in_telemetry, "analytics-lag": self._is_in_analytics}
+        else:
+            for name in ("telemetry-lag", "analytics-lag"):
+                self._results.skip(name, NO_HOST)
+        began = self._account.clock.monotonic()
+        while awaited:
+            waited = self._account.clock.monotonic() - began
+            awaited = {name: found for name, found in awaited.items() if not self._is_found(name, found, waited)}
+            if waited >= LONGEST_WAIT:
+                break
+            self._account.clock.sleep(STEP)
+        for name in awaited:
+            self._results.compare_time(name, None, LONGEST_WAIT)
+
+    def _is_found(self, name: str, found: Found, waited: float) -> bool:
+        """Return whether a record is there, or cannot be read."""
+        try:
+            if not found():
+                return False
+        except ProviderError as error:
+            self._record_error(name, error)
+            return True
+        self._results.compare_time(name, waited, waited)
+        return True
+
+    def _record_error(self, name: str, error: ProviderError) -> None:
+        if is_missing_permission(error):
+            self._results.skip(name, f"the token may not read it ({describe_error(error)})")
+        else:
+            self._results.differ(name, describe_error(error))
+
+    @property
+    def _period(self) -> Period:
+        return Period(self._since, self._account.clock.now() + timedelta(seconds=1))
+
+    def _is_in_audit_log(self) -> bool:
+        log = records.read_audit_log(self._account.client, self._account.account_id, self._period)
+        ending = f"/workers/scripts/{self._resources.name}/subdomain"
+        return any(entry.uri.endswith(ending) for entry in log.entries)
+
+    def _is_in_telemetry(self) -> bool:
+        name, period = self._resources.name, self._period
+        return bool(records.count_requests(self._account.client, self._account.account_id, name, period))
+
+    def _is_in_analytics(self) -> bool:
+        traffic = self._read_traffic(timedelta())
+        return sum(minute.requests for minute in traffic.minutes) >= REQUESTS
+
+    def _read_traffic(self, history: timedelta) -> WorkerTraffic:
+        return records.read_worker_traffic(
+            self._account.client,
+            self._account.account_id,
+            self._resources.name,
+            self._period,
+            now=self._account.clock.now(),
+            history=history,
+        )
+
+    def check_shapes(self) -> None:
+        """Read a short page of the audit log, a long period of analytics, and a group of telemetry without a value."""
+        self._attempt("audit-pages", self._check_audit_pages)
+        self._attempt("analytics-history", self._check_history)
+        self._attempt("telemetry-groups", self._check_groups)
+        self._attempt("telemetry-permission", self._check_permission)
+
+    def _attempt(self, name: str, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except ProviderError as error:
+            self._record_error(name, error)
+
+    def _check_audit_pages(self) -> None:
+        period = Period(self._since - timedelta(hours=1), self._account.clock.now())
+        page = self._account.api.read_audit_page(period, SHORT_PAGE)
+        if len(page.result) < SHORT_PAGE:
+            self._results.skip("audit-pages", "the audit log did not show enough entries")
+            return
+        cursors = page.result_info.get("cursors")
+        in_after = isinstance(cursors, dict) and cursors.get("after")
+        place = "cursors.after" if in_after else "cursor" if next_cursor(page) else "no next page"
+        self._results.compare("audit-pages", place)
+
+    def _check_history(self) -> None:
+        self._read_traffic(records.LONGEST_HISTORY)
+        self._results.compare("analytics-history", "answered")
+
+    def _check_groups(self) -> None:
+        answer = records.count_groups(
+            self._account.client,
+            self._account.account_id,
+            self._resources.name,
+            self._period,
+            {records.ERROR: "string"},
+        )
+        rows = _read_aggregates(answer)
+        if not rows:
+            self._results.skip("telemetry-groups", "the telemetry did not show the requests")
+            return
+        is_named = any(each.get("key") == records.ERROR for row in rows for each in row.get("groups") or ())
+        self._results.compare("telemetry-groups", "named" if is_named else "left out")
+
+    def _check_permission(self) -> None:
+        name = "telemetry-permission"
+        token = tokens.verify_token(self._account.client, self._account.account_id)
+        groups = tokens.read_permission_groups(self._account.client, self._account.account_id, token)
+        if TELEMETRY_WRITE in groups or records.OBSERVABILITY_READ not in groups:
+            self._results.skip(name, f"the token needs {records.OBSERVABILITY_READ}, without Write, for this check")
+            return
+        try:
+            self._is_in_telemetry()
+            self._results.compare(name, "answered")
+        except CloudflareApiError as error:
+            self._results.differ(name, describe_error(error))
+
+
+def _read_aggregates(answer: CloudflareResponse) -> list[dict[str, list[dict[str, object]]]]:
+    return [row for each in answer.result["calculations"] for row in each["aggregates"]]
+
+
+def is_missing_permission(error: ProviderError) -> bool:
+    return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH

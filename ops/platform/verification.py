@@ -1,0 +1,82 @@
+"""Run all checks on one account, and delete what the run made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ops.cloudflare.own_writes import make_name
+from ops.core.errors import Interrupted, OpsError
+from ops.platform.account import MODULE, Delay, RunResources, VerificationAccount, create_resources
+from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import Measurement, Measurements, describe_error
+from ops.platform.pages_checks import PagesChecks
+from ops.platform.read_checks import check_reads, check_unknown_token
+from ops.platform.record_checks import RecordChecks
+from ops.platform.store_checks import DatabaseChecks, check_kv
+from ops.platform.worker_checks import WorkerChecks
+
+Say = Callable[[str], object]
+STEPS = {
+    "reads": "read the shape of each declared answer",
+    "token": "send a token that nobody has",
+    "rollback": "deploy and roll back the Worker, and sample the edge",
+    "secrets": "edit a secret, and deploy a version with its former value",
+    "split": "deploy a version at 0 %, and split the traffic",
+    "lists": "read the deployments by page",
+    "pages": "deploy and roll back the site, and sample the edge",
+    "refusal": "roll back the site to a preview",
+    "kv": "write to KV, and read by API and edge",
+    "d1": "restore the database, and undo it",
+    "records": "wait for audit log, telemetry and analytics, at most five minutes",
+    "shapes": "read the records in other ways",
+}
+"""Step of a run → what it does."""
+
+
+def measure_account(account: VerificationAccount, say: Say, delay: Delay) -> tuple[Measurement, ...]:
+    """Make the resources of a run, check every assumption, and delete the resources, also after a signal.
+
+    `delay`: delays a signal until its block ends. A failed step leaves its assumptions as not provable.
+
+    Raises:
+        ProviderError: the resources could not be made, or not be deleted.
+    """
+    name, code = make_name(), Path(__file__).with_name(MODULE).read_bytes()
+    results, failures = Measurements(read_assumptions()), dict[str, str]()
+    try:
+        say("creating a Worker, a Pages project, a KV namespace and a D1 database")
+        resources = create_resources(account, name, code, delay)
+        for step, check in list_steps(account, resources, results, code).items():
+            say(STEPS[step])
+            try:
+                check()
+            except Interrupted:
+                raise
+            except (OpsError, TimeoutError) as error:
+                failures[step] = describe_error(error)
+    finally:
+        with delay():
+            say("deleting what the run made")
+            account.delete_leftovers(name)
+    return results.complete(failures)
+
+
+def list_steps(
+    account: VerificationAccount, resources: RunResources, results: Measurements, code: bytes
+) -> dict[str, Callable[[], None]]:
+    """Return the steps in their order: each one finds the state that the ones before it left."""
+    worker, site = WorkerChecks(account, resources, results, code), PagesChecks(account, resources, results)
+    database, record = DatabaseChecks(account, resources, results), RecordChecks(account, resources, results)
+    return {
+        "token": lambda: check_unknown_token(account, results),
+        "rollback": worker.check_rollback,
+        "secrets": worker.check_secrets,
+        "split": worker.check_split,
+        "lists": worker.check_lists,
+        "pages": site.check_rollback,
+        "refusal": site.check_refusal,
+        "kv": lambda: check_kv(account, resources, results),
+        "d1": database.check_restore,
+        "records": record.check_lags,
+        "shapes": record.check_shapes,
+        "reads": lambda: check_reads(account, resources, results),
+    }

@@ -1,0 +1,184 @@
+"""Check deployments, versions and secrets of the test Worker."""
+
+from collections.abc import Callable
+
+from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.response import CloudflareApiError
+from ops.core.errors import LatestNotDeployed, SecretsChanged
+from ops.core.redaction import Secret
+from ops.platform.account import MODULE, RunResources, VerificationAccount, describe_bindings
+from ops.platform.edge import SAMPLE_SECONDS, look, sample_edge, shown_value, wait_for_edge, worker_url
+from ops.platform.measurements import Measurements
+from ops.probes.observation import Observation
+
+SECRET = "GENERATION"  # noqa: S105  (its name)
+MOST_READS = 10
+"""Most reads until a change shows."""
+PAGE, DEPLOYMENTS = 5, 12
+"""Size of a page, and the deployments that the Worker has at the end."""
+TOO_MANY_VARIABLES = 70
+NO_HOST = "the account has no workers.dev domain"
+NOT_SHOWN = "the edge did not show the second version in time"
+QUIET, SHORT_QUIET = 15.0, 5.0
+"""Seconds without an old answer after which a change has settled: a measured one, and one of a preparation."""
+
+
+class WorkerChecks:
+    """Checks of one Worker, in an order in which each finds the state that it needs."""
+
+    def __init__(
+        self, account: VerificationAccount, resources: RunResources, results: Measurements, code: bytes
+    ) -> None:
+        self._account, self._resources, self._results, self._code = account, resources, results, code
+        self._name, self._deployments = resources.name, 1
+        self._is_prompt = False
+        """Whether the edge showed the second version in time; else no later step waits for it."""
+
+    def check_rollback(self) -> None:
+        """Deploy a second version, roll back to the first one, and sample the edge."""
+        first, second = self._resources.first_version, self._upload("two")
+        self._results.compare("version-readable", f"{self._count_reads(second)} reads too early")
+        self._deploy({second: 100})
+        self._is_prompt = self._await(second)
+        made = self._deploy({first: 100})
+        stale = 0
+        while stale < MOST_READS and self._account.workers.list_deployments(self._name)[0].id != made:
+            stale += 1
+        self._results.compare("deployment-listed", f"{stale} reads too early")
+        self._sample_rollback(first)
+        fields = self._account.api.read_deployment_fields(self._name)
+        self._results.compare("code-update-strategy", "shown" if "code_update_strategy" in fields else "not shown")
+        listed = self._account.api.read_listed_fields(self._name)
+        self._results.compare("has-assets", "shown" if "has_assets" in listed else "not shown")
+        try:
+            self._edit("0")
+            self._results.compare("edit-of-former", "accepted")
+        except LatestNotDeployed:
+            self._results.compare("edit-of-former", "refused")
+        self._deploy({second: 100})
+
+    def _count_reads(self, version: str) -> int:
+        for early in range(MOST_READS):
+            if self._account.workers.read_version(self._name, version) is not None:
+                return early
+        return MOST_READS
+
+    def _sample_rollback(self, target: str) -> None:
+        if not self._resources.host:
+            for name in ("worker-propagation", "worker-mixing", "edge-place"):
+                self._results.skip(name, NO_HOST)
+            return
+        if not self._is_prompt:
+            self._results.compare_time("worker-propagation", None, SAMPLE_SECONDS)
+            for name in ("worker-mixing", "edge-place"):
+                self._results.skip(name, NOT_SHOWN)
+            return
+        sample = sample_edge(
+            self._account, worker_url(self._resources), self._shows(target), quiet=QUIET, is_dense=True
+        )
+        self._results.compare_time("worker-propagation", sample.settled, sample.waited)
+        self._results.compare("worker-mixing", "some" if sample.is_mixed else "none")
+        is_named = len(sample.places) == 1 and "" not in sample.places
+        self._results.compare("edge-place", "one" if is_named else f"{len(sample.places - {''})}")
+
+    def check_secrets(self) -> None:
+        """Edit a secret twice, then deploy the version with the former value, without and with force."""
+        self._edit("1")
+        former = self._live_version()
+        self._edit("2")
+        current = self._live_version()
+        try:
+            self._deploy({former: 100})
+            self._results.compare("secrets-changed", "accepted")
+        except SecretsChanged as error:
+            self._results.compare("secrets-changed", "refused" if error.names == (SECRET,) else "refused unnamed")
+        try:
+            self._deploy({current: 100, former: 0})
+            self._results.compare("secrets-without-traffic", "accepted")
+        except SecretsChanged:
+            self._results.compare("secrets-without-traffic", "refused")
+        self._deploy({current: 100})  # a version that is deployed at 0 % keeps the secrets of then
+        self._deploy({former: 100}, force=True)
+        self._check_forced(former)
+        self._deploy({current: 100}, force=True)
+
+    def _check_forced(self, version: str) -> None:
+        if not (self._is_prompt and self._await(version)):
+            self._results.skip("forced-secrets", NO_HOST if not self._resources.host else NOT_SHOWN)
+            return
+        seen = look(self._account, worker_url(self._resources))
+        value = shown_value(seen, "generation") if seen and self._shows(version)(seen) else ""
+        words = {"1": "the former value", "2": "the current value"}
+        self._results.compare("forced-secrets", words.get(value, "no answer of that version"))
+
+    def check_split(self) -> None:
+        """Deploy a version at 0 % and request it by override; then edit a secret while it serves a half."""
+        current, new = self._live_version(), self._upload("three")
+        self._deploy({current: 100, new: 0})
+        if self._is_prompt:
+            override = f'{self._name}="{new}"'
+            url = worker_url(self._resources)
+            took = wait_for_edge(self._account, url, self._shows(new), at_most=SAMPLE_SECONDS, override=override)
+            self._results.compare("override-header", "this version" if took is not None else "another version", took)
+        else:
+            self._results.skip("override-header", NO_HOST if not self._resources.host else NOT_SHOWN)
+        self._deploy({current: 50, new: 50})
+        try:
+            self._edit("3")
+            self._results.compare("edit-in-split", "accepted")
+        except LatestNotDeployed:
+            self._results.compare("edit-in-split", "refused")
+
+    def check_lists(self) -> None:
+        """Read the list of deployments by page, and upload a version with too many variables."""
+        live = self._live_version()
+        while self._deployments < DEPLOYMENTS:
+            self._deploy({live: 100})
+        listed = self._account.workers.list_deployments(self._name, rehearsals=True)
+        count = "10 rows" if len(listed) == 10 else "all rows" if len(listed) > 10 else "fewer rows"
+        self._results.compare("deployments-page", count)
+        first, second = (
+            {
+                each.id
+                for each in self._account.workers.list_deployments(self._name, page=page, size=PAGE, rehearsals=True)
+            }
+            for page in (1, 2)
+        )
+        is_paged = len(first) == PAGE and second and first.isdisjoint(second)
+        self._results.compare("deployments-paged", "pages" if is_paged else "no pages")
+        try:
+            self._upload("four", TOO_MANY_VARIABLES)
+            self._results.compare("variables", "accepted")
+        except CloudflareApiError:
+            self._results.compare("variables", "refused")
+
+    def _list_page(self, page: int) -> set[str]:
+        listed = self._account.workers.list_deployments(self._name, page=page, size=PAGE, rehearsals=True)
+        return {each.id for each in listed}
+
+    def _shows(self, version: str) -> Callable[[Observation], bool]:
+        return lambda seen: shown_value(seen, "version") == version
+
+    def _await(self, version: str) -> bool:
+        """Return whether every answer of the edge soon came from a version."""
+        if not self._resources.host:
+            return False
+        url = worker_url(self._resources)
+        return sample_edge(self._account, url, self._shows(version), quiet=SHORT_QUIET, requests=1).is_quiet
+
+    def _upload(self, release: str, variables: int = 0) -> str:
+        bindings = describe_bindings(self._resources.namespace.id, release, variables)
+        return self._account.api.upload_version(self._name, MODULE, self._code, bindings)
+
+    def _deploy(self, shares: dict[str, float], *, force: bool = False) -> str:
+        mark = DeploymentMark(None, self._name, None, "verification")
+        made = self._account.workers.deploy(self._name, tuple(shares.items()), mark=mark, force=force)
+        self._deployments += 1
+        return made
+
+    def _edit(self, value: str) -> None:
+        self._account.workers.secrets.edit(self._name, {SECRET: Secret(value)})
+        self._deployments += 1
+
+    def _live_version(self) -> str:
+        return self._account.workers.list_deployments(self._name)[0].split[0][0]

@@ -1,0 +1,227 @@
+"""`ops verify-platform` on the sandbox: what it finds, and what its report shows."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops.cloudflare.own_writes import PREFIX
+from ops.platform.assumptions import read_assumptions
+from sandbox.switches import Switches
+from tests.support.bakery import ACCOUNT as BAKERY_ACCOUNT
+from tests.support.bakery import Bakery, bakery
+from tests.support.verification import (
+    ACCOUNT,
+    SECRET,
+    WRITING,
+    MeasuredAccount,
+    measured_account,
+    outcomes_of,
+)
+
+MOST_REQUESTS = 600
+CHECKED = {each.id for each in read_assumptions() if each.check}
+OF_A_PERSON = "backout-verify-old-shop"
+TURNED: dict[str, tuple[Any, set[str]]] = {
+    "deployments_listed": (None, {"deployments-page"}),
+    "deployments_paged": (False, {"deployments-paged"}),
+    "has_assets_listed": (False, {"has-assets"}),
+    "deployments_lag_reads": (2, {"deployment-listed"}),
+    "version_visible_after_reads": (2, {"version-readable"}),
+    "code_update_strategy_answered": (True, {"code-update-strategy"}),
+    "forced_rollback_restores_secrets": (True, {"forced-secrets"}),
+    "secrets_checked_without_traffic": (True, {"secrets-without-traffic"}),
+    "variables_per_worker": (128, {"variables"}),
+    "secret_edit_ends_split": (True, {"edit-in-split"}),
+    "propagation_seconds": (300.0, {"worker-propagation"}),
+    "pages_propagation_seconds": (300.0, {"pages-propagation"}),
+    "edge_machines_differ": (False, {"worker-mixing"}),
+    "edge_place": ("", {"edge-place"}),
+    "static_files_answer_hit": (False, {"pages-static-hit"}),
+    "edge_access_before_deployments": (True, {"pages-deployment-open"}),
+    "pages_canonical_follows_rollbacks": (True, {"pages-canonical"}),
+    "pages_canonical_lag_reads": (2, {"pages-canonical-lag"}),
+    "pages_reads_until_deployed": (0, {"pages-queued"}),
+    "pages_refusal_code": (8000009, {"pages-refusal"}),
+    "kv_staleness_seconds": (300.0, {"kv-edge-lag"}),
+    "kv_api_staleness_seconds": (300.0, {"kv-api-lag"}),
+    "kv_writes_per_key_limited": (False, {"kv-write-rate"}),
+    "audit_lag_seconds": (600.0, {"audit-lag"}),
+    "audit_cursor_after": (False, {"audit-pages"}),
+    "audit_names_next_page": (False, {"audit-pages"}),
+    "analytics_delay_seconds": (900.0, {"analytics-lag"}),
+    "analytics_down": (True, {"analytics-lag", "analytics-history", "read-analytics"}),
+    "analytics_empty": (True, {"analytics-lag"}),
+    "worker_analytics_longest_seconds": (86400, {"analytics-history"}),
+    "worker_analytics_kept_seconds": (86400, {"analytics-history"}),
+    "telemetry_names_what_is_missing": (True, {"telemetry-groups"}),
+    "d1_later_bookmarks_kept": (True, {"d1-later-bookmark"}),
+    "d1_bookmark_shows_restore": (True, {"d1-bookmark-after-restore"}),
+    "d1_stale_reads": (2, {"d1-read-after-write"}),
+    "auth_error_status": (401, {"unknown-token"}),
+}
+"""Switch → another answer, and the assumptions that then differ."""
+DEPENDENT = {"edge_place": {"worker-mixing", "pages-propagation"}}
+"""Switch → further assumptions that may differ: an unnamed place has the longest lags."""
+
+
+@pytest.fixture
+def measured() -> Iterator[MeasuredAccount]:
+    with measured_account() as account:
+        yield account
+
+
+def test_each_checked_assumption_is_confirmed_and_nothing_is_left(measured: MeasuredAccount) -> None:
+    measured.add(OF_A_PERSON)
+    before = measured.names()
+
+    result = measured.measure()
+
+    assert {name for name, outcome in outcomes_of(result).items() if outcome == "confirmed"} == CHECKED
+    assert {row["outcome"] for row in result["assumptions"] if row["id"] not in CHECKED} == {"not_provable"}
+    assert all(row["reason"] for row in result["assumptions"] if row["id"] not in CHECKED)
+    assert (result["exit_code"], result["affected_runbooks"]) == (0, [])
+    assert result["requests"] <= MOST_REQUESTS
+    assert measured.names() == before
+    assert measured.sandbox.unknown_requests == []
+
+
+def test_times_are_those_of_the_platform(measured: MeasuredAccount) -> None:
+    measured.sandbox.switches.kv_staleness_seconds = 44.0
+    measured.sandbox.switches.kv_api_staleness_seconds = 10.0
+    measured.sandbox.switches.pages_propagation_seconds = 50.0
+    measured.sandbox.switches.propagation_seconds = 8.0
+
+    seconds = {row["id"]: row["seconds"] for row in measured.measure()["assumptions"]}
+
+    assert 44.0 <= seconds["kv-edge-lag"] <= 46.0
+    assert 10.0 <= seconds["kv-api-lag"] <= 12.0
+    assert 37.0 <= seconds["pages-propagation"] <= 54.0  # a request reaches the last of four machines by chance
+    assert 4.0 <= seconds["worker-propagation"] <= 9.0
+
+
+def test_turned_switches_are_those_that_a_check_measures() -> None:
+    assert TURNED.keys() == {name for each in read_assumptions() if each.check for name in each.switches}
+
+
+@pytest.mark.sampled(18)
+@pytest.mark.parametrize("switch", TURNED)
+def test_another_answer_of_the_platform_differs(switch: str) -> None:
+    value, expected = TURNED[switch]
+    with measured_account(replace(Switches(), **{switch: value})) as measured:
+        result = measured.measure()
+
+        left = measured.left()
+    differing = {name for name, outcome in outcomes_of(result).items() if outcome == "differs"}
+    assert expected <= differing <= expected | DEPENDENT.get(switch, set())
+    relying = {name for each in read_assumptions() if each.id in differing for name in each.runbooks}
+    assert result["affected_runbooks"] == sorted(relying)
+    assert result["exit_code"] == (4 if relying else 0)
+    assert result["requests"] <= MOST_REQUESTS
+    assert left == []
+
+
+def test_report_names_nothing_of_the_account(measured: MeasuredAccount) -> None:
+    outcomes = [measured.verify("--yes", "--markdown"), measured.verify("--yes", "--json")]
+
+    texts = [measured.output.read_text(), *(each.out for each in outcomes)]
+    hidden = (ACCOUNT, SECRET, PREFIX, "Measured", "workers.dev/", ".pages.dev/", "ci@example.com")
+    assert [(text[:40], word) for text in texts for word in hidden if word in text] == []
+    assert [re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9a-f]{16,}", text) for text in texts] == [[]] * 3
+    assert outcomes[0].out.count("\n| ") == len(read_assumptions()) + 2
+
+
+def test_missing_permissions_are_not_provable(measured: MeasuredAccount) -> None:
+    measured.sandbox.revoke_token(SECRET)
+    measured.sandbox.add_token(SECRET, WRITING)
+
+    result = measured.measure()
+
+    outcomes = outcomes_of(result)
+    unread = {name for name in CHECKED if outcomes[name] != "confirmed"}
+    assert {outcomes[name] for name in unread} == {"not_provable"}
+    assert {"audit-lag", "analytics-lag", "telemetry-lag", "telemetry-permission", "read-zones"} <= unread
+    assert "worker-propagation" not in unread
+    assert result["exit_code"] == 0
+
+
+def test_without_permission_to_create_nothing_is_measured(measured: MeasuredAccount) -> None:
+    measured.sandbox.revoke_token(SECRET)
+    measured.sandbox.add_token(SECRET, [*WRITING[:2], "D1 Read", "Pages Write"])
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == 4
+    assert measured.left() == []
+    assert not measured.output.exists()
+
+
+def test_without_confirmation_nothing_is_made(measured: MeasuredAccount) -> None:
+    outcome = measured.verify()
+
+    assert outcome.code == 9
+    assert measured.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "code"),
+    [(("--yes",), None, 2), (("--yes",), "two words", 2), (("--yes", "--account", "acme"), SECRET, 2)],
+    ids=["no token", "a malformed token", "a name as the account"],
+)
+def test_wrong_input_is_refused(
+    measured: MeasuredAccount, arguments: tuple[str, ...], token: str | None, code: int
+) -> None:
+    assert measured.verify(*arguments, VERIFY_CLOUDFLARE_API_TOKEN=token).code == code
+    assert measured.sandbox.requests == []
+
+
+@pytest.fixture
+def own(tmp_path: Any) -> Iterator[Bakery]:
+    with bakery(tmp_path) as made:
+        made.sandbox.add_token(SECRET, WRITING)
+        yield made
+
+
+@pytest.mark.parametrize(("option", "code"), [([], 3), (["--same-account"], 9)])
+def test_account_with_a_service_needs_an_option(own: Bakery, option: list[str], code: int) -> None:
+    measured = MeasuredAccount(own.sandbox, own.folder)
+
+    outcome = measured.verify("--account", BAKERY_ACCOUNT, *option)
+
+    assert outcome.code == code, outcome.err
+    assert measured.writes() == []
+
+
+def test_leftovers_of_a_killed_run_are_found_and_deleted(measured: MeasuredAccount) -> None:
+    measured.add(OF_A_PERSON)
+    before = measured.names()
+    created: list[bool] = []
+    last = {"method": "POST", "path": "/accounts/*/pages/projects", "after": lambda: created.append(True)}
+    measured.sandbox.fault(**last, lost="after")
+    rest = measured.sandbox.fault(when=lambda _: bool(created), lost="before", times=None)
+    killed = measured.verify("--yes")
+    rest.remove()
+    assert killed.code != 0
+    assert len(measured.left()) == 4
+
+    looked, cleaned = measured.verify(), measured.verify("--cleanup", "--yes", "--json")
+
+    assert measured.left() == []
+    assert looked.out.count("left by an earlier run") == 4
+    assert json.loads(cleaned.out) == {"schema": 1, "deleted": 4}
+    assert measured.names() == before
+
+
+def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredAccount) -> None:
+    refused = measured.sandbox.fault(method="DELETE", lost="before", times=None)
+    ended = measured.verify("--yes")
+    refused.remove()
+
+    cleaned = measured.verify("--cleanup", "--yes")
+
+    assert (ended.code, cleaned.code) == (4, 0)
+    assert "ops verify-platform --cleanup" in ended.err
+    assert measured.left() == []
