@@ -27,6 +27,7 @@ from ops.cli.guard import guard
 from ops.cli.help import HelpLine, sections_of
 from ops.cli.hold import hold
 from ops.cli.incident import evidence, incident, labels, stats
+from ops.cli.messages import messages
 from ops.cli.options import CONFIG, CONFIG_OPTION, answer_shell, completion
 from ops.cli.output import (
     BAD,
@@ -141,6 +142,7 @@ cli.add_command(init)
 cli.add_command(labels)
 cli.add_command(last)
 cli.add_command(limits)
+cli.add_command(messages)
 cli.add_command(sandbox)
 cli.add_command(setup)
 cli.add_command(site)

@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "targets", "last", "hand-over", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
-    "Incident": ("incident", "stats", "evidence", "stop"),
+    "Incident": ("incident", "messages", "stats", "evidence", "stop"),
     "Set-up": (
         "init",
         "config",

@@ -149,9 +149,13 @@ def menu(redactor: Redactor, /, *, number: int, config: Path) -> None:
     It probes the services of the form for a few seconds: those that fail or changed within the hour come first. A menu
     that somebody else posted stays as it is.
     """
+    from ops.report.messages import announce_incident
     from ops.status import incident_menu as work
 
-    echo(work.post_menu(number, config, github_environ(config, redactor), redactor))
+    environ = github_environ(config, redactor)
+    echo(work.post_menu(number, config, environ, redactor))
+    if problem := announce_incident(number, config, environ, redactor):
+        _print_warning(problem)
 
 
 @incident.command("list", epilog="ops incident list")

@@ -48,14 +48,19 @@ def post_message(
     redactor: Redactor,
     message: ChatMessage,
     incident: int | None,
+    *,
+    notes_failure: bool = True,
 ) -> ChatOutcome:
-    """Post one message to each chat, to the incident's thread where the chat has threads. Never raises."""
+    """Post one message to each chat, to the incident's thread where the chat has threads. Never raises.
+
+    `notes_failure`: a failure becomes a note on the incident; else the caller shows it there.
+    """
     message = replace(message, text=redactor.redact_text(message.text))
     links = actions.run_links(environ, incident)
     outcome = post_to_chats(
         environ, notify, message, links, read_threads=lambda: _read_threads(environ, redactor, incident)
     )
-    if outcome.failures and incident is not None:
+    if outcome.failures and notes_failure and incident is not None:
         with suppress(Exception):  # the message counts, and the log of the job shows the failure
             note = start_call(lambda: _add_failure_note(environ, redactor, incident, message, outcome.failures))
             note.result(timeout=NOTE_SECONDS)

@@ -140,7 +140,7 @@ def load_templates() -> "jinja2.Environment":
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
-    environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text}
+    environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text, "fenced": fence_text}
     environment.filters |= {"span": format_duration, "duration": duration_label}
     return environment
 
@@ -205,6 +205,13 @@ def code_span(text: object, longest: int = LONGEST) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line[0] == "`" or line[-1] == "`" else ""
     return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def fence_text(text: object) -> str:
+    """Return text as it is in a code fence, to copy: nothing in it ends the fence."""
+    plain = "\n".join(map(to_printable, str(text).strip().split("\n")))
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    return f"{fence}text\n{plain}\n{fence}"
 
 
 def escape_cell(text: object, longest: int = LONGEST) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ops.core.errors import Decision
 from ops.core.incident_state import IssueRecord, ServiceHealth
-from ops.core.run_record import ENDED_KIND
+from ops.core.run_record import ENDED_KIND, MESSAGES_SOURCE
 from ops.publish.comment import AFTER, BEFORE, POST_MORTEM
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
@@ -45,6 +45,11 @@ def _has_low_error_rates(evidence: IncidentEvidence) -> bool:
     return bool(services) and all(view is not None and view.is_calm_afterwards for view in found)
 
 
+def _is_notified(one: IssueRecord) -> bool:
+    """Return whether a chat accepted a message of a run, or that the incident was opened."""
+    return one.record.notified and not one.doubt and (one.is_run or one.record.source == MESSAGES_SOURCE)
+
+
 def _has_written(evidence: IncidentEvidence) -> bool:
     return any(one.first_event_at("written") for one in evidence.counted_runs)
 
@@ -53,7 +58,7 @@ CHECKS: Mapping[str, StepCheck] = {
     "Identify the issue clearly": lambda evidence: bool(evidence.state.services),
     "Determine root cause (if possible)": lambda evidence: any(evidence.find_notes("root cause")),
     "Choose appropriate rollback method": lambda evidence: any(one.record.versions for one in evidence.counted_runs),
-    "Notify team": lambda evidence: any(one.record.notified for one in evidence.counted_runs),
+    "Notify team": lambda evidence: any(_is_notified(one) for one in evidence.records),
     "Execute rollback": _has_written,
     "Verify recovery": lambda evidence: evidence.state.mitigated.at is not None,
     "Document incident": lambda evidence: bool(evidence.counted_runs),
