@@ -22,7 +22,7 @@ from ops.core.names import (
     did_you_mean,
     quote_name,
 )
-from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
+from ops.core.runtime_contract import AI_SWITCH, BANNER_LEVELS, BANNER_SWITCH, MAINTENANCE_SWITCH, NORMAL_STATES
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 
@@ -301,7 +301,7 @@ def _check_raised_limits(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[
 def _check_ai_providers(
     path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> Iterator[ConfigProblem]:
-    """Check the states of the two switches of the contract, and the secrets of the AI providers."""
+    """Check the states of the switches of the contract, and the secrets of the AI providers."""
     order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
     expected = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
     for name, states in expected.items():
@@ -311,6 +311,11 @@ def _check_ai_providers(
                 (*path, "switches", name, "states"),
                 f"wrong states for {name}; write [{', '.join(states)}], with quotes",
             )
+    banner, known = get_nested(runtime, "switches", BANNER_SWITCH), [NORMAL_STATES[BANNER_SWITCH], *BANNER_LEVELS]
+    states = list(as_items(get_nested(banner, "states")))
+    if banner is not None and (states[:1] != known[:1] or {*map(str, states)} - {*known}):
+        text = f'wrong states for {BANNER_SWITCH}; write some of [{", ".join(known)}], with quotes, "off" first'
+        yield (*path, "switches", BANNER_SWITCH, "states"), text
     if order and AI_SWITCH not in as_mapping(get_nested(runtime, "switches")):
         yield (
             (*path, "ai"),

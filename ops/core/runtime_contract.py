@@ -23,10 +23,15 @@ NAMESPACE_BINDING = "OPS_RUNTIME"
 DRILL_VARIABLE = "OPS_DRILL_UNTIL"
 """Plain-text variable of a version: until that time its health path fails."""
 SWITCH_KEY_PREFIX = "ops/switch/"
-AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
+AI_SWITCH, MAINTENANCE_SWITCH, BANNER_SWITCH = "ai", "maintenance", "banner"
 """Names of the switches whose states the contract defines."""
-NORMAL_STATES = {AI_SWITCH: "auto", MAINTENANCE_SWITCH: "off"}
+NORMAL_STATES = {AI_SWITCH: "auto", MAINTENANCE_SWITCH: "off", BANNER_SWITCH: "off"}
 """Their normal states."""
+BANNER_LEVELS = {
+    **dict.fromkeys(("investigating", "identified"), "warning"),
+    **dict.fromkeys(("monitoring", "scheduled", "in-progress"), "info"),
+}
+"""State of the switch `banner` → level of the banner that the application shows."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,15 @@ class ReportedAi:
 
 
 @dataclass(frozen=True)
+class ReportedBanner:
+    """The banner that the application shows its users."""
+
+    level: str
+    text: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class RuntimeState:
     """Limits and switches in effect at the Cloudflare location that answered."""
 
@@ -199,6 +213,7 @@ class RuntimeState:
     ai: ReportedAi | None = None
     knows_drills: bool = False
     """Whether its health path fails while DRILL_VARIABLE has a time ahead."""
+    banner: ReportedBanner | None = None
 
 
 def parse_runtime_state(text: str) -> RuntimeState:
@@ -213,7 +228,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
             raise ValueError(
                 f"it follows version {document['contract']} of the contract, but this program knows {CONTRACT_VERSION}"
             )
-        limits, ai = document.get("limits") or {}, document.get("ai")
+        limits, ai, banner = document.get("limits") or {}, document.get("ai"), document.get("banner")
         return RuntimeState(
             worker=_require_reported_text(document.get("worker") or ""),
             revision=limits.get("revision"),
@@ -221,6 +236,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
             switches={name: _parse_reported_switch(value) for name, value in (document.get("switches") or {}).items()},
             ai=None if ai is None else _parse_reported_ai(ai),
             knows_drills=isinstance(document.get("drill"), dict),
+            banner=None if banner is None else _parse_reported_banner(banner),
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a document of the runtime contract ({type(error).__name__})") from None
@@ -241,6 +257,11 @@ def _parse_reported_ai(value: Mapping[str, Any]) -> ReportedAi:
         name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()
     }
     return ReportedAi(int(value["seconds"]), tuple(_require_reported_text(name) for name in value["order"]), outcomes)
+
+
+def _parse_reported_banner(value: Mapping[str, Any]) -> ReportedBanner:
+    level, text = (_require_reported_text(value[name]) for name in ("level", "text"))
+    return ReportedBanner(level, text, _parse_reported_end(value))
 
 
 def _parse_reported_end(value: Mapping[str, Any]) -> datetime | None:

@@ -10,12 +10,14 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import ask_first, describe_owners, find_owner
+from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
+from ops.switches.banner import find_banner_text
 from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
@@ -77,6 +79,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         return StepPlan(
             summary=_summarize_feature(current, write, desired),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
+            sections=(PlanSection("Banner", (write.value.message,)),) if write and write.value.message else (),
             consequences=_feature_consequences(current, write),
             warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
@@ -115,6 +118,7 @@ def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
         ctx.request.actor,
         ctx.request.incident,
         until,
+        message=find_banner_text(ctx, params.name, state),
         accepted_owners=params.accept_owners,
         accepts_longer=params.accept_longer,
     )

@@ -125,6 +125,9 @@ _HEALTH, _DRILL = "/health", "OPS_DRILL_UNTIL"
 """Path that a drill lets fail, and the variable that says until when."""
 _PROBES = "/__ops/limits/"
 _PROBE_BUCKETS = 16
+_BANNER = "banner"
+_WARNINGS = ("investigating", "identified")
+"""States of the switch `banner` whose level is a warning; the level of others is info."""
 _RETRY_AFTER = 60
 """Seconds, for a switch without an end."""
 
@@ -240,6 +243,8 @@ class RuntimeContract:
             "limits": {"revision": now.revision, "values": now.limits},
             "switches": now.switches,
         }
+        if _BANNER in declared.get("switches", {}):
+            shown[_BANNER] = _shown_banner(now)
         if "drill" in declared:
             shown["drill"] = {"until": self._drilled_until(running, declared)}
         if "ai" in declared:
@@ -309,6 +314,15 @@ def _effective_switch(value: Mapping[str, Any] | None, now: datetime, states: Ma
         return {"state": states["normal"], "revision": value["revision"]}
     until = {"until": value["until"]} if value["until"] else {}
     return {"state": value["state"], "revision": value["revision"], **until}
+
+
+def _shown_banner(now: EffectiveSettings) -> dict[str, Any] | None:
+    """Return level, text and end of the banner; None without one."""
+    state, value = now.state(_BANNER), now.details.get(_BANNER)
+    if value is None or state == "off" or not value["message"]:
+        return None
+    until = {"until": value["until"]} if value["until"] else {}
+    return {"level": "warning" if state in _WARNINGS else "info", "text": value["message"], **until}
 
 
 def _has_passed(until: str | None, now: datetime) -> bool:

@@ -125,6 +125,13 @@ def test_parse_probes_of_objects_and_switches() -> None:
     assert config.login_variables == {"LOGIN"}
 
 
+def test_states_of_the_banner_are_those_of_the_contract() -> None:
+    (line,) = problems(with_switch("", "banner"))
+    assert "switches.banner.states: wrong states for banner" in line
+    assert "investigating, identified, monitoring, scheduled, in-progress" in line
+    parse_config(with_switch("", "banner").replace("'off', 'on'", "'off', identified, in-progress"), path="ops.yml")
+
+
 WRONG_PROBES = [
     ("the name of a service's", "{name: health, http: {path: /}}", "beta", f".name: {TWICE}"),
     ("the token of an application", "{name: a, command: {run: [x], environment: [ADMIN]}}", "beta",

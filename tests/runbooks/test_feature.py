@@ -327,3 +327,48 @@ def test_switch_probes_run_only_for_their_switch(place: SwitchWorld) -> None:
     place.world.sandbox.clock.advance(60)
     assert ended(place.ops("ai-failover", "--to", "off")) == (0, "recovered", "verified")
     assert ended(place.ops("all-clear", "--incident", "42")) == (0, "healthy_as_before", "verified")
+
+
+BANNER = {"normal": "off", "on_unknown": "off"}
+PAGE = """\
+status_page:
+  url: https://status.fortunet.example
+  title: FortuneT
+  components: [{name: Charts, services: [api]}]
+messages:
+  identified: {banner: "{components}: we know the cause. {url}"}
+responders:"""
+
+
+@pytest.mark.parametrize(
+    ("section", "state", "text"),
+    [
+        (PAGE, "identified", "Charts: we know the cause. https://status.fortunet.example"),
+        (PAGE, "in-progress", "Charts"),
+        ("responders:", "investigating", "some of our services"),
+    ],
+)
+def test_banner_shows_the_standard_text_of_its_state(world: World, section: str, state: str, text: str) -> None:
+    world.edit_config("responders:", section)
+    states = '{states: ["off", investigating, identified, in-progress], longest: 2h}'
+    world.edit_config(
+        "        session-do:\n          states", f"        banner: {states}\n        session-do:\n          states"
+    )
+    place = switches.prepared(world)
+    switches.deploy(world, {**switches.DECLARED, "switches": {**switches.DECLARED["switches"], "banner": BANNER}})
+
+    outcome = place.feature(state, "--incident", "42", name="banner")
+
+    assert ended(outcome) == (0, "recovered", "verified")
+    value = place.value("banner")
+    assert value
+    shown = place.shown["banner"]
+    assert (shown["text"], shown["until"]) == (value["message"], value["until"])
+    assert shown["level"] == ("info" if state == "in-progress" else "warning")
+    assert text in shown["text"]
+    world.sandbox.clock.advance(30)
+    assert ended(place.feature(state, "--incident", "42", name="banner")) == (0, "nothing_to_do", "already_set")
+
+    assert place.feature("off", "--incident", "42", name="banner").code == 0
+
+    assert place.shown["banner"] is None

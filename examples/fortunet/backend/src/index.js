@@ -23,6 +23,7 @@ const runtime = createRuntime({
     maintenance: { normal: "off", on_unknown: "off" },
     "session-do": { normal: "on", on_unknown: "on" },
     ai: { normal: "auto", on_unknown: "auto" },
+    banner: { normal: "off", on_unknown: "off" },
   },
   ai: (env) => aiMutex(env).show(runtime.state("ai")),
 });
@@ -33,6 +34,7 @@ const ROUTES = {
   "GET /health/sessions": ({ env }) => sessionsHealth(env, sessions()),
   "GET /health/ai": ({ env }) => aiHealth(env, () => aiMutex(env), runtime.state("ai")),
   "GET /health/charts": ({ env }) => chartsHealth(env),
+  "GET /api/banner": banner,
   "GET /api/charts": charts,
   "GET /api/charts/calculate": chart,
   "POST /api/charts/calculate": chart,
@@ -108,6 +110,11 @@ async function birth(request) {
     throw new InvalidBirth("the body must be a JSON object");
   }
   return body;
+}
+
+function banner() {
+  const headers = { "access-control-allow-origin": "*", "cache-control": "no-store" };
+  return Response.json({ banner: runtime.banner() }, { headers });
 }
 
 async function charts({ request, env }) {

@@ -24,6 +24,14 @@ const READ_TIMEOUT = 250;
 const TIMEOUT = 1000; // for a Durable Object, which may be on another continent
 const PROBE_BUCKETS = 16;
 const RETRY_AFTER = 600; // seconds, if maintenance has no planned end
+const BANNER = "banner"; // name of the switch
+const BANNER_LEVELS = {
+  investigating: "warning",
+  identified: "warning",
+  monitoring: "info",
+  scheduled: "info",
+  "in-progress": "info",
+};
 
 // `ai(env)` returns the value of "ai" at /__ops/runtime, if the application uses AI providers.
 export function createRuntime({ limits = {}, switches = {}, health = "/health", ai = null }) {
@@ -87,6 +95,13 @@ class Runtime {
   // Returns the message of a switch for users; may be empty.
   message(name) {
     return this.#switch(name).message ?? "";
+  }
+
+  // Returns `{ level, text, until }` of the banner that the switch "banner" shows to users; null without one.
+  banner() {
+    const { state, message, until } = this.#switch(BANNER);
+    const isShown = Object.hasOwn(this.#declared.switches, BANNER) && Object.hasOwn(BANNER_LEVELS, state) && message;
+    return isShown ? { level: BANNER_LEVELS[state], text: message, ...(until && { until }) } : null;
   }
 
   // Counts a request. Returns null if it is within the limit, else a 429. `user` is the signed-in user, if any.
@@ -162,6 +177,7 @@ class Runtime {
       limits: { revision: this.#seen.get(LIMITS)?.revision ?? null, values: Object.fromEntries(limits) },
       switches: Object.fromEntries(switches),
       drill: { until: isDrilled(env) ? env.OPS_DRILL_UNTIL : null },
+      ...(Object.hasOwn(this.#declared.switches, BANNER) && { banner: this.banner() }),
       ...(ai && { ai }),
     };
   }

@@ -445,3 +445,25 @@ def test_object_access_requires_admin_token_and_known_name(example: Example) -> 
     assert [example.http.post(f"/__ops/objects/{name}", headers=ADMIN).status_code for name in others] == [404] * 7
     assert example.http.get(reset, headers=ADMIN).status_code == 405
     assert ai_mutex(example)["instance"] == instance
+
+
+def test_banner_is_public_text_until_it_is_removed(example: Example) -> None:
+    def shown() -> Any:
+        example.advance(seconds=1)
+        answer = example.http.get("/api/banner")
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+        assert example.runtime_state()["banner"] == answer.json()["banner"]
+        return answer.json()["banner"]
+
+    until = example.moment(hours=1)
+    assert shown() is None
+    example.switch("banner", "identified", until=until, message="<b>We know</b> the cause.")
+    assert shown() == {"level": "warning", "text": "<b>We know</b> the cause.", "until": until}
+    example.switch("banner", "monitoring", message="A fix is in place.")
+    assert shown() == {"level": "info", "text": "A fix is in place."}
+    for state, text in (("off", "A fix is in place."), ("identified", ""), ("unknown", "a state of nobody")):
+        example.switch("banner", state, message=text)
+        assert shown() is None
+    example.switch("banner", "identified", until=until, message="over")
+    example.advance(hours=2)
+    assert shown() is None
