@@ -5,17 +5,18 @@ Subjects: also body and recovery menu of an incident.
 Examples: render_comments, steps_for_people, chat_message.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
 from ops.core.run import Run
-from ops.core.threads import TimeBudget
+from ops.core.threads import TimeBudget, start_call
 from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
 from ops.publish.chat import ChatPublisher
+from ops.publish.incident_chat import add_failure_note
 from ops.publish.issue import LOCAL_USER, IssuePublisher
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Publisher:
         remaining = TimeBudget(FLUSH).rest
         self._incident, self._is_routine = incident, False
         self._links = actions.run_links(environ, incident)
-        self._remaining = remaining
+        self._environ, self._redactor, self._remaining = environ, redactor, remaining
         self._chat = chat = ChatPublisher(environ, config.notify, run, links=self._links, remaining=remaining)
         self._issue = IssuePublisher(
             environ,
@@ -133,10 +134,22 @@ class Publisher:
         number of an incident and the URL of its repository. `notices`: other incident → text for a comment on it.
         """
         self._chat.settle(min(SETTLE, self._remaining()))
+        shown = len(self._chat.failures)
         written = self._issue.end(timeline, menu, only_if_needed=self._is_routine)
         if self.opened_incident is not None:
             decision = Run("", tuple(timeline.events)).decision
             self._chat.report_opened(self.opened_incident, decision, written.get("incident", ""))
         self._issue.notify(timeline, self._incident or self.opened_incident, notices)
         self._chat.end()
+        self._note_failures(self._chat.failures[shown:])
         return {**self._links, **written}
+
+    def _note_failures(self, failures: Sequence[str]) -> None:
+        """Note on the incident what failed after the comment of the run had its end."""
+        number = self._incident or self.opened_incident
+        if failures and number is not None and self._issue.is_recorded:
+            with suppress(Exception):  # the log of the job shows it
+                note = start_call(
+                    lambda: add_failure_note(self._environ, self._redactor, number, "end of the run", failures)
+                )
+                note.result(timeout=self._remaining())

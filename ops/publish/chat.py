@@ -94,6 +94,8 @@ class ChatPublisher:
     ) -> None:
         self._run, self._remaining = run, remaining
         self._events: list[RunEvent] = []
+        self.failures: list[str] = []
+        """Chats that did not accept a message, with the reason."""
         self._form = _MessageForm(environ, links, run)
         senders, self._problems = find_senders(environ, notify, is_drill=self._form.is_drill)
         self._channels = [_Channel(each) for each in senders]
@@ -113,8 +115,12 @@ class ChatPublisher:
         for problem in self._problems:
             warn(f"no chat message is sent: {problem}")
         for channel in self._channels:
-            channel.begin(partial(_warn_of_failure, warn))
+            channel.begin(partial(self._fail, warn))
         exit_stack.callback(self.end)
+
+    def _fail(self, warn: Warn, failure: str) -> None:
+        self.failures.append(failure)
+        warn(f"cannot send a message to {failure}; the run goes on, so inform the team yourself")
 
     @property
     def is_delivered(self) -> bool:
@@ -151,10 +157,6 @@ class ChatPublisher:
             channel.finish()
         for channel in self._channels:
             channel.wait(self._remaining())
-
-
-def _warn_of_failure(warn: Warn, failure: str) -> None:
-    warn(f"cannot send a message to {failure}; the run goes on, so inform the team yourself")
 
 
 def find_threads(records: "Iterable[RunRecord]") -> dict[str, str]:

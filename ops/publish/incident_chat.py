@@ -5,7 +5,7 @@ raises, and each wait has a limit.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -62,7 +62,7 @@ def post_message(
     )
     if outcome.failures and notes_failure and incident is not None:
         with suppress(Exception):  # the message counts, and the log of the job shows the failure
-            note = start_call(lambda: _add_failure_note(environ, redactor, incident, message, outcome.failures))
+            note = start_call(lambda: add_failure_note(environ, redactor, incident, message.state, outcome.failures))
             note.result(timeout=NOTE_SECONDS)
     return outcome
 
@@ -82,14 +82,15 @@ def _read_threads(environ: Mapping[str, str], redactor: Redactor, incident: int 
     return find_threads(record for comment, record in run_records(issue) if author_login(comment) == BOT)
 
 
-def _add_failure_note(
-    environ: Mapping[str, str], redactor: Redactor, number: int, message: ChatMessage, failures: tuple[str, ...]
+def add_failure_note(
+    environ: Mapping[str, str], redactor: Redactor, number: int, state: str, failures: Iterable[str]
 ) -> None:
+    """Note on the incident which chats did not accept the message about this state. Raises what PyGithub raises."""
     from ops.github.comments import RunComments
     from ops.publish.comment import render_note
 
     at: datetime = current_time(environ)
-    text = redactor.redact_text(describe_failures(message.state, failures))
+    text = redactor.redact_text(describe_failures(state, tuple(failures)))
     run = f"chat-{hashlib.sha256(f'{at.isoformat()} {text}'.encode()).hexdigest()[:16]}"
     record = RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=actions.job_number(environ))
     RunComments(client.connect(environ, redactor), number, run).put(1, render_note(at, text, record))

@@ -36,6 +36,7 @@ from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
+from ops.report.messages import add_missing_texts
 from ops.report.state_comment import publish_state
 from ops.status.incident import find_environments, read_live_held
 from ops.status.recent_changes import read_changes_of
@@ -99,6 +100,8 @@ def write_report(
             renew=lambda body: issue.update_report(body, evidence),
         )
     _tick_comments(repository, number, proved_steps(evidence))
+    with suppress(ProviderError):
+        add_missing_texts(evidence, config, environ, redactor)
     items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)

@@ -126,6 +126,15 @@ def announce_incident(number: int, config_path: Path, environ: Mapping[str, str]
     return ""
 
 
+def add_missing_texts(
+    journal: IncidentJournal, config: "Config", environ: Mapping[str, str], redactor: Redactor
+) -> None:
+    """Write the comment with the texts if it is missing: a run opened the incident. Raises ProviderError."""
+    has_texts = any(one.record.source == MESSAGES_SOURCE for one in journal.records)
+    if (config.status_page or config.messages.texts) and not has_texts and journal.closed_at is None:
+        _save_comment(journal, config, environ, redactor, outcome=ChatOutcome(), earlier=None)
+
+
 def _save_comment(
     journal: IncidentJournal,
     config: "Config",

@@ -2,15 +2,19 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from ops.app import registry
+from ops.app.configuration import read_config
 from ops.core.run_record import read_record
+from ops.setup.github_environments import needed_environments
 from sandbox.chat import NTFY_BURST, PAGER_KEY, SLACK_BURST, FakeChats, start_chats
-from sandbox.server import Server
+from sandbox.server import HttpRequest, HttpResponse, Server
 from tests.conftest import Outcome, job_environ
 from tests.support.commands import texts
 from tests.support.messages import ROOT
@@ -133,6 +137,29 @@ def test_failure_is_shown_on_the_incident(chats: Chats, breaks: Callable[[Chats]
     assert "k4n4ry" not in outcome.out + outcome.err
 
 
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(1.3, marks=pytest.mark.slow)], ids=["at once", "late"])
+def test_failed_end_is_on_the_incident(chats: Chats, seconds: float) -> None:
+    """The comment of the run shows it; a note does if the chat answers after that."""
+
+    def refuse_the_end(request: HttpRequest) -> HttpResponse:
+        if b"Recovered" not in request.body:
+            return chats.fake.answer(request)
+        time.sleep(seconds)
+        return HttpResponse(status=502)
+
+    chats.configure(SLACK)
+    server = Server(refuse_the_end)
+    server.start()
+    outcome = chats.rollback(SLACK_API_BASE_URL=f"{server.url}/api")
+    server.stop()
+
+    assert outcome.code == 0
+    shown = [row.text for each in chats.records for row in each.rows if row.kind in {"warning", "note"}]
+    assert len(shown) == 1
+    assert "Slack (it answered 502)" in shown[0]
+    assert [each.source for each in chats.records].count("note") == (seconds > 0)
+
+
 def test_token_of_another_kind_is_named_and_sent_nowhere(chats: Chats) -> None:
     chats.configure(SLACK)
     real = {"CLOUDFLARE_API_BASE_URL": "", "SLACK_API_BASE_URL": ""}
@@ -222,6 +249,15 @@ def test_refused_message_of_a_recipe_is_one_warning(
     (warning,) = texts(outcome, "warning")
     assert why in warning
     assert RECIPES[recipe]["notify"]["webhooks"][0]["name"] in warning
+
+
+def test_secrets_of_the_chat_are_needed_where_jobs_post(chats: Chats) -> None:
+    chats.configure({**SLACK, **RECIPES["pagerduty"]["notify"]})
+    config, _ = read_config(chats.shop.world.config)
+    places = {each.name: {*each.secrets} for each in needed_environments(config, registry.button_runbooks())}
+    names = {"SLACK_BOT_TOKEN", "PAGERDUTY_URL", "PAGERDUTY_ROUTING_KEY"}
+    assert all(names <= places[name] for name in ("recovery", "report", "security"))
+    assert not names & places["evidence"]
 
 
 def test_missing_secret_of_a_recipe_is_named(chats: Chats) -> None:

@@ -113,6 +113,16 @@ def test_failed_message_is_shown_beside_the_texts(shop: Shop, receiver: Receiver
     assert records(incident, "note") == []
 
 
+def test_report_adds_the_texts_to_an_incident_without_a_menu(shop: Shop) -> None:
+    configure(shop, status_page=PAGE)
+    incident = open_incident(shop)
+
+    first, second = run(shop, "incident", "report", "1"), run(shop, "incident", "report", "1")
+
+    assert (first.code, second.code) == (0, 0), first.err
+    assert [each.run for each in records(incident, "messages")] == ["messages-1"]
+
+
 def test_team_without_chat_page_and_texts_gets_no_comment(shop: Shop) -> None:
     incident = open_incident(shop)
 
