@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.core.approval import APPROVE_BUTTON
-from ops.core.names import CHECK_OUTAGE
+from ops.core.names import CHECK_OUTAGE, PUBLISH_UPDATE
 from ops.core.run_record import RecordRules
 from ops.engine.runbook import Rollback, Runbook, end_job_deadline, job_parameters, params_type
 from ops.github import actions
@@ -44,6 +44,7 @@ FIXED_WORKFLOWS = (
     "ops-check",
     "scheduled",
     "secret-leak",
+    PUBLISH_UPDATE,
     STAGING_DRILL,
     *CALLED_WORKFLOWS,
     f"{DIRECT_RUNBOOK}{DIRECT}",

@@ -40,6 +40,7 @@ from ops.cli.output import (
     use_ascii_where_needed,
 )
 from ops.cli.pages_build import site
+from ops.cli.publish_update import publish_update
 from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, on_call_card, setup
@@ -131,6 +132,7 @@ def cli() -> None:
 
 cli.add_command(doctor)
 cli.add_command(on_call_card)
+cli.add_command(publish_update)
 cli.add_command(completion)
 cli.add_command(database)
 cli.add_command(drill)

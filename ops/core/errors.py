@@ -305,6 +305,8 @@ class Reason(StrEnum):
     """The run received SIGINT, SIGTERM or SIGHUP (the terminal was closed)."""
     EVENT_MALFORMED = "event_malformed"
     """A GitHub event lacks a field, or a field has the wrong type."""
+    NOT_PUBLISHABLE = "not_publishable"
+    """A public update has a text, a component or a state that cannot become public. Nothing became public."""
     UNKNOWN_LABEL = "unknown_label"
     """`ops.yml` does not have this `recover:` label, or spells it with other capitals."""
     LABEL_TAKEN = "label_taken"

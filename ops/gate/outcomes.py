@@ -7,6 +7,7 @@ from typing import Any
 
 from ops.core.approval import Approval
 from ops.core.errors import Reason
+from ops.core.public_update import PublicState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,25 @@ class ActionsDue(IncidentEvent):
     """A label on a report that requests issues for its action items. Nothing is recovered."""
 
     label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateRequest(IncidentEvent):
+    """A label or the button that publishes an update. Nothing is recovered. The texts are as typed."""
+
+    state: PublicState
+    at: datetime
+    label: str | None = None
+    components: str = ""
+    """Names, separated by commas, each with `=CONDITION` if it has its own; empty: by the incident."""
+    condition: str = ""
+    """Condition of the components without an own one; empty: by the state."""
+    text: str = ""
+    """Empty: the standard text."""
+    corrects: str = ""
+    """Id of a former update, or `last`; empty: none."""
+    starts: str = ""
+    ends: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from ops.gate.outcomes import (
     RecoveryRequest,
     RefusedRequest,
     StopEvent,
+    UpdateRequest,
 )
 from ops.render import button_text, code_span, escape_markdown, linked
 
@@ -305,7 +306,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 def no_permission(
     answer: "PermissionCheck",
     login: str,
-    asked: RecoveryRequest | OutageCheck | ActionsDue | HandOver | StopEvent,
+    asked: RecoveryRequest | OutageCheck | ActionsDue | HandOver | StopEvent | UpdateRequest,
     lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None

@@ -62,7 +62,7 @@ FoundRecord = tuple["IssueComment", RunRecord]
 
 def read_incident_updates(issue: "Issue", rules: RecordRules) -> tuple[PublicUpdate, ...]:
     """Return the updates of an incident, in order. Raises ProviderError."""
-    return _list_updates(judge_records(issue, rules, _is_update))
+    return list_updates(judge_records(issue, rules, _is_update))
 
 
 def read_updates(repository: "Repository", rules: RecordRules) -> tuple[PublicUpdate, ...]:
@@ -77,17 +77,26 @@ def read_updates(repository: "Repository", rules: RecordRules) -> tuple[PublicUp
         others = sorted({run_number(record) or 0 for _, record in found} - runs.keys(), reverse=True)
         readable = {*runs, *others[:MOST_SINGLE]}
         kept = [each for each in found if run_number(each[1]) in readable]
-        updates = _list_updates(judge_comments(repository, rules, kept, history, runs))
+        updates = list_updates(judge_comments(repository, rules, kept, history, runs))
         for number in long:
             updates += read_incident_updates(repository.get_issue(number), rules)
     return updates
+
+
+def request_update(repository: "Repository", branch: str, inputs: Mapping[str, str]) -> None:
+    """Press the button with these fields. Raises what PyGithub raises.
+
+    docs.github.com/rest/actions/workflows#create-a-workflow-dispatch-event
+    """
+    path = f"{repository.url}/actions/workflows/{PUBLISH_UPDATE}.yml/dispatches"
+    repository.requester.requestJsonAndCheck("POST", path, input={"ref": branch, "inputs": dict(inputs)})
 
 
 def _is_update(record: RunRecord) -> bool:
     return record.source == UPDATE_SOURCE
 
 
-def _list_updates(judged: Iterable[JudgedRecord]) -> tuple[PublicUpdate, ...]:
+def list_updates(judged: Iterable[JudgedRecord]) -> tuple[PublicUpdate, ...]:
     """Return the updates of the records that may act; each id counts once."""
     records = (each.record for each in judged if each.trust == Trust.OURS)
     parsed = (parse_update(record.update) for record in records)

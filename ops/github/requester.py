@@ -204,6 +204,8 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", r"/actions/runs/\d+", "the workflow run", _RUN),
     ("GET", r"/actions/runs/\d+/approvals", "the reviews of the workflow run", [_REVIEW]),
     ("GET", r"/actions/runs/\d+/attempts/\d+/jobs", "the jobs of the workflow run", {"jobs": [_JOB]}),
+    ("GET", "/actions/workflows/[^/]+/runs", "the runs of a workflow", {"workflow_runs": [_RUN | {"id": int}]}),
+    ("POST", "/actions/workflows/[^/]+/dispatches", "a button", (dict, None)),
     ("GET", "/deployments", "the deployments", [_DEPLOYMENT]),
     ("GET", r"/deployments/\d+/statuses", "the statuses of a deployment", [_STATUS]),
     ("GET", "/contents/.+", "a file", ([dict], FILE)),

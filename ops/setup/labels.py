@@ -24,6 +24,7 @@ from ops.core.names import (
     count_of,
     quote_name,
 )
+from ops.core.public_update import PublicState
 from ops.core.redaction import Redactor
 from ops.setup import team_file
 
@@ -56,6 +57,8 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
     if config.action_items is not None:
         wanted[ACTIONS_LABEL] = LabelStyle("c5def5", "Makes an issue of each action item of the report")
         wanted[ACTION_ITEM_LABEL] = LabelStyle("c2e0c6", "Work that a post-incident report asks for")
+    if config.status_page is not None:
+        wanted |= {each.label: LabelStyle("5319e7", f"Tells users: {each.words}") for each in PublicState}
     for login in config.github.leads:
         wanted[f"{LEAD_LABEL}{login}"] = LabelStyle("d4c5f9", f"Hands the lead of the incident over to {login}")
     for name, label in config.labels.items():

@@ -33,12 +33,12 @@ from ops.app.registry import (
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
 from ops.config.types import standard_runner
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
-from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL
+from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL, PUBLISH_UPDATE
 from ops.core.version import __version__
 from ops.engine.runbook import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
-from ops.setup import staging_drill_jobs, team_file, workflow_jobs
+from ops.setup import publish_update_job, staging_drill_jobs, team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ def render_workflows(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: 
         yield "limits", text("limits", limited=limited)
     if drill := staging_drill_jobs.staging_drill_job(config):
         yield STAGING_DRILL, text(STAGING_DRILL, drill=drill)
+    if update := publish_update_job.publish_update_job(config):
+        yield PUBLISH_UPDATE, text(PUBLISH_UPDATE, update=update)
     if tasks:
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 

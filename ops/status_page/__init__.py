@@ -1,7 +1,7 @@
-"""Build the public status page from the updates of all incidents, and check the served one.
+"""Publish updates, build the public status page from them, and check the served one.
 
 The page is a folder of static files without any foreign host: pages, `status.json`, and an Atom feed. Also bring an
 update to a page that the team has at a provider.
 
-Examples: fold_updates, render_site, mirror_update.
+Examples: compose_update, render_site, mirror_update.
 """

@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, Command] = {
     "status-page build": Command(positional="into"),
     "status-page compare": Command(positional="into"),
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
+    "publish-update": Command(),
     "staging-drill run": Command(flags=("again",), fixed=("--yes",)),
     "staging-drill resume": Command(flags=("own",)),
     "staging-drill stop": Command(),

@@ -1,0 +1,95 @@
+"""Publish an update to users: `ops publish-update`."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.cli.help import ExampleCommand
+from ops.cli.options import CONFIG, INCIDENT, YES_HELP, github_environ
+from ops.cli.output import annotate, echo
+from ops.core.clock import current_time
+from ops.core.errors import IMPLICIT_DRY_RUN
+from ops.core.public_update import PublicState
+from ops.core.redaction import Redactor
+from ops.github.actions import is_job
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.status_page.publish import Publication
+
+STATES = click.Choice([each.value for each in PublicState], case_sensitive=False)
+COMPONENT = "Component, or NAME=CONDITION; repeatable (default: those of the incident)"
+
+
+@click.command(
+    "publish-update",
+    cls=ExampleCommand,
+    epilog="""
+    ops publish-update --incident 42 --state identified
+    ops publish-update --incident 42 --state investigating --component Shop='major outage'
+    ops publish-update --incident 42 --state monitoring --text 'Orders work again. We keep watching.'
+    ops publish-update --incident 42 --state identified --corrects last --text 'Only orders by card fail.'
+    """,
+)
+@click.option("--incident", "number", type=INCIDENT, help="Incident of the update")
+@click.option("--state", type=STATES, help="Public state")
+@click.option("--component", "components", multiple=True, metavar="NAME", help=COMPONENT)
+@click.option("--text", default="", metavar="TEXT", help="Own text (default: the standard text of the state)")
+@click.option("--corrects", default="", metavar="ID", help="Update that this one replaces: its id, or last")
+@click.option("--starts", default="", metavar="TIME", help="Planned start of a maintenance, in UTC")
+@click.option("--ends", default="", metavar="TIME", help="Planned end of a maintenance: 2h, or a time in UTC")
+@click.option("--yes", "-y", is_flag=True, help=YES_HELP)
+@click.option("--dry-run", is_flag=True, help="Show the update, publish nothing")
+@CONFIG
+@click.pass_obj
+def publish_update(
+    redactor: Redactor,
+    /,
+    *,
+    number: int | None,
+    state: str | None,
+    components: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    config: Path,
+    **texts: str,
+) -> int:
+    """Publish an update to users, in the words of ops.yml or your own.
+
+    On a laptop it shows the update and presses the button: only a job publishes, after it checked your permission. In
+    that job, without options, it reads the request from the event.
+    """
+    from ops.app.configuration import load_config
+    from ops.status_page import publish as work
+
+    environ = github_environ(config, redactor)
+    if number is None and state is None and is_job(environ):
+        show: dict[str, Any] = {"say": echo, "warn": partial(echo, err=True), "annotate": annotate}
+        return work.publish_event(config, os.environ, redactor, tell_team=partial(_tell_team, redactor), **show)
+    if number is None or state is None:
+        raise click.UsageError("give --incident NUMBER and --state STATE")
+    request = work.typed_request(number, PublicState(state), components, current_time(environ), **texts)
+    loaded = load_config(config, environ, redactor)
+    update = work.preview_update(request, loaded, environ, redactor)
+    echo(f"public update, {update.state.words}: {update.text}")
+    for each in update.components:
+        echo(f"  {each.name}{f': {each.condition.words}' if each.condition else ''}")
+    if dry_run or not (yes or (sys.stdin.isatty() and sys.stdout.isatty())):
+        echo("nothing was published" if dry_run else "nothing was published: add --yes")
+        return 0 if dry_run else IMPLICIT_DRY_RUN
+    if not yes:
+        click.confirm("Publish this to everybody?", abort=True, err=True)
+    echo(f"requested: {work.press_button(request, loaded, environ, redactor)}")
+    return 0
+
+
+def _tell_team(redactor: Redactor, config: "Config", publication: "Publication") -> None:
+    """Post the update to the team's chats, which never fails."""
+    from ops.publish.incident_chat import post_message, update_message
+
+    update = publication.update
+    post_message(os.environ, config.notify, redactor, update_message(update.state, update.text), publication.incident)

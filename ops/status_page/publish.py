@@ -1,0 +1,257 @@
+"""Publish an update: authorize the event of a job, record the update, and answer.
+
+The record is the update: the page is built from records. Nothing after the record hides that it is public.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app.configuration import program_name, read_config
+from ops.app.registry import record_rules
+from ops.core.clock import current_time, format_utc
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
+from ops.core.names import PUBLISH_UPDATE
+from ops.core.public_update import UPDATE_SOURCE, PublicState, PublicUpdate, standing_updates
+from ops.core.redaction import Redactor
+from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.version import __version__
+from ops.gate.events import added_labels
+from ops.gate.gate import Annotate
+from ops.gate.outcomes import RefusedRequest, UpdateRequest
+from ops.gate.refusals import plain_text
+from ops.gate.update import UpdateGate
+from ops.github import actions
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.comments import RunComments
+from ops.github.issues import INCIDENT, parse_form
+from ops.github.public_updates import list_updates, read_updates, request_update
+from ops.github.records import JudgedRecord, Trust, judge_records
+from ops.render import load_templates
+from ops.status_page.compose import UpdateContext, compose_update
+from ops.status_page.mirror import mirror_update
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.config.status_page import StatusPageConfig
+    from ops.github.client import Repository
+    from ops.github.issues import Issue
+
+Print = Callable[[str], object]
+NOTE = "note"
+"""Kind of the row of the record: the timeline shows it like a note of a person."""
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What became public by a request."""
+
+    incident: int
+    update: PublicUpdate
+    is_new: bool
+    """False: users could read the same before."""
+    by: str
+    url: str = ""
+    """Of the comment."""
+
+
+def publish_event(
+    config_path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    say: Print,
+    warn: Print,
+    annotate: Annotate,
+    tell_team: Callable[["Config", Publication], object],
+) -> int:
+    """Publish the update that the event of this job requests, and return the exit code.
+
+    `tell_team` gets each new update after its record, and never raises.
+    Raises ConfigError and ProviderError.
+    """
+    payload = actions.read_payload(environ)
+    config, _ = read_config(config_path, labels=added_labels(payload))
+    page, repository = require_page(config), connect(environ, redactor)
+    gate = UpdateGate(environ, config, repository, redactor, say=say, warn=warn, annotate=annotate)
+    request = gate.check(actions.require_variable(environ, "GITHUB_EVENT_NAME"), payload)
+    if isinstance(request, int):
+        return request
+    with provider_errors(CHECK_HINT):
+        context = read_context(repository, config, page, request.incident, environ)
+    update = compose_update(request, context) if isinstance(context, UpdateContext) else context
+    if isinstance(update, RefusedRequest):
+        return gate.refuse(request, update)
+    last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
+    is_new = not (last and last[0].says_same(update) and not update.corrects)
+    publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
+    _save_comment(repository, publication, page, environ, redactor)
+    gate.take_label(request)
+    actions.write_job_outputs(environ, {"published": "true", "incident": str(request.incident)})
+    done = "recorded" if is_new else f"recorded already, at {format_utc(publication.update.at)}"
+    say(f"{publication.update.state.words}: {publication.update.text}\n{done}")
+    if is_new:
+        tell_team(config, publication)
+    problem = _mirror_update(repository, config, publication.update, environ)
+    if not problem:
+        return 0
+    _save_problem(repository, publication, problem, environ, redactor)
+    warn(f"the page of the team: {redactor.redact_text(problem)}")
+    return EXIT_CODES[Decision.FAILED]
+
+
+def _mirror_update(repository: "Repository", config: "Config", update: PublicUpdate, environ: Mapping[str, str]) -> str:
+    """Bring the update to the page that the team has, and return the problem; empty for the own page."""
+    page = require_page(config)
+    if page.has_own_page:
+        return ""
+    try:
+        updates = read_updates(repository, record_rules(config))
+    except ProviderError as error:
+        return f"not published there: the updates could not be read ({error.message})"
+    return mirror_update(environ, page, updates, update).problem
+
+
+def require_page(config: "Config") -> "StatusPageConfig":
+    """Return the section of ops.yml. Raises ConfigError without it."""
+    if config.status_page is None:
+        hint = "Add `status_page` to ops.yml, then run `ops workflows sync` and `ops labels sync`."
+        raise ConfigError("ops.yml has no section `status_page`", hint=hint)
+    return config.status_page
+
+
+def read_context(
+    repository: "Repository", config: "Config", page: "StatusPageConfig", number: int, environ: Mapping[str, str]
+) -> UpdateContext | RefusedRequest:
+    """Return what an update of the incident needs; a refusal for another issue. Raises what PyGithub raises."""
+    issue = repository.get_issue(number)
+    if INCIDENT not in {label.name for label in issue.labels}:
+        hint = f"Add the label `{INCIDENT}` if it is one, then ask again."
+        return RefusedRequest(reason=Reason.UNKNOWN_INCIDENT, message="this issue is no incident", hint=hint)
+    judged = judge_records(issue, record_rules(config))
+    now, environment = current_time(environ), page.environment or next(iter(config.environments))
+    return UpdateContext(
+        page=page,
+        texts=config.messages.texts,
+        former=list_updates(judged),
+        services=_list_services(issue, judged, environment, config),
+        now=now,
+    )
+
+
+def _list_services(issue: "Issue", judged: list[JudgedRecord], environment: str, config: "Config") -> tuple[str, ...]:
+    """Return the services of the page's environment that runs and the incident form name."""
+    records = (each.record for each in judged if each.trust != Trust.NONE)
+    acted = [record.service for record in records if record.environment == environment and record.service]
+    named = parse_form(issue.body, now=issue.created_at + timedelta(days=1)).service
+    known = config.environments[environment].services
+    return tuple(dict.fromkeys(each for each in (*acted, named) if each in known))
+
+
+def _save_comment(
+    repository: "Repository",
+    publication: Publication,
+    page: "StatusPageConfig",
+    environ: Mapping[str, str],
+    redactor: Redactor,
+) -> None:
+    """Record the update on the incident, or say there that it is public already. Raises ProviderError.
+
+    A lost answer does not double it: the comment is found by the number of the job.
+    """
+    update, job = publication.update, actions.job_number(environ)
+    text = (
+        load_templates()
+        .get_template("public_update.md.j2")
+        .render(
+            update=update, publication=publication, page=page, program=program_name(environ), next=list_next(update)
+        )
+    )
+    row = RecordRow(update.at, NOTE, f"public update, {update.state.words}: {update.text}")
+    record = RunRecord(
+        f"{'update' if publication.is_new else 'public-already'}-{job}",
+        source=UPDATE_SOURCE,
+        rows=(row,) if publication.is_new else (),
+        update=update.to_json() if publication.is_new else {},
+        program=__version__,
+        job=job,
+    )
+    _put_comment(repository, publication.incident, redactor.redact_text(text), record)
+
+
+def _save_problem(
+    repository: "Repository",
+    publication: Publication,
+    problem: str,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+) -> None:
+    """Say on the incident that the page of the team lacks the update, with the text to copy. Raises ProviderError."""
+    template = load_templates().get_template("public_update_failed.md.j2")
+    job = actions.job_number(environ)
+    record = RunRecord(f"not-mirrored-{job}", source=UPDATE_SOURCE, program=__version__, job=job)
+    text = redactor.redact_text(template.render(update=publication.update, problem=problem))
+    _put_comment(repository, publication.incident, text, record)
+
+
+def _put_comment(repository: "Repository", number: int, text: str, record: RunRecord) -> None:
+    body = embed_record(text, record)
+    comments = RunComments(repository, number, record.run, may_exist=True)
+    for rest in reversed(range(TRIES)):
+        try:
+            with provider_errors():
+                comments.put(1, body)
+                return
+        except ProviderError:
+            if not rest:
+                raise
+
+
+def list_next(update: PublicUpdate | None) -> tuple[PublicState, ...]:
+    """Return the states that fit next, the most likely one first."""
+    if update is None:
+        return (PublicState.INVESTIGATING, PublicState.IDENTIFIED)
+    course = [each for each in PublicState if each.kind == update.kind]
+    return tuple(course[course.index(update.state) + 1 :]) or (course[0],)
+
+
+def typed_request(
+    number: int, state: PublicState, components: Sequence[str], at: datetime, **texts: str
+) -> UpdateRequest:
+    """Return the request of a person on a laptop. The job that it starts knows who asks."""
+    return UpdateRequest(
+        incident=number, sender="", sender_id=0, actor="", state=state, at=at, components=",".join(components), **texts
+    )
+
+
+def preview_update(
+    request: UpdateRequest, config: "Config", environ: Mapping[str, str], redactor: Redactor
+) -> PublicUpdate:
+    """Return the update that the request would publish. Raises ConfigError, Refused and ProviderError."""
+    page, repository = require_page(config), connect(environ, redactor, read_only=True)
+    with provider_errors(CHECK_HINT):
+        context = read_context(repository, config, page, request.incident, environ)
+    update = compose_update(request, context) if isinstance(context, UpdateContext) else context
+    if isinstance(update, RefusedRequest):
+        message, hint = (plain_text(text, update.values) for text in (update.message, update.hint))
+        raise Refused(message, reason=update.reason, hint=hint)
+    return update
+
+
+def press_button(request: UpdateRequest, config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Press the button with the values of the request, and return the page of its runs. Raises ProviderError.
+
+    The job checks the permission again, because a request is no authorization.
+    """
+    repository = connect(environ, redactor)
+    values = {
+        name: getattr(request, name) for name in ("components", "condition", "text", "corrects", "starts", "ends")
+    }
+    inputs = {"incident": str(request.incident), "state": request.state.words}
+    inputs |= {name: value for name, value in values.items() if value}
+    with provider_errors(CHECK_HINT):
+        request_update(repository, config.github.branch, inputs)
+    return f"{actions.repository_page(environ)}/actions/workflows/{PUBLISH_UPDATE}.yml"
