@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TOKEN = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
 PLAN = (
     "It makes a Worker on workers.dev, a Pages project, a KV namespace and a D1 database, each with one new name, "
-    "measures for about ten minutes, and deletes them."
+    "measures for ten to twenty minutes, and deletes them."
 )
 
 

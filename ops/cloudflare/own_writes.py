@@ -69,9 +69,8 @@ class OwnWritesTransport(httpx.HTTPTransport):
         self._names.add(name)
 
     def own_resource(self, resource: NamedResource) -> None:
-        """Permit writes to a resource by its ID. Raises ValueError unless `own_name` permitted its name."""
-        if resource.name not in self._names:
-            raise ValueError(f"{resource.name} is not a name of this run")
+        """Permit writes to a resource by its name and ID. Raises ValueError as `own_name` does."""
+        self.own_name(resource.name)
         self._ids.add(resource.id)
 
     def own_upload_token(self, token: Secret) -> None:

@@ -1,6 +1,6 @@
 """Clients of the account that a run measures, and the resources that the run makes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,14 +11,13 @@ from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.kv import KvApi
 from ops.cloudflare.own_writes import OwnWritesTransport, is_verification_name
 from ops.cloudflare.pages import PagesApi
-from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.cloudflare.verification import VerificationApi
 from ops.cloudflare.workers import WorkersApi
 from ops.core.clock import Clock
-from ops.core.errors import NotApplied, ProviderError, Reason, UnclearWrite
+from ops.core.errors import ProviderError, Reason
 from ops.core.redaction import Secret
 from ops.probes.http import ProbeClient
 
@@ -67,11 +66,10 @@ class VerificationAccount:
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """Open the clients for writes: the transport alone limits them."""
+        """Close the clients at the end of the block. Until `writing` is entered, they only read."""
         with ExitStack() as stack:
             stack.callback(self.web.close)
             stack.callback(self.client.close)
-            stack.enter_context(self.client.writing())
             yield self
 
     @property
@@ -89,61 +87,78 @@ class VerificationAccount:
 
     def find_leftovers(self) -> tuple[Leftover, ...]:
         """Return every resource that a verification left, and permit its deletion. Raises ProviderError."""
-        return tuple(self._leftovers(is_verification_name))
+        return tuple(leftover for find in self._finders(is_verification_name) for leftover in find())
 
-    def _leftovers(self, is_own: Callable[[str], bool]) -> Iterator[Leftover]:
-        for worker in self.workers.list_workers():
-            if is_own(worker.name):
-                self.transport.own_name(worker.name)
-                yield Leftover("Worker", worker.name, partial(self.api.delete_worker, worker.name))
-        for project in self.pages.list_projects():
-            if is_own(project.name):
-                self.transport.own_name(project.name)
-                yield Leftover("Pages project", project.name, partial(self.api.delete_project, project.name))
-        for kind, resources, delete in (
-            ("KV namespace", self.kv.list_namespaces(), self.api.delete_namespace),
-            ("D1 database", self.d1.list_databases(), self.api.delete_database),
-        ):
-            for resource in resources:
-                if is_own(resource.name):
-                    self.transport.own_name(resource.name)
-                    self.transport.own_resource(resource)
-                    yield Leftover(kind, resource.name, partial(delete, resource.id))
+    def _finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
+        """Return a function per product, which lists its own resources. The Worker comes first: it binds others."""
+        kinds: tuple[tuple[str, Callable[[], Iterable[NamedResource]], Callable[[str], None]], ...] = (
+            ("Worker", self._list_workers, self.api.delete_worker),
+            ("Pages project", self._list_sites, self.api.delete_project),
+            ("KV namespace", self.kv.list_namespaces, self.api.delete_namespace),
+            ("D1 database", self.d1.list_databases, self.api.delete_database),
+        )
+
+        def find(
+            kind: str, list_resources: Callable[[], Iterable[NamedResource]], delete: Callable[[str], None]
+        ) -> list[Leftover]:
+            own = [each for each in list_resources() if is_own(each.name)]
+            for each in own:
+                self.transport.own_resource(each)
+            return [Leftover(kind, each.name, partial(delete, each.id)) for each in own]
+
+        return tuple(partial(find, *each) for each in kinds)
+
+    def _list_workers(self) -> list[NamedResource]:
+        return [NamedResource(each.name, each.name) for each in self.workers.list_workers()]
+
+    def _list_sites(self) -> list[NamedResource]:
+        return [NamedResource(each.name, each.name) for each in self.pages.list_projects()]
 
     def delete_leftovers(self, name: str = "") -> int:
         """Delete the resources of one run, or of every run, and return how many there were.
 
+        A product that refuses or fails does not keep those of the others.
+
         Raises:
-            ProviderError: the lists cannot be read, or something is left after several passes.
+            ProviderError: a list cannot be read, or something is left after several passes.
         """
-        is_own = name.__eq__ if name else is_verification_name
+        finders = self._finders(name.__eq__ if name else is_verification_name)
         seen: set[tuple[str, str]] = set()
-        for attempt in range(SWEEPS):
-            left = list(self._leftovers(is_own))
+        left, errors = _find_all(finders)
+        for _ in range(SWEEPS):
             seen |= {(each.kind, each.name) for each in left}
-            if not left:
+            with self.client.writing():
+                for each in left:
+                    _delete_resource(each)
+            left, errors = _find_all(finders)
+            if not (left or errors):
                 return len(seen)
-            if attempt:
-                self.clock.sleep(PAUSE)
-            for each in left:
-                _delete_resource(each)
-        if rest := [f"{each.kind} {each.name}" for each in self._leftovers(is_own)]:
-            raise ProviderError(
-                f"{len(rest)} resources of the verification are left: {', '.join(rest)}",
-                reason=Reason.PROVIDER_REFUSED,
-                hint="Run `ops verify-platform --cleanup`, or delete them in the Cloudflare dashboard.",
-            )
-        return len(seen)
+            self.clock.sleep(PAUSE)
+        if not left:
+            raise errors[0]
+        raise ProviderError(
+            f"{len(left)} resources of the verification are left: "
+            f"{', '.join(f'{each.kind} {each.name}' for each in left)}",
+            reason=Reason.PROVIDER_REFUSED,
+            hint="Run `ops verify-platform --cleanup`, or delete them in the Cloudflare dashboard.",
+        )
+
+
+def _find_all(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Leftover], list[ProviderError]]:
+    """Return the resources of the products that answered, and the errors of the others."""
+    left, errors = list[Leftover](), list[ProviderError]()
+    for find in finders:
+        try:
+            left += find()
+        except ProviderError as error:
+            errors.append(error)
+    return left, errors
 
 
 def _delete_resource(leftover: Leftover) -> None:
     """Delete a resource. Another pass follows a lost or refused answer."""
-    with suppress(NotApplied, UnclearWrite):
-        try:
-            leftover.delete()
-        except CloudflareApiError as error:
-            if error.kind != ErrorKind.NOT_FOUND:
-                raise
+    with suppress(ProviderError):
+        leftover.delete()
 
 
 @dataclass(frozen=True)
@@ -179,7 +194,7 @@ def create_resources(account: VerificationAccount, name: str, code: bytes, delay
         account.workers.set_subdomain(name, WorkersDevSubdomain(enabled=True, previews_enabled=False))
     with delay():
         account.api.create_project(name)
-    (first,) = account.workers.list_uploads(name)
+    first = account.workers.list_uploads(name)[0]
     return RunResources(name, account.workers.read_workers_dev_host(name), namespace, database, first.id)
 
 

@@ -13,10 +13,12 @@ from ops.probes.observation import Observation, observe_edge
 
 SAMPLE_SECONDS = 120.0
 """Longest time to sample after a change: the default deadline of probes."""
-FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 2.0, 0.25, 8
+FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 1.0, 0.25, 12
 """Length of the dense start of a sample, its step, and the requests of each step."""
-STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 15.0, 3.0
+STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 12.0, 6.0
 """Step and requests after that, and the step from EARLY_SECONDS on."""
+WAIT_STEP = 15.0
+"""Longest step of a wait, each of whose steps is as long as the wait so far."""
 
 
 @dataclass
@@ -55,17 +57,17 @@ def sample_edge(
     *,
     quiet: float,
     is_dense: bool = False,
-    requests: int = REQUESTS,
 ) -> EdgeSample:
     """Sample a URL until no old answer came for `quiet` seconds, at most SAMPLE_SECONDS.
 
-    `is_dense`: whether the start has more requests, to see how answers mix. `requests`: those of a later step.
+    `is_dense`: whether the start has more requests, to see how answers mix.
     """
     sample, began = EdgeSample(), account.clock.monotonic()
+    account.clock.sleep(FIRST_STEP)
     while True:
         at = account.clock.monotonic() - began
         is_first = is_dense and at < FIRST_SECONDS
-        for _ in range(FIRST_REQUESTS if is_first else requests):
+        for _ in range(FIRST_REQUESTS if is_first else REQUESTS):
             if (seen := look(account, url)) is not None:
                 sample.add(at, seen, is_new=is_new(seen))
         sample.waited = at
@@ -75,8 +77,24 @@ def sample_edge(
         account.clock.sleep(FIRST_STEP if is_first else _step_at(at))
 
 
-def _step_at(at: float) -> float:
-    return STEP if at < EARLY_SECONDS else LATE_STEP
+def await_edge(account: VerificationAccount, url: str, is_new: Callable[[Observation], bool], *, quiet: float) -> bool:
+    """Wait until no old answer came for `quiet` seconds. Return whether that was within SAMPLE_SECONDS."""
+    began, new_since = account.clock.monotonic(), None
+    while True:
+        waited = account.clock.monotonic() - began
+        if (seen := look(account, url)) is not None and is_new(seen):
+            new_since = waited if new_since is None else new_since
+            if waited - new_since >= quiet:
+                return True
+        elif waited >= SAMPLE_SECONDS:
+            return False
+        else:
+            new_since = None
+        account.clock.sleep(_step_at(waited))
+
+
+def _step_at(waited: float) -> float:
+    return STEP if waited < EARLY_SECONDS else LATE_STEP
 
 
 def look(account: VerificationAccount, url: str, override: str = "") -> Observation | None:
@@ -101,7 +119,7 @@ def wait_for_edge(
             return waited
         if waited >= at_most:
             return None
-        account.clock.sleep(_step_at(waited))
+        account.clock.sleep(min(max(STEP, waited), WAIT_STEP))
 
 
 def worker_url(resources: RunResources, key: str = "") -> str:

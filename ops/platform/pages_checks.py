@@ -7,7 +7,7 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.verification import UPLOAD_TOKEN, upload_files
 from ops.core.errors import UnclearWrite
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import SAMPLE_SECONDS, look, sample_edge
+from ops.platform.edge import SAMPLE_SECONDS, await_edge, look, sample_edge
 from ops.platform.measurements import Measurements
 from ops.probes.observation import Observation
 
@@ -32,7 +32,7 @@ class PagesChecks:
         while stale < MOST_READS and self._canonical() != second.id:
             stale += 1
         self._results.compare("pages-canonical-lag", f"{stale} reads too early")
-        if sample_edge(self._account, url, _shows_release("two"), quiet=QUIET, requests=1).is_quiet:
+        if await_edge(self._account, url, _shows_release("two"), quiet=QUIET):
             self._roll_back(first, url)
         else:
             self._results.compare_time("pages-propagation", None, SAMPLE_SECONDS)

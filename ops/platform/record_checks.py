@@ -15,7 +15,7 @@ from ops.platform.edge import look, worker_url
 from ops.platform.measurements import Measurements, describe_error
 from ops.platform.worker_checks import NO_HOST
 
-LONGEST_WAIT, STEP = 300.0, 10.0
+LONGEST_WAIT, STEP = 300.0, 20.0
 """Seconds to wait for records, and between two reads."""
 REQUESTS = 20
 """Requests whose records are awaited."""

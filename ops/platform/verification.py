@@ -43,16 +43,17 @@ def measure_account(account: VerificationAccount, say: Say, delay: Delay) -> tup
     name, code = make_name(), Path(__file__).with_name(MODULE).read_bytes()
     results, failures = Measurements(read_assumptions()), dict[str, str]()
     try:
-        say("creating a Worker, a Pages project, a KV namespace and a D1 database")
-        resources = create_resources(account, name, code, delay)
-        for step, check in list_steps(account, resources, results, code).items():
-            say(STEPS[step])
-            try:
-                check()
-            except Interrupted:
-                raise
-            except (OpsError, TimeoutError) as error:
-                failures[step] = describe_error(error)
+        with account.client.writing():
+            say("creating a Worker, a Pages project, a KV namespace and a D1 database")
+            resources = create_resources(account, name, code, delay)
+            for step, check in list_steps(account, resources, results, code).items():
+                say(STEPS[step])
+                try:
+                    check()
+                except Interrupted:
+                    raise
+                except (OpsError, TimeoutError) as error:
+                    failures[step] = describe_error(error)
     finally:
         with delay():
             say("deleting what the run made")

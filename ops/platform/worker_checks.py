@@ -7,7 +7,7 @@ from ops.cloudflare.response import CloudflareApiError
 from ops.core.errors import LatestNotDeployed, SecretsChanged
 from ops.core.redaction import Secret
 from ops.platform.account import MODULE, RunResources, VerificationAccount, describe_bindings
-from ops.platform.edge import SAMPLE_SECONDS, look, sample_edge, shown_value, wait_for_edge, worker_url
+from ops.platform.edge import SAMPLE_SECONDS, await_edge, look, sample_edge, shown_value, wait_for_edge, worker_url
 from ops.platform.measurements import Measurements
 from ops.probes.observation import Observation
 
@@ -106,8 +106,9 @@ class WorkerChecks:
         if not (self._is_prompt and self._await(version)):
             self._results.skip("forced-secrets", NO_HOST if not self._resources.host else NOT_SHOWN)
             return
-        seen = look(self._account, worker_url(self._resources))
-        value = shown_value(seen, "generation") if seen and self._shows(version)(seen) else ""
+        url = worker_url(self._resources)
+        answers = (look(self._account, url) for _ in range(MOST_READS))  # a late machine may serve another version
+        value = next((shown_value(seen, "generation") for seen in answers if seen and self._shows(version)(seen)), "")
         words = {"1": "the former value", "2": "the current value"}
         self._results.compare("forced-secrets", words.get(value, "no answer of that version"))
 
@@ -164,7 +165,7 @@ class WorkerChecks:
         if not self._resources.host:
             return False
         url = worker_url(self._resources)
-        return sample_edge(self._account, url, self._shows(version), quiet=SHORT_QUIET, requests=1).is_quiet
+        return await_edge(self._account, url, self._shows(version), quiet=SHORT_QUIET)
 
     def _upload(self, release: str, variables: int = 0) -> str:
         bindings = describe_bindings(self._resources.namespace.id, release, variables)

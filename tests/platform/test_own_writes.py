@@ -211,5 +211,5 @@ def test_only_own_names_become_writable(sandbox: Sandbox) -> None:
 
     with pytest.raises(ValueError, match=OTHER):
         transport.own_name(OTHER)
-    with pytest.raises(ValueError, match=NAME):
-        transport.own_resource(NamedResource(NAMESPACE, NAME))
+    with pytest.raises(ValueError, match=OTHER):
+        transport.own_resource(NamedResource(NAMESPACE, OTHER))

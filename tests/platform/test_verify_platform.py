@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.cloudflare.own_writes import PREFIX
+from ops.cloudflare.own_writes import PREFIX, make_name
 from ops.platform.assumptions import read_assumptions
 from sandbox.switches import Switches
 from tests.support.bakery import ACCOUNT as BAKERY_ACCOUNT
@@ -24,6 +24,13 @@ from tests.support.verification import (
 
 MOST_REQUESTS = 600
 CHECKED = {each.id for each in read_assumptions() if each.check}
+FIELDS = {
+    *("schema", "program", "at", "seconds", "requests"),
+    *("exit_code", "affected_runbooks", "assumptions"),
+}
+ROW_FIELDS = {
+    *("id", "outcome", "text", "expected", "at_most", "measured", "seconds", "reason", "switches", "runbooks")
+}
 OF_A_PERSON = "backout-verify-old-shop"
 TURNED: dict[str, tuple[Any, set[str]]] = {
     "deployments_listed": (None, {"deployments-page"}),
@@ -84,6 +91,8 @@ def test_each_checked_assumption_is_confirmed_and_nothing_is_left(measured: Meas
     assert {row["outcome"] for row in result["assumptions"] if row["id"] not in CHECKED} == {"not_provable"}
     assert all(row["reason"] for row in result["assumptions"] if row["id"] not in CHECKED)
     assert (result["exit_code"], result["affected_runbooks"]) == (0, [])
+    assert {*result} == FIELDS, "others read platform.json"
+    assert {*result["assumptions"][0]} == ROW_FIELDS
     assert result["requests"] <= MOST_REQUESTS
     assert measured.names() == before
     assert measured.sandbox.unknown_requests == []
@@ -92,15 +101,16 @@ def test_each_checked_assumption_is_confirmed_and_nothing_is_left(measured: Meas
 def test_times_are_those_of_the_platform(measured: MeasuredAccount) -> None:
     measured.sandbox.switches.kv_staleness_seconds = 44.0
     measured.sandbox.switches.kv_api_staleness_seconds = 10.0
-    measured.sandbox.switches.pages_propagation_seconds = 50.0
-    measured.sandbox.switches.propagation_seconds = 8.0
+    measured.sandbox.switches.pages_propagation_seconds = 90.0
+    measured.sandbox.switches.propagation_seconds = 12.0
 
     seconds = {row["id"]: row["seconds"] for row in measured.measure()["assumptions"]}
 
     assert 44.0 <= seconds["kv-edge-lag"] <= 46.0
     assert 10.0 <= seconds["kv-api-lag"] <= 12.0
-    assert 37.0 <= seconds["pages-propagation"] <= 54.0  # a request reaches the last of four machines by chance
-    assert 4.0 <= seconds["worker-propagation"] <= 9.0
+    # A request reaches the last of four machines by chance; the one before it changes after three quarters.
+    assert 60.0 <= seconds["pages-propagation"] <= 96.0
+    assert 5.0 <= seconds["worker-propagation"] <= 13.0
 
 
 def test_turned_switches_are_those_that_a_check_measures() -> None:
@@ -225,3 +235,32 @@ def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredAcc
     assert (ended.code, cleaned.code) == (4, 0)
     assert "ops verify-platform --cleanup" in ended.err
     assert measured.left() == []
+
+
+@pytest.mark.parametrize("path", ["/workers/scripts", "/pages/projects", "/storage/kv/namespaces", "/d1/database"])
+def test_failing_product_does_not_keep_the_resources_of_the_others(measured: MeasuredAccount, path: str) -> None:
+    name = make_name()
+    measured.add(name)
+    failing = measured.sandbox.fault(method="GET", path=f"/accounts/*{path}", skip=1, status=503, times=None)
+
+    outcome = measured.verify("--cleanup", "--yes")
+    left = measured.left()
+    failing.remove()
+
+    assert (outcome.code, left) == (4, [name])
+    assert measured.verify("--cleanup", "--yes").code == 0
+    assert measured.left() == []
+
+
+@pytest.mark.slow
+def test_slow_platform_takes_no_more_requests_than_promised() -> None:
+    slow = Switches(
+        propagation_seconds=100.0,
+        pages_propagation_seconds=100.0,
+        kv_staleness_seconds=300.0,
+        kv_api_staleness_seconds=300.0,
+        audit_lag_seconds=600.0,
+        analytics_delay_seconds=900.0,
+    )
+    with measured_account(slow) as measured:
+        assert measured.measure()["requests"] <= MOST_REQUESTS
