@@ -19,6 +19,7 @@ def press(incident: Incident, place: HeldState, *, holds: bool) -> None:
     assert done.code == 0, done.err
 
 
+@pytest.mark.sampled(2)  # one of maintenance and one of switches: records and texts know these two
 @pytest.mark.parametrize("kind", KINDS)
 def test_held_state_is_live_else_recorded_and_a_difference_is_named(world: World, kind: str) -> None:
     with KINDS[kind](world) as place:
