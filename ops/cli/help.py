@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "targets", "last", "hand-over", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
-    "Incident": ("incident", "messages", "stats", "evidence", "stop"),
+    "Incident": ("incident", "publish-update", "messages", "stats", "evidence", "stop"),
     "Set-up": (
         "init",
         "config",
@@ -23,6 +23,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "hold",
         "drill",
         "staging-drill",
+        "status-page",
         "verify-platform",
         "sandbox",
         "new-runbook",

@@ -1,5 +1,6 @@
 """Build the public status page: `ops status-page`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,8 +9,7 @@ from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, github_environ
 from ops.cli.output import echo
 from ops.core.redaction import Redactor
-
-FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+from ops.github import actions
 
 
 @click.group("status-page", cls=ExampleGroup)
@@ -18,7 +18,7 @@ def status_page() -> None:
 
 
 @status_page.command(epilog="ops status-page build public")
-@FOLDER
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @CONFIG
 @click.pass_obj
 def build(redactor: Redactor, /, *, folder: Path, config: Path) -> None:
@@ -29,17 +29,19 @@ def build(redactor: Redactor, /, *, folder: Path, config: Path) -> None:
     from ops.status_page.build import build_page
 
     built = build_page(folder, config, github_environ(config, redactor), redactor)
+    actions.write_job_outputs(os.environ, {"page": str(built.build)})
     echo(f"built {built.files} files from {built.updates} updates in {built.folder}, for {built.url}")
 
 
 @status_page.command(epilog="ops status-page compare public")
-@FOLDER
+@click.argument("built", metavar="FOLDER|BUILD")
 @CONFIG
 @click.pass_obj
-def compare(redactor: Redactor, /, *, folder: Path, config: Path) -> None:
-    """Wait until the URL of the page serves this build, for at most twelve minutes."""
-    import os
+def compare(redactor: Redactor, /, *, built: str, config: Path) -> None:
+    """Wait until the URL of the page serves this build or a newer one (12 minutes).
 
+    BUILD is the output `page` of a job that built the page.
+    """
     from ops.status_page.build import compare_page
 
-    echo(compare_page(folder, config, os.environ, redactor))
+    echo(compare_page(built, config, os.environ, redactor))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
+from ops.core.names import PUBLISH_UPDATE
 from ops.core.version import __version__
 from ops.github.issues import NOT_SURE
-from ops.setup import action_pins, staging_drill_jobs, team_file, workflow_jobs, workflows
+from ops.setup import action_pins, publish_update_job, staging_drill_jobs, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quote_yaml
 
@@ -221,7 +222,7 @@ def _check_actions(root: Path, config: "Config") -> None:
 def _count_minutes(config: "Config") -> int:
     """Return the minutes that all schedules use in a month."""
     tasks = sum(task.minutes for task in workflow_jobs.scheduled_tasks(config))
-    return tasks + staging_drill_jobs.monthly_minutes(config)
+    return tasks + staging_drill_jobs.monthly_minutes(config) + publish_update_job.monthly_minutes(config)
 
 
 def _check_minutes(config: "Config") -> None:
@@ -240,6 +241,8 @@ def _print_costs(config: "Config", echo: Say) -> None:
     tasks = [f"{task.name} every {task.every}" for task in workflow_jobs.scheduled_tasks(config)]
     if config.staging_drill and config.staging_drill.schedule:
         tasks.append(f"staging-drill at {config.staging_drill.schedule}")
+    if config.status_page and config.status_page.rebuilt:
+        tasks.append(f"{PUBLISH_UPDATE} every {config.status_page.rebuilt}")
     if tasks:
         echo(f"Schedules: {', '.join(tasks)}: {_count_minutes(config):,} minutes a month.")
     else:

@@ -12,6 +12,7 @@ from ops.app.registry import record_rules
 from ops.app.session import find_addresses
 from ops.core.clock import current_time, parse_duration
 from ops.core.errors import ConfigError
+from ops.core.names import quote_name
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.public_updates import read_updates
@@ -19,7 +20,7 @@ from ops.probes.http import ProbeClient
 from ops.status_page.folder import replace_folder
 from ops.status_page.overview import PageSettings, fold_updates
 from ops.status_page.pages import render_site
-from ops.status_page.served import ServedPage
+from ops.status_page.served import PageBuild, ServedPage, parse_build, read_build
 from ops.status_page.summary import STATUS_FILES
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class BuiltPage:
     files: int
     updates: int
     url: str
+    build: PageBuild
 
 
 def page_settings(config: "Config") -> PageSettings:
@@ -53,20 +55,25 @@ def build_page(folder: Path, config_path: Path, environ: Mapping[str, str], reda
         updates = read_updates(connect(environ, redactor, read_only=True), record_rules(config))
     files = render_site(fold_updates(settings, updates, current_time(environ)))
     replace_folder(folder, files)
-    return BuiltPage(folder, len(files), len(updates), settings.url)
+    return BuiltPage(folder, len(files), len(updates), settings.url, read_build(files[STATUS_FILES[0]]))
 
 
-def compare_page(folder: Path, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
-    """Wait until the URL of the page serves the built one, and return what was seen.
-
-    Raises ProviderError if it does not within the time for which GitHub Pages may serve a former file.
-    """
-    settings = page_settings(load_config(config_path, environ, redactor))
+def find_build(built: str) -> PageBuild:
+    """Return the build in a folder, or the one that `build` printed. Raises ConfigError."""
     try:
-        built = (folder / STATUS_FILES[0]).read_bytes()
-    except OSError as error:
-        hint = "Build the page first: ops status-page build FOLDER."
-        raise ConfigError(f"{folder} has no built page ({error.strerror})", hint=hint) from None
+        return read_build(Path(built, STATUS_FILES[0]).read_bytes()) if Path(built).is_dir() else parse_build(built)
+    except (OSError, ValueError):
+        hint = "Build the page first: `ops status-page build FOLDER`."
+        raise ConfigError(f'"{quote_name(built)}" is no folder with a built page', hint=hint) from None
+
+
+def compare_page(built: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Wait until the URL of the page serves the build, and return what was seen.
+
+    Raises ConfigError, and ProviderError if it is not served within the time for which GitHub Pages may serve a former
+    file.
+    """
+    settings, wanted = page_settings(load_config(config_path, environ, redactor)), find_build(built)
     _, edge_url, clock = find_addresses(environ)
     with closing(ProbeClient(edge_url)) as web:
-        return ServedPage(web, settings.url).wait_for(built, clock)
+        return ServedPage(web, settings.url).wait_for(wanted, clock)

@@ -3,9 +3,10 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import format_duration, parse_utc
+from ops.core.clock import format_duration, format_rfc3339, parse_utc
 from ops.core.errors import ProviderError, Reason
 from ops.core.tolerant_json import mapping_in, text_in
 from ops.probes.edge_answer import add_cache_buster
@@ -19,8 +20,35 @@ if TYPE_CHECKING:
 
 PAUSE = 5.0
 """Seconds between two reads."""
+NO_DOCUMENT = f"{STATUS_FILES[0]} is no document of a status page: another site answers"
 LONGEST = GRACE + timedelta(minutes=2)
 """Longest wait for a new page."""
+
+
+@dataclass(frozen=True)
+class PageBuild:
+    """A build of the page: its time, and the digest of its `status.json`."""
+
+    at: datetime
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{format_rfc3339(self.at)}/{self.digest}"
+
+
+def read_build(document: bytes) -> PageBuild:
+    """Return the build of a `status.json`. Raises ValueError if it is none."""
+    try:
+        at = parse_utc(json.loads(document)["build"]["at"])
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return PageBuild(at, sha256(document).hexdigest())
+
+
+def parse_build(text: str) -> PageBuild:
+    """Return the build that was written as text. Raises ValueError."""
+    at, _, digest = text.partition("/")
+    return PageBuild(parse_utc(at), digest)
 
 
 @dataclass(frozen=True)
@@ -39,20 +67,27 @@ class ServedPage:
             raise make_error(f"{STATUS_FILES[0]} answers HTTP {answer.status}, and not 200")
         return answer.body
 
-    def wait_for(self, built: bytes, clock: "Clock") -> str:
-        """Return what was seen as soon as the page equals the built one. Raises ProviderError if it never does."""
+    def wait_for(self, built: PageBuild, clock: "Clock") -> str:
+        """Return what was seen as soon as this build or a newer one is served. Raises ProviderError if it never is."""
         began = clock.monotonic()
         while True:
-            try:
-                problem = "" if self.fetch() == built else "it still serves another page"
-            except ProviderError as error:
-                problem = error.message
+            problem = self._compare(built)
             seconds = clock.monotonic() - began
             if not problem:
-                return f"{self.url} serves this page, seen after {format_duration(seconds)}"
+                return f"{self.url} serves the page, seen after {format_duration(seconds)}"
             if seconds >= LONGEST.total_seconds():
                 raise make_error(f"{self.url}: {problem}, {format_duration(seconds)} after its deployment")
             clock.sleep(PAUSE)
+
+    def _compare(self, built: PageBuild) -> str:
+        """Return why this build is not served; "" if it is, or a newer one, which has its updates too."""
+        try:
+            served = read_build(self.fetch())
+        except ProviderError as error:
+            return error.message
+        except ValueError:
+            return NO_DOCUMENT
+        return "" if served == built or served.at > built.at else "it still serves another page"
 
     def find_problem(self, title: str, now: datetime) -> str:
         """Return why the page is not the fresh page with this title; "" if it is."""
@@ -61,7 +96,7 @@ class ServedPage:
         except ProviderError as error:
             return error.message
         except (ValueError, RecursionError):
-            return f"{STATUS_FILES[0]} is no JSON document: another site answers"
+            return NO_DOCUMENT
         return _judge_document(document, title, now)
 
 

@@ -16,7 +16,7 @@ function show(age, text, href) {
 
 async function check() {
   try {
-    const options = { cache: "no-store", signal: AbortSignal.timeout(20000) };
+    const options = { cache: "no-store", signal: AbortSignal.timeout?.(20000) };
     const response = await fetch(`${page.dataset.root}status.json?at=${Date.now()}`, options);
     const build = (await response.json()).build, built = Date.parse(build.at);
     if (!response.ok || Number.isNaN(built)) throw new Error(response.status);

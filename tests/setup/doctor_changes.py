@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+from ops.core.public_update import PublicState
 from ops.core.version import __version__
 from ops.setup import workflows
 from sandbox import Sandbox
@@ -363,4 +364,18 @@ def add_provider_page(made: Bakery, *, key: str = "key-of-the-page", shop: str =
     made.sandbox.statuspage.add_page("pagebakery1", "key-of-the-page", {"compshop1": "Shop"})
     made.sandbox.github.put_secret("PAGE_KEY", "secret", "report")
     made.environ["PAGE_KEY"] = key
+    _follow_page(made)
+
+
+def add_own_page(made: Bakery) -> None:
+    """Describe an own page, which nobody deploys."""
+    page = "{url: 'https://status.bakery.example', title: Bakery, components: [{name: Shop, services: [shop]}]}"
+    made.edit("responders:", f"status_page: {page}\nresponders:")
+    _follow_page(made)
+
+
+def _follow_page(made: Bakery) -> None:
+    """Write the workflow and the labels of the page."""
     made.sync()
+    for state in PublicState:
+        made.sandbox.github.add_label(state.label)

@@ -9,6 +9,7 @@ from tests.setup.doctor_changes import (
     PROGRAM,
     RECOVER,
     add_open_form,
+    add_own_page,
     add_provider_page,
     add_reader,
     add_reading_lead,
@@ -56,12 +57,6 @@ from tests.setup.doctor_changes import (
     without,
 )
 from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, WORKER, Bakery
-
-STATUS_PAGE = """status_page:
-  url: https://status.bakery.example
-  title: Bakery status
-  components: [{name: Shop, services: [shop]}]
-"""
 
 
 @dataclass(frozen=True)
@@ -303,7 +298,5 @@ FAULTS = (
     Fault("a revoked key of the page", "provider-page", lambda made: add_provider_page(made, key="old")),
     Fault("an unknown component of the page", "provider-page", lambda made: add_provider_page(made, shop="comprobot1")),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
-    Fault(
-        "a status page that nobody deployed", "status-page", edit("responders:", f"{STATUS_PAGE}responders:", sync=True)
-    ),
+    Fault("a status page that nobody deployed", "status-page", add_own_page),
 )

@@ -113,6 +113,8 @@ def test_action_declares_every_output_of_its_command() -> None:
         "branch",
         "configuration",
         "source",
+        "published",
+        "page",
         "results",
     ]
     for name in ("hold-migrate", "database-guard"):

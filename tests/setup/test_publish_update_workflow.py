@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from ops.app.configuration import read_config
 from ops.setup.labels import desired_labels
+from ops.setup.publish_update_job import monthly_minutes
 from tests.setup.test_workflows import folder, workflow
 from tests.support.configurations import BAKERY, CONFIGURATIONS, STAGED_SHOP
 
@@ -50,3 +53,50 @@ def test_key_of_a_provider_and_of_a_chat_is_in_that_job_alone(tmp_path: Path) ->
     given = jobs["publish"]["steps"][-1]["env"]
     assert {"STATUS_PAGE_TOKEN", "BAKERY_CHAT"} < given.keys()
     assert "STATUS_PAGE_TOKEN" not in str(jobs["answer"])
+
+
+def test_only_the_job_that_deploys_may_write_pages_and_has_no_secret() -> None:
+    jobs = workflow(NAME, BAKERY)["jobs"]
+
+    assert jobs["deploy"]["permissions"] == {
+        **dict.fromkeys(("contents", "issues", "actions"), "read"),
+        **dict.fromkeys(("pages", "id-token"), "write"),
+    }
+    others = [job["permissions"] for name, job in jobs.items() if name != "deploy"]
+    assert not [each for each in others if {"pages", "id-token"} & {*each}]
+    assert jobs["compare"]["permissions"] == {"contents": "read"}
+    assert "secrets." not in str([jobs["deploy"], jobs["compare"]])
+    assert jobs["deploy"]["environment"]["name"] == "github-pages"
+    assert "concurrency" not in jobs["compare"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "cron", "minutes"),
+    [("15m", "4-59/15 * * * *", 2880), ("1h", "4 * * * *", 720), ("6h", "4 */6 * * *", 120), ("24h", "4 0 * * *", 30)],
+)
+def test_regular_build_is_a_schedule_that_publishes_nothing(
+    tmp_path: Path, interval: str, cron: str, minutes: int
+) -> None:
+    path = tmp_path / "ops.yml"
+    path.write_text(BAKERY.read_text().replace("status_page:\n", f"status_page:\n  rebuilt: {interval}\n"))
+    data = workflow(NAME, path)
+
+    assert data[True]["schedule"] == [{"cron": cron}]
+    assert "schedule" in data["jobs"]["deploy"]["if"]
+    assert "schedule" not in workflow(NAME, BAKERY)[True]
+    assert monthly_minutes(read_config(path)[0]) == minutes
+
+
+def test_no_job_deploys_a_page_at_a_provider_or_on_an_enterprise_server(tmp_path: Path) -> None:
+    text = BAKERY.read_text()
+    hosted = text.replace("name: Shop", "name: Shop\n      id: compshop1").replace(
+        "name: Orders & delivery", "name: Orders & delivery\n      id: comporders"
+    )
+    keys = "status_page:\n  provider: instatus\n  page_id: pagebakery1\n  token: STATUS_PAGE_TOKEN\n"
+    for name, each in {
+        "hosted": hosted.replace("status_page:\n", keys),
+        "server": f"{text}\ngithub: {{enterprise_server: true}}\n",
+    }.items():
+        path = tmp_path / f"{name}.yml"
+        path.write_text(each)
+        assert {*workflow(NAME, path)["jobs"]} == {"publish", "answer"}

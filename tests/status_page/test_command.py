@@ -46,7 +46,7 @@ def publish(world: World, *updates: PublicUpdate, by: str = BOT, title: str = "O
     hub = world.sandbox.github
     number = hub.open_issue(title, " ".join(CANARIES), ["incident"], "mai")
     for each in updates:
-        run = hub.add_run("incident.yml", conclusion="success")
+        run = hub.add_run("publish-update.yml", conclusion="success")
         texts = {each.name for each in fields(RunRecord) if each.type is str} - {"run", "source", "job", "digest"}
         canaries: dict[str, Any] = dict.fromkeys(texts, CANARIES[-1])
         record = replace(RunRecord(f"{run}.1-abcd", source="update", update=each.to_json()), **canaries)

@@ -1,6 +1,7 @@
 """`ops status-page compare`, and doctor: what a visitor gets, without a login and past caches."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -30,8 +31,8 @@ def built(bakery: World) -> World:
     return bakery
 
 
-def compare(world: World) -> Outcome:
-    return world.ops("status-page", "compare", str(world.folder / "public"), "--config", str(world.config))
+def compare(world: World, page: str = "") -> Outcome:
+    return world.ops("status-page", "compare", page or str(world.folder / "public"), "--config", str(world.config))
 
 
 def examine(world: World) -> Mapping[str, Any]:
@@ -44,6 +45,29 @@ def examine(world: World) -> Mapping[str, Any]:
 def test_served_page_is_compared_and_fresh(built: World) -> None:
     assert compare(built).code == 0
     assert examine(built)["answer"] == "right"
+
+
+def test_a_newer_page_is_served_too(built: World) -> None:
+    """Another job deployed it meanwhile, with all updates of this one."""
+    first = (built.folder / "public").rename(built.folder / "first")
+    built.sandbox.clock.advance(60)
+    assert build(built).code == 0
+    built.sandbox.github.pages.files = read_files(built.folder / "public")
+
+    assert compare(built, str(first)).code == 0
+
+
+def test_a_job_compares_by_the_output_of_the_build(built: World, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    environ = {**built.sandbox.github.environ(), "GITHUB_OUTPUT": str(output)}
+    target = str(built.folder / "public")
+    assert built.ops("status-page", "build", target, "--config", str(built.config), **environ).code == 0
+    built.sandbox.github.pages.files = read_files(Path(target))
+    (page,) = re.findall(r"\S+Z/[0-9a-f]{64}", output.read_text())
+
+    assert compare(built, page).code == 0
+    assert compare(built, f"{page[:-1]}{'0' if page[-1] != '0' else '1'}").code == 4
+    assert compare(built, page.partition("/")[2]).code == 2
 
 
 def test_another_page_is_waited_for_and_then_reported(built: World) -> None:
@@ -107,7 +131,7 @@ def let_it_age(world: World) -> None:
         (remove_page, "404"),
         (ask_for_login, "login.example"),
         (challenge, "challenge"),
-        (serve_another_site, "JSON"),
+        (serve_another_site, "document"),
         (serve_another_page, "title"),
         (serve_no_time, "built"),
         (let_it_age, "41 min"),

@@ -80,7 +80,7 @@ COMMANDS: Mapping[str, Command] = {
     "hold migrate": MIGRATE,
     "database guard": MIGRATE,  # its former name, in workflows that use the action database-guard
     "status-page build": Command(positional="into"),
-    "status-page compare": Command(positional="into"),
+    "status-page compare": Command(positional="page"),
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
     "publish-update": Command(),
     "staging-drill run": Command(flags=("again",), fixed=("--yes",)),

@@ -1,0 +1,87 @@
+"""The jobs of *publish-update* under the local runner: a label becomes a served page, in the same run."""
+
+import json
+import time
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.server import HttpRequest
+from tests.support.actions import Stage, conclusions, stage
+from tests.support.configurations import BAKERY
+
+HOST = "status.bakery.example"
+FORM = "### Service\n\nshop\n\n### Severity\n\nsev2\n\n### What is seen\n\nThe shop answers 500.\n"
+
+
+@pytest.fixture
+def world(pip_cache: Path, tmp_path: Path) -> Iterator[Stage]:
+    config = tmp_path / "ops.yml"
+    rebuilt = "status_page:\n  rebuilt: 1h\n"
+    config.write_text(BAKERY.read_text().replace("status_page:\n", rebuilt))
+    with stage(pip_cache, config=config, account="ba" * 16, worker="bakery-shop") as made:
+        made.github.enable_pages(HOST)
+        made.sandbox.clock.longest_sleep = 1.0
+        yield made
+
+
+def visit(world: Stage, path: str) -> bytes:
+    headers = Message()
+    headers["host"] = HOST
+    return world.sandbox.edge.answer(HttpRequest(method="GET", target=path, headers=headers, body=b"")).body
+
+
+def read_status(world: Stage) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(visit(world, f"/status.json?at={time.monotonic_ns()}"))
+    return document
+
+
+def test_label_becomes_a_served_page(world: Stage) -> None:
+    hub = world.github
+    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+
+    with world.runner() as runner:
+        hub.label(incident, "status:identified", "alice")
+        runner.wait()
+        (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
+        log = "\n".join(runner.log(run.id))
+
+    found = conclusions(run)
+    assert {name: found[name] for name in ("publish", "deploy", "compare")} == dict.fromkeys(
+        ("publish", "deploy", "compare"), "success"
+    ), log
+    (shown,) = read_status(world)["incidents"]
+    assert shown["status"] == "identified"
+    assert shown["incident_updates"][0]["body"] in visit(world, "/").decode()
+
+
+def test_page_that_is_not_deployed_gets_a_comment_on_the_incident(world: Stage) -> None:
+    hub = world.github
+    hub.pages.is_enabled = False
+    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+
+    with world.runner() as runner:
+        hub.label(incident, "status:identified", "alice")
+        runner.wait()
+        (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
+        log = "\n".join(runner.log(run.id))
+
+    found = conclusions(run)
+    assert (found["publish"], found["deploy"], found["answer"]) == ("success", "failure", "success"), log
+    assert f"/actions/runs/{run.id}" in hub.issue(incident).comments[-1].body
+
+
+def test_schedule_builds_and_deploys_without_an_update(world: Stage) -> None:
+    with world.runner() as runner:
+        (number,) = runner.schedule("publish-update.yml")
+        runner.wait()
+        log = "\n".join(runner.log(number))
+    (run,) = [each for each in world.github.runs if each.id == number]
+
+    found = conclusions(run)
+    names = ("publish", "deploy", "compare", "answer")
+    assert [found.get(name) for name in names] == ["skipped", "success", "skipped", "skipped"], log
+    assert read_status(world)["status"]["indicator"] == "unknown"
