@@ -7,6 +7,7 @@ So its title and start find it again, and the start, state and text of an update
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.public_update import ComponentCondition, PublicState, UpdateKind, clean_text
@@ -53,7 +54,9 @@ class Instatus:
             if _is_of_course(row, course):
                 updates = row.get("updates") or ()
                 is_shown = any(_is_same(each, course) for each in updates)
-                return ShownIncident(str(row["id"]), is_shown, any(_is_newer(each, course) for each in updates))
+                return ShownIncident(
+                    quote(str(row["id"]), safe=""), is_shown, any(_is_newer(each, course) for each in updates)
+                )
         return None
 
     def create(self, course: UpdateCourse) -> None:

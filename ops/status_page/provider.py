@@ -103,6 +103,7 @@ class ShownIncident:
     """The incident as the provider shows it."""
 
     id: str
+    """As the provider gave it, quoted for a path."""
     has_update: bool
     has_newer: bool
     """Whether it has an update after this one."""
@@ -198,5 +199,5 @@ class ProviderClient(WriteGuard):
             case 420 | 429:
                 return f"too many requests ({status}); wait a minute"
             case _:
-                shown = " ".join(said.decode(errors="replace").split())[:SAID]
-                return f"it refused the update ({status}): {shown}"
+                text = "".join(each if each.isprintable() else " " for each in said.decode(errors="replace"))
+                return f"it refused the update ({status}): {' '.join(text.split())[:SAID]}"

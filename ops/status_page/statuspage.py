@@ -6,6 +6,7 @@ updates are found again, also after a lost answer. `metadata` is written whole, 
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ops.core.clock import format_rfc3339
 from ops.core.public_update import ComponentCondition, UpdateKind
@@ -51,7 +52,7 @@ class Statuspage:
             if memory.get(course.update.kind.value) == course.update.incident:
                 numbers = (int(value) for value in memory.values() if value.isascii() and value.isdigit())
                 has_newer = max(numbers, default=0) > course.update.number
-                return ShownIncident(str(row["id"]), course.update.id in memory, has_newer, memory)
+                return ShownIncident(quote(str(row["id"]), safe=""), course.update.id in memory, has_newer, memory)
         return None
 
     def create(self, course: UpdateCourse) -> None:

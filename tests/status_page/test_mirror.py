@@ -191,6 +191,24 @@ def test_refusals_name_the_cause_and_change_nothing(place: Place) -> None:
     assert place.page.incidents == []
 
 
+def test_words_of_a_refusal_are_harmless_and_short(place: Place) -> None:
+    said = f"\x1b[2Jname can't be blank\r\n\u202e{'x' * 10_000}"
+    place.fault(method="POST", status=422, body=said)
+    problem = place.publish(make_update(1)).problem
+    assert "(422): [2Jname can't be blank xxx" in problem
+    assert problem.isprintable()
+    assert len(problem) < 250
+
+
+def test_an_id_of_the_provider_stays_within_its_path(place: Place) -> None:
+    place.publish(make_update(1))
+    place.page.incidents[0].id = "../../pages/other"
+    assert place.publish(make_update(2, "identified"), make_update(1)).problem
+    changes = [each.path for each in place.page.requests if each.method != "GET"]
+    assert len(changes) == 2
+    assert "..%2F..%2Fpages%2Fother" in changes[1]
+
+
 def test_an_older_update_never_hides_a_newer_one(place: Place) -> None:
     first, second, third = make_update(1), make_update(2, "identified"), make_update(3, "monitoring")
     place.publish(first)
