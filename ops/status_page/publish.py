@@ -17,6 +17,7 @@ from ops.core.names import PUBLISH_UPDATE
 from ops.core.public_update import UPDATE_SOURCE, PublicState, PublicUpdate, standing_updates
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.runtime_contract import BANNER_SWITCH, NORMAL_STATES
 from ops.core.version import __version__
 from ops.gate.events import added_labels
 from ops.gate.gate import Annotate
@@ -88,7 +89,7 @@ def publish_event(
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
     is_new = not (last and last[0].says_same(update) and not update.corrects)
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
-    _save_comment(repository, publication, page, environ, redactor)
+    _save_comment(repository, publication, config, environ, redactor)
     gate.take_label(request)
     actions.write_job_outputs(environ, {"published": "true", "incident": str(request.incident)})
     done = "recorded" if is_new else f"recorded already, at {format_utc(publication.update.at)}"
@@ -154,7 +155,7 @@ def _list_services(issue: "Issue", judged: list[JudgedRecord], environment: str,
 def _save_comment(
     repository: "Repository",
     publication: Publication,
-    page: "StatusPageConfig",
+    config: "Config",
     environ: Mapping[str, str],
     redactor: Redactor,
 ) -> None:
@@ -163,13 +164,10 @@ def _save_comment(
     A lost answer does not double it: the comment is found by the number of the job.
     """
     update, job = publication.update, actions.job_number(environ)
-    text = (
-        load_templates()
-        .get_template("public_update.md.j2")
-        .render(
-            update=update, publication=publication, page=page, program=program_name(environ), next=list_next(update)
-        )
-    )
+    facts = {"update": update, "page": require_page(config), "next": list_next(update)}
+    banner = fitting_banner(update, config)
+    template = load_templates().get_template("public_update.md.j2")
+    text = template.render(publication=publication, program=program_name(environ), banner=banner, **facts)
     row = RecordRow(update.at, NOTE, f"public update, {update.state.words}: {update.text}")
     record = RunRecord(
         f"{'update' if publication.is_new else 'public-already'}-{job}",
@@ -208,6 +206,15 @@ def _put_comment(repository: "Repository", number: int, text: str, record: RunRe
         except ProviderError:
             if not rest:
                 raise
+
+
+def fitting_banner(update: PublicUpdate, config: "Config") -> str:
+    """Return the state of the switch `banner` that fits the update; empty if the application has no such state."""
+    page = require_page(config)
+    runtime = config.environments[page.environment or next(iter(config.environments))].runtime
+    switch = runtime.switches.get(BANNER_SWITCH) if runtime else None
+    state = NORMAL_STATES[BANNER_SWITCH] if update.state.is_end else update.state.value.replace("_", "-")
+    return state if switch and state in switch.states else ""
 
 
 def list_next(update: PublicUpdate | None) -> tuple[PublicState, ...]:

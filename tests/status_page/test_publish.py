@@ -301,6 +301,18 @@ def test_failure_of_the_provider_of_a_page_is_on_the_incident_with_the_text(desk
     assert desk.updates[0].text in desk.answers[-1]
 
 
+@pytest.mark.parametrize(("label", "state"), [("identified", "identified"), ("resolved", "off"), ("monitoring", "")])
+def test_comment_offers_the_state_of_the_banner_that_fits(desk: Desk, label: str, state: str) -> None:
+    switch = 'banner: {states: ["off", identified]}'
+    runtime = f"    runtime: {{service: shop, namespace: {'c' * 32}, switches: {{{switch}}}}}\n    services:\n"
+    desk.world.config.write_text(desk.world.config.read_text().replace("    services:\n", runtime, 1))
+
+    assert desk.put_label(f"status:{label}").code == 0
+
+    assert ("`feature`" in desk.answers[-1]) == bool(state)
+    assert f"state `{state}`" in desk.answers[-1] or not state
+
+
 def test_team_gets_each_new_update_once(desk: Desk) -> None:
     desk.world.config.write_text(desk.world.config.read_text() + "\nnotify: {slack: {webhook: SLACK_WEBHOOK_URL}}\n")
     with receiving() as chat:
