@@ -18,7 +18,7 @@ from ops.core.errors import PROVED, UNFINISHED, Decision, needs_people
 from ops.core.run import Run
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
-from ops.publish.chat_services import TIMEOUT, ChatMessage, NotSentError, PagingAction, Sender, find_senders
+from ops.publish.chat_services import MESSAGE_ID, TIMEOUT, ChatMessage, NotSentError, PagingAction, Sender, find_senders
 from ops.render import sentence, to_one_line
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ChatPublisher:
         links: Mapping[str, str],
         remaining: Callable[[], float],
     ) -> None:
-        self._run, self._remaining = run, remaining
+        self._run, self._remaining, self._is_drill_plan = run, remaining, False
         self._events: list[RunEvent] = []
         self.failures: list[str] = []
         """Chats that did not accept a message, with the reason."""
@@ -106,7 +106,8 @@ class ChatPublisher:
     def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
         run = Run(self._run, tuple(self._events))
-        if (message := chat_message(run)) is not None and not (run.plan and run.plan.is_drill):
+        self._is_drill_plan = bool(run.plan and run.plan.is_drill)
+        if (message := chat_message(run)) is not None and not self._is_drill_plan:
             for channel in self._channels:
                 channel.put(self._form.complete(message))
 
@@ -140,6 +141,8 @@ class ChatPublisher:
 
     def report_opened(self, number: int, decision: str, address: str) -> None:
         """Post the incident that was opened for this run."""
+        if self._is_drill_plan:
+            return
         self._form = replace(self._form, links={"incident": address, **self._form.links})
         action = paging_action(decision)
         for channel in self._channels:
@@ -167,9 +170,19 @@ def find_threads(records: "Iterable[RunRecord]") -> dict[str, str]:
     threads = dict[str, str]()
     for record in records:
         for key, thread in record.chat.items():
-            if key and isinstance(thread, str) and isinstance(key, str):
+            if isinstance(thread, str) and MESSAGE_ID.fullmatch(thread):
                 threads.setdefault(key, thread)
     return threads
+
+
+@dataclass(frozen=True)
+class ChatIncident:
+    """Facts about the incident that a message belongs to."""
+
+    is_drill: bool = False
+    """Whether it is one of a staging drill: no chat gets a message of it."""
+    threads: Mapping[str, str] = field(default_factory=dict)
+    """Channel → id of the message that began the thread."""
 
 
 @dataclass(frozen=True)
@@ -189,19 +202,23 @@ def post_to_chats(
     message: ChatMessage,
     links: Mapping[str, str],
     *,
-    read_threads: Callable[[], Mapping[str, str]] = dict,
+    read_incident: Callable[[bool], ChatIncident],
 ) -> ChatOutcome:
     """Post one message outside of a run to each chat, each with a time limit. Never raises.
 
-    `read_threads` returns channel → thread; it is called only for a chat that has threads, within the time limit.
+    `read_incident` is called only if there is a chat, and gets whether one has threads. The message does not wait for
+    it longer than the time limit, and goes out without its facts then.
     """
     form = _MessageForm(environ, links, "")
     senders, problems = find_senders(environ, notify, is_drill=form.is_drill)
     failures = list(problems)
     channels = [_Channel(each) for each in senders]
-    threads = _read_in_time(read_threads) if any(channel.key for channel in channels) else {}
+    has_threads = any(channel.key for channel in channels)
+    incident = _read_in_time(lambda: read_incident(has_threads)) if channels else ChatIncident()
+    if incident.is_drill:
+        return ChatOutcome()
     for channel in channels:
-        channel.thread = threads.get(channel.key, "")
+        channel.thread = incident.threads.get(channel.key, "")
         channel.put(form.complete(message))
         channel.begin(failures.append)
         channel.finish()
@@ -211,12 +228,12 @@ def post_to_chats(
     return ChatOutcome(any(channel.is_delivered for channel in channels), tuple(failures), began)
 
 
-def _read_in_time(read_threads: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
-    """Return the threads; none if they cannot be read in time: the message then begins one."""
+def _read_in_time(read: Callable[[], ChatIncident]) -> ChatIncident:
+    """Return the facts; none if they cannot be read in time: a message beside the thread is better than none."""
     try:
-        return start_call(read_threads).result(timeout=TIMEOUT)
-    except Exception:  # noqa: BLE001  a message beside the thread is better than none
-        return {}
+        return start_call(read).result(timeout=TIMEOUT)
+    except Exception:  # noqa: BLE001  GitHub may be down
+        return ChatIncident()
 
 
 @dataclass(frozen=True)

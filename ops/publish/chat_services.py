@@ -32,7 +32,9 @@ _SLACK_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 docs.slack.dev/messaging/formatting-message-text#escaping
 """
-_SLACK_ERROR, _SLACK_ID = re.compile(r"[a-z_]{1,60}"), re.compile(r"[0-9]{1,12}\.[0-9]{6}")
+MESSAGE_ID = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
+"""Id of a message of Slack, by which a reply names its thread."""
+_SLACK_ERROR = re.compile(r"[a-z_]{1,60}")
 _MAYBE_POSTED = {"fatal_error", "internal_error", "request_timeout", "service_unavailable"}
 """Errors after which the message may be there all the same: docs.slack.dev/reference/methods/chat.postMessage"""
 
@@ -255,7 +257,7 @@ def _post_to_slack(base: str, token: Secret, body: Mapping[str, Any]) -> str:
     if not is_posted:
         why = f"it answered {error}" if _SLACK_ERROR.fullmatch(error) else "it refused the message"
         raise (NotSentError if error in _MAYBE_POSTED else _ThreadRefusedError)(why)
-    return posted if _SLACK_ID.fullmatch(posted) else ""
+    return posted if MESSAGE_ID.fullmatch(posted) else ""
 
 
 def _send_to_generic(webhook: "GenericWebhook", url: Secret, value: Secret, message: ChatMessage, _thread: str) -> str:

@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import current_time
+from ops.core.names import DRILL_LABEL
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.threads import start_call
 from ops.github import actions, client
-from ops.publish.chat import ChatOutcome, find_threads, post_to_chats
+from ops.publish.chat import ChatIncident, ChatOutcome, find_threads, post_to_chats
 from ops.publish.chat_services import ChatMessage, PagingAction
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ def post_message(
     message = replace(message, text=redactor.redact_text(message.text))
     links = actions.run_links(environ, incident)
     outcome = post_to_chats(
-        environ, notify, message, links, read_threads=lambda: _read_threads(environ, redactor, incident)
+        environ,
+        notify,
+        message,
+        links,
+        read_incident=lambda has_threads: _read_incident(environ, redactor, incident, has_threads=has_threads),
     )
     if outcome.failures and notes_failure and incident is not None:
         with suppress(Exception):  # the message counts, and the log of the job shows the failure
@@ -72,14 +77,18 @@ def describe_failures(state: str, failures: tuple[str, ...]) -> str:
     return f'{" and ".join(failures)} did not get the message "{state}": inform the team yourself'
 
 
-def _read_threads(environ: Mapping[str, str], redactor: Redactor, incident: int | None) -> Mapping[str, str]:
-    """Return channel → thread, from the records that the bot wrote on the incident."""
+def _read_incident(
+    environ: Mapping[str, str], redactor: Redactor, number: int | None, *, has_threads: bool
+) -> ChatIncident:
+    """Read the labels of the incident, and its threads from the records that the bot wrote on it."""
     from ops.github.comments import BOT, author_login, run_records
 
-    if incident is None:
-        return {}
-    issue = client.connect(environ, redactor).get_issue(incident)
-    return find_threads(record for comment, record in run_records(issue) if author_login(comment) == BOT)
+    if number is None:
+        return ChatIncident()
+    issue = client.connect(environ, redactor).get_issue(number)
+    is_drill = any(label.name == DRILL_LABEL for label in issue.labels)
+    records = run_records(issue) if has_threads and not is_drill else ()
+    return ChatIncident(is_drill, find_threads(record for comment, record in records if author_login(comment) == BOT))
 
 
 def add_failure_note(

@@ -97,3 +97,17 @@ def test_closing_is_sent_by_the_job_of_its_event(
 
     assert outcome.code == 0, outcome.err
     assert receiver.texts == (["[DRILL] Incident #1 closed."] if is_sent else [])
+
+
+def test_incident_of_a_staging_drill_is_not_sent(
+    shop: Shop, incident: Incident, receiver: Receiver, tmp_path: Path
+) -> None:
+    shop.world.sandbox.github.label(incident.number, "drill", "mai")
+    shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
+
+    watched, listed = watch(shop, incident, receiver), run_job(shop, receiver, "incident", "menu", "1")
+    shop.world.sandbox.github.close(incident.number, "mai")
+    closed = close(shop, receiver, tmp_path, "closed", 1)
+
+    assert (watched.code, listed.code, closed.code) == (7, 0, 0), watched.err + closed.err
+    assert receiver.requests == []
