@@ -74,6 +74,8 @@ def verify_platform(
     """
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     say = partial(_print_progress, is_quiet=is_quiet)
+    if not os.access(output.parent, os.W_OK):
+        raise click.UsageError(f"--output: {output.parent} is no folder that can be written")
     _check_account(account, config, same_account=same_account)
     with _open_account(account, os.environ, redactor) as opened:
         name = one_line(opened.read_name())
@@ -160,7 +162,7 @@ def _measure_and_report(
     with PROCESS_SIGNALS.in_run() as signals:
         results = measure_account(opened, say, signals.delay)
     report = PlatformReport(at, opened.clock.monotonic() - began, opened.requests, results)
-    output.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print_result(report, PlatformReport.lines, PlatformReport.render_markdown, as_markdown=as_markdown, as_json=as_json)
+    output.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     say(f"wrote {output}")
     return report.exit_code

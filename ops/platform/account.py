@@ -190,12 +190,14 @@ def create_resources(account: VerificationAccount, name: str, code: bytes, delay
         account.transport.own_resource(database)
     with delay():
         account.api.put_worker(name, MODULE, code, describe_bindings(namespace.id, "one"))
-    with delay():
-        account.workers.set_subdomain(name, WorkersDevSubdomain(enabled=True, previews_enabled=False))
+    host = account.workers.read_workers_dev_host(name)
+    if host:
+        with delay():
+            account.workers.set_subdomain(name, WorkersDevSubdomain(enabled=True, previews_enabled=False))
     with delay():
         account.api.create_project(name)
     first = account.workers.list_uploads(name)[0]
-    return RunResources(name, account.workers.read_workers_dev_host(name), namespace, database, first.id)
+    return RunResources(name, host, namespace, database, first.id)
 
 
 def describe_bindings(namespace: str, release: str, variables: int = 0) -> list[dict[str, str]]:

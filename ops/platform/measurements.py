@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ops.core.clock import Clock
 from ops.platform.assumptions import Assumption
 
 
@@ -21,6 +22,8 @@ class Measurement:
     """Answer or time in the words of the check; never a name, host, ID or text of the account."""
     seconds: float | None = None
     """Measured time; None for an answer without one."""
+    after: float | None = None
+    """Seconds from the start of the run to the answer; None without one."""
     reason: str = ""
     """Why it was not provable."""
 
@@ -43,7 +46,8 @@ NOT_REACHED = "no answer in its step"
 class Measurements:
     """Collects results. The first one of an assumption stays."""
 
-    def __init__(self, assumptions: Sequence[Assumption]) -> None:
+    def __init__(self, assumptions: Sequence[Assumption], clock: Clock) -> None:
+        self._clock, self._began = clock, clock.monotonic()
         self._assumptions = {each.id: each for each in assumptions}
         self._found: dict[str, Measurement] = {}
 
@@ -70,7 +74,8 @@ class Measurements:
 
     def _add(self, name: str, kind: MeasurementKind, **texts: object) -> None:
         if name not in self._found:
-            self._found[name] = Measurement(self._assumptions[name], kind, **texts)  # type: ignore[arg-type]
+            after = self._clock.monotonic() - self._began
+            self._found[name] = Measurement(self._assumptions[name], kind, after=after, **texts)  # type: ignore[arg-type]
 
     def complete(self, failures: Mapping[str, str]) -> tuple[Measurement, ...]:
         """Return a measurement for each assumption, in the order of the table.

@@ -85,6 +85,7 @@ def _measurement_to_json(measurement: Measurement) -> dict[str, Any]:
         "at_most": assumption.at_most,
         "measured": measurement.measured or None,
         "seconds": None if measurement.seconds is None else round(measurement.seconds, 2),
+        "after": None if measurement.after is None else round(measurement.after, 1),
         "reason": measurement.reason or None,
         "switches": list(assumption.switches),
         "runbooks": list(assumption.runbooks),

@@ -41,7 +41,7 @@ def measure_account(account: VerificationAccount, say: Say, delay: Delay) -> tup
         ProviderError: the resources could not be made, or not be deleted.
     """
     name, code = make_name(), Path(__file__).with_name(MODULE).read_bytes()
-    results, failures = Measurements(read_assumptions()), dict[str, str]()
+    results, failures = Measurements(read_assumptions(), account.clock), dict[str, str]()
     try:
         with account.client.writing():
             say("creating a Worker, a Pages project, a KV namespace and a D1 database")

@@ -29,7 +29,7 @@ FIELDS = {
     *("exit_code", "affected_runbooks", "assumptions"),
 }
 ROW_FIELDS = {
-    *("id", "outcome", "text", "expected", "at_most", "measured", "seconds", "reason", "switches", "runbooks")
+    *("id", "outcome", "text", "expected", "at_most", "measured", "seconds", "after", "reason", "switches", "runbooks")
 }
 OF_A_PERSON = "backout-verify-old-shop"
 TURNED: dict[str, tuple[Any, set[str]]] = {
@@ -178,8 +178,13 @@ def test_without_confirmation_nothing_is_made(measured: MeasuredAccount) -> None
 
 @pytest.mark.parametrize(
     ("arguments", "token", "code"),
-    [(("--yes",), None, 2), (("--yes",), "two words", 2), (("--yes", "--account", "acme"), SECRET, 2)],
-    ids=["no token", "a malformed token", "a name as the account"],
+    [
+        (("--yes",), None, 2),
+        (("--yes",), "two words", 2),
+        (("--yes", "--account", "acme"), SECRET, 2),
+        (("--yes", "--output", "/no/such/folder/platform.json"), SECRET, 2),
+    ],
+    ids=["no token", "a malformed token", "a name as the account", "no folder for the result"],
 )
 def test_wrong_input_is_refused(
     measured: MeasuredAccount, arguments: tuple[str, ...], token: str | None, code: int
@@ -264,3 +269,28 @@ def test_slow_platform_takes_no_more_requests_than_promised() -> None:
     )
     with measured_account(slow) as measured:
         assert measured.measure()["requests"] <= MOST_REQUESTS
+
+
+def test_account_without_a_domain_of_workers_is_measured_by_the_api_alone(measured: MeasuredAccount) -> None:
+    measured.sandbox.fault(path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
+    measured.sandbox.fault(
+        method="POST", path="/accounts/*/workers/scripts/*/subdomain", status=409, code=10063, times=None
+    )
+
+    result = measured.measure()
+
+    outcomes = outcomes_of(result)
+    unproved = {name for name in CHECKED if outcomes[name] == "not_provable"}
+    of_records = {"audit-lag", "telemetry-lag", "analytics-lag", "telemetry-groups"}
+    of_the_edge = {"worker-propagation", "worker-mixing", "edge-place", "forced-secrets", "override-header"}
+    assert unproved == {*of_the_edge, *of_records, "kv-edge-lag"}
+    assert (result["exit_code"], measured.left()) == (0, [])
+
+
+def test_token_in_an_answer_is_not_shown(measured: MeasuredAccount) -> None:
+    measured.sandbox.fault(path="/**", status=403, code=10000, message=f"no {SECRET}", times=None)
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == 4
+    assert SECRET not in outcome.out + outcome.err

@@ -33,7 +33,8 @@ class MeasuredAccount:
 
     def verify(self, *arguments: str, **environ: str | None) -> Outcome:
         """Run `ops verify-platform` without an ops.yml in its folder."""
-        given = (*arguments, "--config", str(self.folder / "ops.yml"), "--output", str(self.output))
+        output = () if "--output" in arguments else ("--output", str(self.output))
+        given = (*arguments, "--config", str(self.folder / "ops.yml"), *output)
         account = () if "--account" in arguments else ("--account", ACCOUNT)
         return World(self.sandbox, self.folder).ops("verify-platform", *account, *given, **{TOKEN: SECRET, **environ})
 
