@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -201,10 +202,12 @@ class _RunningDrill:
             result = json.loads(self._out.read_bytes())
             if isinstance(result, dict):
                 return {**NO_RESULT, **result}
-        lines = self._err.read_text(encoding="utf-8", errors="replace").splitlines()
+        code, text = self.process.returncode, self._err.read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()]
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         message = (errors or lines[-1:] or ["the drill printed no result"])[0]
-        code = self.process.returncode
+        if code < 0:
+            message = f"{signal.Signals(-code).name} ended the drill; the last line of its output: {message}"
         return {**NO_RESULT, "message": message, "exit_code": code if code in EXIT_CODES_BY_URGENCY and code else 1}
 
 

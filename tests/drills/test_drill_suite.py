@@ -18,14 +18,15 @@ from ops.core.errors import EXIT_CODES, Decision
 from ops.drills import unsupported
 from ops.drills.command import NO_RESULT
 from ops.drills.scorecard import PlannedDrill, Scorecard, score_result
-from ops.drills.suite import SuiteSettings, plan_drills
-from ops.drills.support import TRIGGERS
+from ops.drills.suite import SuiteSettings, plan_drills, run_suite
+from ops.drills.support import EDGES, TRIGGERS
 from sandbox.actions.act import child_processes
 from tests.conftest import ROOT, World
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.drills import CONFIG, matrix, unsupported_reason
 
-PLANNED = PlannedDrill("rollback-worker", "embedded", "label", "rollback-worker")
+RUNBOOK = "rollback-worker"
+PLANNED = PlannedDrill(RUNBOOK, "embedded", "label", RUNBOOK)
 AT = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 TARGETS = {"trigger_to_verified": {"seconds": 300.0, "within": True}}
 
@@ -192,6 +193,23 @@ def test_signal_ends_every_drill_and_the_scorecard_says_what_ran() -> None:
     assert len(card["drills"]) + len(card["not_run"]) == 6
     assert started
     assert not wait_for_end(started)
+
+
+def test_killed_drill_fails_and_names_the_signal() -> None:
+    """The machine may run out of memory. Its last lines may be empty."""
+    others, settings = (
+        child_processes(os.getpid()),
+        SuiteSettings(CONFIG, "production", EDGES[:1], ("command",), [RUNBOOK]),
+    )
+
+    def kill(*_: object) -> None:
+        (started,) = (pid for pid in child_processes(os.getpid()) if pid not in others and is_running(pid))
+        os.kill(started, signal.SIGKILL)
+
+    (scored,) = run_suite(settings, on_start=kill, on_score=lambda *_: None).scored
+
+    assert (scored.result.outcome, scored.exit_code) == (DrillOutcome.FAILED, 1)
+    assert "SIGKILL" in scored.message
 
 
 def descendants(pid: int) -> list[int]:
