@@ -16,7 +16,7 @@ from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, LiveHeld
 from ops.core.names import first_of
 from ops.core.redaction import Redactor
-from ops.core.run_record import MESSAGES_SOURCE, RunRecord, embed_record
+from ops.core.run_record import MESSAGES_SOURCE, RecordRow, RunRecord, embed_record
 from ops.core.standard_texts import STATES, Audience, TextFacts, fill_texts
 from ops.core.version import __version__
 from ops.github import actions
@@ -145,15 +145,17 @@ def _save_comment(
     earlier: RunRecord | None,
 ) -> None:
     found = _fill_all(journal, config, current_time(environ), INCIDENT_STATES)
-    text = (
-        load_templates()
-        .get_template("messages.md.j2")
-        .render(found=found, failure=describe_failures(OPENED, outcome.failures) if outcome.failures else "")
-    )
+    rows = earlier.rows if earlier else ()
+    if outcome.failures:
+        rows = (RecordRow(found.at, "note", redactor.redact_text(describe_failures(OPENED, outcome.failures))),)
+    program = config.github.laptop_program
+    template = load_templates().get_template("messages.md.j2")
+    text = template.render(found=found, program=program, failures=[row.text for row in rows])
     run = f"{MESSAGES_SOURCE}-{journal.number}"
     record = RunRecord(
         run,
         source=MESSAGES_SOURCE,
+        rows=rows,
         program=__version__,
         notified=outcome.is_delivered or (earlier is not None and earlier.notified),
         chat=dict(outcome.threads) or (earlier.chat if earlier else {}),

@@ -111,6 +111,10 @@ def test_failed_message_is_shown_beside_the_texts(shop: Shop, receiver: Receiver
     assert "Slack (it answered 410)" in body
     assert not records(incident, "messages")[0].notified
     assert records(incident, "note") == []
+    renewed, report = menu(shop, receiver), run(shop, "incident", "report", "1")
+    assert (renewed.code, report.code, len(receiver.requests)) == (0, 0, 1)
+    assert "Slack (it answered 410)" in str(incident.bodies)
+    assert "Slack (it answered 410)" in str(shop.world.sandbox.github.issues[-1].body)
 
 
 def test_report_adds_the_texts_to_an_incident_without_a_menu(shop: Shop) -> None:
