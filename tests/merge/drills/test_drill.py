@@ -147,7 +147,7 @@ OF_OTHERS = {
 """Switches without effect by drill: those of migrations, forced rollbacks, code, zones, secrets, providers or D1."""
 OF_NONE = (
     *("pages_", "audit_", "analytics_", "zone_analytics_", "worker_analytics_", "telemetry_", "auth_error_"),
-    *("kv_", "edge_", "access_", "static_files_", "status_pages_", "calls_per_", "variables_per_"),
+    *("kv_", "edge_", "access_", "static_files_", "status_page", "statuspage_", "calls_per_", "variables_per_"),
     *("deployments_paged", "route_precedes_", "assets_", "has_assets_", "secrets_checked_without_traffic"),
 )
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
