@@ -79,8 +79,8 @@ class DatabaseChecks:
         return next((early for early in range(MOST_READS) if self._count_rows() == rows), MOST_READS)
 
     def _describe_rows(self, expected: int) -> str:
-        """Return the number of rows; a stale read is repeated."""
-        return f"{expected} rows" if self._count_stale_reads(expected) < MOST_READS else "other rows"
+        """Return the number of rows in words; a stale read is repeated."""
+        return f"rows: {expected}" if self._count_stale_reads(expected) < MOST_READS else "other rows"
 
     def _count_rows(self) -> int:
         (result,) = self._d1.query(self._database, [SqlStatement("SELECT number FROM measured")])
