@@ -15,6 +15,7 @@ ENVIRON = {
     "answer": {"SECONDS_TO_WAIT": "0", "DIRECT": ""},
     "load": {"NEEDS": NEEDS, "GITHUB_WORKFLOW_SHA": "0" * 40},
     "menu_fallback": {},
+    "publish_fallback": {"PUBLISHED": ""},
     "tell": {"NEEDS": NEEDS},
 }
 FAULTS: dict[str, dict[str, Any]] = {
