@@ -42,8 +42,9 @@ EMPTY_IS_RIGHT = {
     "GET": {"empty", "null"},
     "DELETE": {"empty", "null"},
     "PUT": {"empty", "null", "object", "wrong types"},
+    "POST": {"empty", "null", "object", "wrong types"},
 }
-"""Answers that GitHub also gives with success: 204, or to a write 201 with an empty object."""
+"""Answers that GitHub also gives with success: 204, as to a dispatch, or to a write 201 with an empty object."""
 
 
 def assert_typed(method: str, path: str, body: str) -> None:
