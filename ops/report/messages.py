@@ -111,6 +111,9 @@ def announce_incident(number: int, config_path: Path, environ: Mapping[str, str]
     """
     try:
         config = load_config(config_path, environ, redactor)
+        has_chat = any(environ.get(name) for name in config.notify.secret_names)
+        if not (has_chat or config.status_page or config.messages.texts):
+            return ""
         journal = read_journal_of(number, config, environ, redactor)
         earlier = next((one.record for one in journal.records if one.record.source == MESSAGES_SOURCE), None)
         outcome = ChatOutcome()

@@ -129,9 +129,11 @@ def test_report_adds_the_texts_to_an_incident_without_a_menu(shop: Shop) -> None
 
 def test_team_without_chat_page_and_texts_gets_no_comment(shop: Shop) -> None:
     incident = open_incident(shop)
+    asked = shop.world.sandbox.github.requests
 
     assert run(shop, "incident", "menu", "1").code == 0
 
+    assert "/graphql" not in {each.path for each in asked}, "it reads the history of no comment"
     assert [read_record(body).source for body in incident.bodies] == ["menu"]  # type: ignore[union-attr]
 
 
