@@ -64,6 +64,7 @@ class Publisher:
             run,
             comment=comment,
             contacts=config.contacts,
+            offers_updates=config.status_page is not None,
             program=config.github.laptop_program,
             remaining=remaining,
             is_notified=lambda: chat.is_delivered,

@@ -16,6 +16,7 @@ from ops.core.next_step import replace_checkout
 from ops.core.run import EndedRun, Run, headline_icon
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.timeline import EventKind, RunEvent
+from ops.core.update_offer import offer_after_run
 from ops.github.comments import MAX_TEXT
 from ops.render import code_span, collapse_blank_lines, load_templates
 
@@ -78,18 +79,24 @@ def steps_for_people(steps: tuple[tuple[str, StepCheck | None], ...]) -> tuple[s
 
 
 def render_comments(
-    run: Run, contacts: "tuple[Contact, ...]", repository: str = "", program: str = "./run ops"
+    run: Run,
+    contacts: "tuple[Contact, ...]",
+    repository: str = "",
+    program: str = "./run ops",
+    *,
+    offers_updates: bool = False,
 ) -> tuple[str, ...]:
     """Return the run's comment, and a second one with the older rows if they do not fit.
 
     `repository`: URL of the repository whose Actions tab has the buttons. `program`: start of a command on any laptop.
+    `offers_updates`: whether the end names the label of the next public update.
     """
     run = replace(run, events=tuple(_for_any_laptop(event, program) for event in run.events))
     rows = run.shown_events
 
     @functools.cache  # the largest fit is rendered once
     def render(count: int) -> str:
-        return _main_comment(run, contacts, repository, rows[len(rows) - count :])
+        return _main_comment(run, contacts, repository, rows[len(rows) - count :], offers_updates=offers_updates)
 
     shown = _largest_fit(render, len(rows))
     main = render(shown)
@@ -110,8 +117,18 @@ def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
     return replace(event, text=replace_checkout(event.text, program), data=data)
 
 
-def _main_comment(run: Run, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
+def _main_comment(
+    run: Run,
+    contacts: "tuple[Contact, ...]",
+    repository: str,
+    events: tuple[RunEvent, ...],
+    *,
+    offers_updates: bool,
+) -> str:
     """Return the main comment with the newest rows."""
+    is_drill = run.plan is not None and run.plan.is_drill
+    proves_health = run.plan is None or run.plan.proves_health
+    offered = offer_after_run(run.decision, proves_health=proves_health) if offers_updates and not is_drill else None
     text = _render_comment(
         run,
         contacts,
@@ -123,6 +140,7 @@ def _main_comment(run: Run, contacts: "tuple[Contact, ...]", repository: str, ev
             "After rollback": _comment_checklist(AFTER, run),
         },
         most=MOST_LINES,
+        offered=offered,
     )
     return embed_record(text, run.to_record(part=1))
 
@@ -137,7 +155,7 @@ def _render_comment(run: Run, contacts: "Iterable[Contact]", *, events: tuple[Ru
             events=events,
             older=len(run.shown_events) - len(events),
             contacts=list(contacts) if needs_people(run.decision) else [],
-            **{"links": {}, "is_whole": False, **parts},
+            **{"links": {}, "is_whole": False, "offered": None, **parts},
         )
     )
     return collapse_blank_lines(text)

@@ -49,6 +49,7 @@ class IssuePublisher:
         *,
         comment: int | None = None,
         contacts: "tuple[Contact, ...]",
+        offers_updates: bool = False,
         program: str,
         remaining: Callable[[], float],
         is_notified: Callable[[], bool],
@@ -57,7 +58,7 @@ class IssuePublisher:
         self._is_notified, self._chat_threads, self._program = is_notified, chat_threads, program
         self._environ, self._redactor = environ, redactor
         self._clock, self._run = clock, run
-        self._comment = comment
+        self._comment, self._offers_updates = comment, offers_updates
         self._contacts, self._remaining = contacts, remaining
         self._writer: CommentWriter | None = None
         self._login: str | None = None
@@ -208,7 +209,8 @@ class IssuePublisher:
         run = Run(
             self._run, self._with_login(events), is_notified=self._is_notified(), chat_threads=self._chat_threads()
         )
-        return comment.render_comments(run, self._contacts, repository_page(self._environ), self._program)
+        page, offers = repository_page(self._environ), self._offers_updates
+        return comment.render_comments(run, self._contacts, page, self._program, offers_updates=offers)
 
     def _with_login(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """Return the events with the owner of GITHUB_TOKEN added to the laptop's local user in the first one."""

@@ -19,6 +19,7 @@ from ops.core.incident_state import IncidentJournal, IncidentState, ServiceHealt
 from ops.core.names import first_of
 from ops.core.redaction import Redactor
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
+from ops.core.update_offer import UpdateOffer, list_recorded_updates, offer_update
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import connect, provider_errors
@@ -50,8 +51,11 @@ ICONS = {
 }
 
 
-def render_state(state: IncidentState, docs: str = "") -> str:
-    """Return the comment, without its record. `docs`: URL before `docs/`; empty if it is unknown."""
+def render_state(state: IncidentState, docs: str = "", offer: UpdateOffer | None = None) -> str:
+    """Return the comment, without its record. `docs`: URL before `docs/`; empty if it is unknown.
+
+    `offer`: the next public update, if there is one.
+    """
     text = (
         load_templates()
         .get_template("state.md.j2")
@@ -63,6 +67,7 @@ def render_state(state: IncidentState, docs: str = "") -> str:
                 [shorten(f"{each.what}: {each.why}", MOST_CHARACTERS) for each in state.unknown], MOST_LINES
             ),
             page=f"{docs}{PAGE}" if docs else "",
+            offer=offer,
         )
     )
     return collapse_blank_lines(text).strip()
@@ -75,6 +80,7 @@ def save_state(
     environ: Mapping[str, str],
     *,
     docs: str = "",
+    offer: UpdateOffer | None = None,
 ) -> str:
     """Write the state, unless the comment shows a newer one. Return its URL; "" if there is none.
 
@@ -88,7 +94,7 @@ def save_state(
         program=__version__,
         job=actions.job_number(environ),
     )
-    body, issue = embed_record(render_state(state, docs), record), repository.get_issue(state.number)
+    body, issue = embed_record(render_state(state, docs, offer), record), repository.get_issue(state.number)
     known = [int(one.url.rpartition("-")[2]) for one in journal.records if one.record.source == STATE_SOURCE]
     read_at = state.read_at.replace(microsecond=0)  # as a record has it
     if own := _list_own(issue, known):
@@ -166,10 +172,11 @@ def publish_state(
     journal: "IncidentJournal", state: IncidentState, config: "Config", environ: Mapping[str, str], redactor: Redactor
 ) -> str:
     """Write the comment. Return the problem, or an empty text."""
-    docs = actions.docs_base(environ, config.github.actions)
+    docs, shown = actions.docs_base(environ, config.github.actions), redactor.redact_value(state)
+    offer = offer_update(state, list_recorded_updates(journal.records)) if config.status_page else None
     try:
         with provider_errors():
-            save_state(connect(environ, redactor), journal, redactor.redact_value(state), environ, docs=docs)
+            save_state(connect(environ, redactor), journal, shown, environ, docs=docs, offer=offer)
     except OpsError as error:
         return _describe_problem(state.number, error)
     return ""

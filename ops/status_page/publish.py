@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app.configuration import program_name, read_config
+from ops.app.configuration import read_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_utc
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
@@ -124,6 +124,11 @@ def require_page(config: "Config") -> "StatusPageConfig":
     return config.status_page
 
 
+def shown_environment(config: "Config") -> str:
+    """Return the environment whose services the page shows."""
+    return require_page(config).environment or next(iter(config.environments))
+
+
 def read_context(
     repository: "Repository", config: "Config", page: "StatusPageConfig", number: int, environ: Mapping[str, str]
 ) -> UpdateContext | RefusedRequest:
@@ -133,7 +138,7 @@ def read_context(
         hint = f"Add the label `{INCIDENT}` if it is one, then ask again."
         return RefusedRequest(reason=Reason.UNKNOWN_INCIDENT, message="this issue is no incident", hint=hint)
     judged = judge_records(issue, record_rules(config))
-    now, environment = current_time(environ), page.environment or next(iter(config.environments))
+    now, environment = current_time(environ), shown_environment(config)
     return UpdateContext(
         page=page,
         texts=config.messages.texts,
@@ -164,10 +169,10 @@ def _save_comment(
     A lost answer does not double it: the comment is found by the number of the job.
     """
     update, job = publication.update, actions.job_number(environ)
-    facts = {"update": update, "page": require_page(config), "next": list_next(update)}
+    facts = {"update": update, "page": require_page(config), "next": list_next(update.state)}
     banner = fitting_banner(update, config)
     template = load_templates().get_template("public_update.md.j2")
-    text = template.render(publication=publication, program=program_name(environ), banner=banner, **facts)
+    text = template.render(publication=publication, banner=banner, **facts)
     row = RecordRow(update.at, NOTE, f"public update, {update.state.words}: {update.text}")
     record = RunRecord(
         f"{'update' if publication.is_new else 'public-already'}-{job}",
@@ -210,19 +215,16 @@ def _put_comment(repository: "Repository", number: int, text: str, record: RunRe
 
 def fitting_banner(update: PublicUpdate, config: "Config") -> str:
     """Return the state of the switch `banner` that fits the update; empty if the application has no such state."""
-    page = require_page(config)
-    runtime = config.environments[page.environment or next(iter(config.environments))].runtime
+    runtime = config.environments[shown_environment(config)].runtime
     switch = runtime.switches.get(BANNER_SWITCH) if runtime else None
     state = NORMAL_STATES[BANNER_SWITCH] if update.state.is_end else update.state.value.replace("_", "-")
     return state if switch and state in switch.states else ""
 
 
-def list_next(update: PublicUpdate | None) -> tuple[PublicState, ...]:
+def list_next(state: PublicState) -> tuple[PublicState, ...]:
     """Return the states that fit next, the most likely one first."""
-    if update is None:
-        return (PublicState.INVESTIGATING, PublicState.IDENTIFIED)
-    course = [each for each in PublicState if each.kind == update.kind]
-    return tuple(course[course.index(update.state) + 1 :]) or (course[0],)
+    course = [each for each in PublicState if each.kind == state.kind]
+    return tuple(course[course.index(state) + 1 :]) or (course[0],)
 
 
 def typed_request(
