@@ -86,6 +86,7 @@ def publish_event(
     update = compose_update(request, context) if isinstance(context, UpdateContext) else context
     if isinstance(update, RefusedRequest):
         return gate.refuse(request, update)
+    update = redactor.redact_value(update)  # also its record, from which the page is built
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
     is_new = not (last and last[0].says_same(update) and not update.corrects)
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)

@@ -313,6 +313,19 @@ def test_comment_offers_the_state_of_the_banner_that_fits(desk: Desk, label: str
     assert f"state `{state}`" in desk.answers[-1] or not state
 
 
+def test_secret_that_a_person_types_is_masked_in_comment_and_record(desk: Desk) -> None:
+    done = desk.press("monitoring", text=f"It works with {desk.github.token} again.")
+    assert done.code == 0, done.err
+    assert len(desk.updates) == 1
+    assert desk.github.token not in desk.answers[0] + desk.updates[0].text
+
+
+def test_bot_gets_an_answer(desk: Desk) -> None:
+    desk.github.add_user("helper[bot]", kind="Bot")
+    done = desk.put_label("status:resolved", by="helper[bot]")
+    assert (done.code, desk.outputs["reason"], desk.updates) == (3, "not_a_person", ()), done.err
+
+
 def test_team_gets_each_new_update_once(desk: Desk) -> None:
     desk.world.config.write_text(desk.world.config.read_text() + "\nnotify: {slack: {webhook: SLACK_WEBHOOK_URL}}\n")
     with receiving() as chat:
