@@ -26,6 +26,12 @@ def _public_name(name: str) -> str:
     return name
 
 
+def _component_name(name: str) -> str:
+    if "," in name or "=" in name:
+        raise ValueError("has a comma or =, which separate components in the button; leave it out")
+    return _public_name(name)
+
+
 PublicName = Annotated[str, AfterValidator(_public_name)]
 MessageText = Annotated[str, Field(min_length=1)]
 
@@ -33,7 +39,7 @@ MessageText = Annotated[str, Field(min_length=1)]
 class PageComponent(ConfigModel):
     """A part of the application as users know it."""
 
-    name: PublicName = Field(description="Public name.")
+    name: Annotated[str, AfterValidator(_component_name)] = Field(description="Public name.")
     services: tuple[Name, ...] = Field(min_length=1, description="Services whose incidents affect it.")
     id: str | None = Field(default=None, pattern=PROVIDER_ID, description="Its id at the provider of the page.")
 

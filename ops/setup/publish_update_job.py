@@ -77,8 +77,3 @@ def deploys_page(config: "Config") -> bool:
 
 def _interval_minutes(interval: str) -> int:
     return int(parse_duration(interval)) // 60
-
-
-def list_update_secrets(config: "Config") -> tuple[str, ...]:
-    """Return the names of the secrets that only this workflow needs."""
-    return (config.status_page.token,) if config.status_page and config.status_page.token else ()

@@ -78,6 +78,7 @@ PROBLEMS = [
     ("a component that turns the text", bakery(components=[component("Sh\u200bop", "shop")])),
     ("a component with a long name", bakery(components=[component("Shop " * 13, "shop")])),
     ("a component with the number of an issue", bakery(components=[component("Shop (#42)", "shop")])),
+    ("a component that the button would split", bakery(components=[component("Shop, site", "shop")])),
     ("a page with an unknown provider", bakery(provider="cachet")),
     ("a provider without its keys", bakery(provider="instatus", components=[component("Shop", "shop")])),
     ("keys of a provider without one", bakery(page_id="kctbh9vrtdwd", token="STATUS_PAGE_TOKEN")),
