@@ -194,7 +194,7 @@ class RunbookGroup(ExampleGroup):
             return super().get_command(ctx, cmd_name)
         if cmd_name not in self._commands:
             runbook = self._runbooks[cmd_name].load()
-            due = runbook.schedule.due if runbook.schedule else None
+            due = runbook.job.due
             self._commands[cmd_name] = due_command(runbook, due) if due else runbook_command(runbook)
         return self._commands[cmd_name]
 

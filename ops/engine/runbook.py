@@ -135,7 +135,7 @@ class DueRun:
 
 @dataclass(frozen=True)
 class DueRuns:
-    """Runs that a scheduled command without parameters finds and starts."""
+    """Runs that a command without parameters finds and starts, in a job that no person requests."""
 
     find: "Callable[[Config, Environment, Mapping[str, str], Redactor], Iterator[DueRun | DueNotice | str]]"
     """Yields the runs and notices that are due now, and lines for people about the findings. It only reads.
@@ -168,8 +168,6 @@ class Schedule:
     """Of the hour: one of its own, and not 0, when GitHub starts schedules late."""
     pauses: bool = False
     """Whether it changes nothing while Cloudflare has an outage. Only for changes that protect no users."""
-    due: DueRuns | None = None
-    """Runs that its command finds and starts; None: the command is a run."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +195,8 @@ class JobNeeds:
     secrets: tuple[JobSecret, ...] = ()
     reads_source: bool = False
     """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
+    due: DueRuns | None = None
+    """Runs that its command finds and starts; None: the command is a run."""
     builds_site: bool = False
     """Whether jobs before it fetch and build a commit of its site, without Cloudflare's token."""
     timed_end: TimedEnd | None = None

@@ -62,10 +62,9 @@ class AiFailback(AiFailover):
     section = ""
     when = "No incident: a schedule starts it"
     label_use = None
-    schedule = Schedule(
-        "ai-failback",
-        minute=3,
-        pauses=True,
+    schedule = Schedule("ai-failback", minute=3, pauses=True)
+    job = replace(
+        AiFailover.job,
         due=DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai)),
     )
     example = FailbackParams(to=RESTORE)

@@ -6,6 +6,7 @@ by a run of its own, with the code of `--state off`. An opening of another one i
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ops.app.session import Session
@@ -56,7 +57,8 @@ class ReopenMaintenance(Maintenance):
     section = ""
     when = "No incident: a schedule starts it"
     label_use = None
-    schedule = Schedule("reopen-maintenance", minute=7, due=DueRuns(_find_due_runs))
+    schedule = Schedule("reopen-maintenance", minute=7)
+    job = replace(Maintenance.job, due=DueRuns(_find_due_runs))
     example = Maintenance.Params(state="off", service="api")
 
     def opening_methods(

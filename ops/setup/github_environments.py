@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ops.app.registry import load_runbook
 from ops.config.status_page import page_keys
-from ops.core.names import CHECK_OUTAGE
+from ops.core.names import CHECK_OUTAGE, PUBLISH_UPDATE, REMOVE_BANNER
 from ops.setup import workflow_jobs
+from ops.setup.publish_update_job import publish_update_job
 
 if TYPE_CHECKING:
     from ops.app.scope import AnyRunbook
@@ -86,7 +88,10 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     )
     add("report", CHECK_OUTAGE, (), ())
     if keys := page_keys(config.status_page):
-        add("report", "publish-update", _secret_names(workflow_jobs.secret_expressions(config, "report", keys)), ())
+        add("report", PUBLISH_UPDATE, _secret_names(workflow_jobs.secret_expressions(config, "report", keys)), ())
+    if (update := publish_update_job(config)) and (removal := update.banner):
+        rights = load_runbook(REMOVE_BANNER).permissions.cloudflare
+        add(removal.github_environment, PUBLISH_UPDATE, _secret_names(removal.secrets), rights)
     add("evidence", "evidence", _secret_names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:

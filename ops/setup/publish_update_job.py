@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ops.app.registry import load_runbook
 from ops.core.clock import parse_duration
-from ops.core.names import STATUS_LABEL
+from ops.core.names import REMOVE_BANNER, STATUS_LABEL
 from ops.core.public_update import CONDITIONS, PublicState
 from ops.gate.update import BY_STATE
-from ops.setup.workflow_jobs import secret_expressions
+from ops.setup.workflow_jobs import ActingJob, button_jobs, secret_expressions
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -34,6 +35,8 @@ class PublishUpdateJob:
     """Whether jobs build, deploy and compare the own page."""
     schedule: str = ""
     """Cron line of the regular build; empty without one."""
+    banner: ActingJob | None = None
+    """Job that removes the banner after the last update; None if the page's environment has no such switch."""
     states: tuple[str, ...] = tuple(each.words for each in PublicState)
     conditions: tuple[str, ...] = (BY_STATE, *(each.words for each in CONDITIONS))
     label: str = STATUS_LABEL
@@ -53,7 +56,16 @@ def publish_update_job(config: "Config") -> PublishUpdateJob | None:
         secrets,
         deploys=deploys_page(config),
         schedule=_rebuild_cron(page.rebuilt) if page.rebuilt and deploys_page(config) else "",
+        banner=_banner_job(config, page.environment or next(iter(config.environments))),
     )
+
+
+def _banner_job(config: "Config", environment: str) -> ActingJob | None:
+    runbook = load_runbook(REMOVE_BANNER)
+    due = runbook.job.due
+    if due is None or not due.may_exist(config.environments[environment]):
+        return None
+    return next(each for each in button_jobs(config, runbook) if each.environment == environment)
 
 
 def _rebuild_cron(interval: str) -> str:

@@ -92,7 +92,10 @@ def publish_event(
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
     _save_comment(repository, publication, config, environ, redactor)
     gate.take_label(request)
-    actions.write_job_outputs(environ, {"published": "true", "incident": str(request.incident)})
+    outputs = {"published": "true", "incident": str(request.incident)}
+    if publication.update.state.is_end:
+        outputs["over"] = "true"  # starts the job that removes the banner
+    actions.write_job_outputs(environ, outputs)
     done = "recorded" if is_new else f"recorded already, at {format_utc(publication.update.at)}"
     say(f"{publication.update.state.words}: {publication.update.text}\n{done}")
     if is_new:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,22 @@ import pytest
 
 from sandbox.server import HttpRequest
 from tests.support.actions import Stage, conclusions, stage
-from tests.support.configurations import BAKERY
+from tests.support.configurations import BAKERY, with_banner
 
 HOST = "status.bakery.example"
 FORM = "### Service\n\nshop\n\n### Severity\n\nsev2\n\n### What is seen\n\nThe shop answers 500.\n"
+
+
+NAMESPACE = "c" * 32
+BANNER_KEY = "ops/switch/banner"
 
 
 @pytest.fixture
 def world(pip_cache: Path, tmp_path: Path) -> Iterator[Stage]:
     config = tmp_path / "ops.yml"
     rebuilt = "status_page:\n  rebuilt: 1h\n"
-    config.write_text(BAKERY.read_text().replace("status_page:\n", rebuilt))
-    with stage(pip_cache, config=config, account="ba" * 16, worker="bakery-shop") as made:
+    config.write_text(with_banner(BAKERY.read_text(), NAMESPACE).replace("status_page:\n", rebuilt))
+    with stage(pip_cache, config=config, account="5d" * 16, worker="bakery-shop", token="BAKERY_TOKEN") as made:
         made.github.enable_pages(HOST)
         made.sandbox.clock.longest_sleep = 1.0
         yield made
@@ -85,3 +90,43 @@ def test_schedule_builds_and_deploys_without_an_update(world: Stage) -> None:
     names = ("publish", "deploy", "compare", "answer")
     assert [found.get(name) for name in names] == ["skipped", "success", "skipped", "skipped"], log
     assert read_status(world)["status"]["indicator"] == "unknown"
+
+
+def show_banner(world: Stage, incident: int) -> None:
+    """Let the shop show the banner of the incident, as the button `feature` does."""
+    sandbox = world.sandbox
+    sandbox.kv.add(NAMESPACE)
+    sandbox.route("shop.bakery.example", "bakery-shop")
+    runtime = {"limits": {}, "switches": {"banner": {"normal": "off", "on_unknown": "off"}}}
+    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+    behaviour = {"runtime": runtime, "paths": {"/up": {"status": 200}}}
+    sandbox.deploy("bakery-shop", sandbox.upload("bakery-shop", bindings=bound, behaviour=behaviour))
+    now = sandbox.clock.now()
+    value = {"version": 1, "revision": "5d41402abc4b", "state": "identified", "message": "Known.", "paths": []}
+    value |= {"until": f"{now + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}", "since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+    value |= {"owner": "alice", "incident": incident, "review_at": None}
+    sandbox.kv.put(NAMESPACE, BANNER_KEY, json.dumps(value))
+    sandbox.clock.advance(60)
+
+
+@pytest.mark.parametrize("has_namespace", [True, False])
+def test_resolved_removes_the_banner_in_a_job_that_fails_alone(world: Stage, *, has_namespace: bool) -> None:
+    hub = world.github
+    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+    if has_namespace:
+        show_banner(world, incident)
+
+    with world.runner() as runner:
+        hub.label(incident, "status:resolved", "alice")
+        runner.wait()
+        (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
+        log = "\n".join(runner.log(run.id))
+
+    found = conclusions(run)
+    names = ("publish", "compare", "remove-banner", "answer")
+    ends = ("success", "skipped") if has_namespace else ("failure", "success")
+    assert tuple(found[name] for name in names) == ("success", "success", *ends), log
+    if has_namespace:
+        assert json.loads(world.sandbox.kv.get(NAMESPACE, BANNER_KEY) or "{}")["state"] == "off"
+    else:
+        assert "/actions/workflows/feature.yml" in hub.issue(incident).comments[-1].body

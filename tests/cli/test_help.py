@@ -13,7 +13,7 @@ from tests.conftest import World
 from tests.support.reference import commands, examples
 
 EXAMPLES = [(name, example) for name, command in commands() for example in examples(command)]
-HIDDEN = {"ai-failback", "gate", "maintenance due", "recover", "site", "switches clear"}
+HIDDEN = {"ai-failback", "gate", "maintenance due", "recover", "remove-banner", "site", "switches clear"}
 
 
 def parse(line: str) -> click.Context:

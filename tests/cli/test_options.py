@@ -22,7 +22,7 @@ from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.reference import commands
 from tests.support.shop import Shop, open_shop
 
-COMMANDS_OF_JOBS = {"gate", "recover", "site", "ai-failback"}
+COMMANDS_OF_JOBS = {"gate", "recover", "remove-banner", "site", "ai-failback"}
 
 
 def complete(line: str) -> list[str]:

@@ -120,7 +120,8 @@ def command_of_case(case: Case, world: World) -> RequestedRun:
     given = {each.name: getattr(case.params, each.name) for each in fields(case.params)}
     path = {"PATH": os.environ["PATH"]}
     reached = partial(case.scenario.reached, world)
-    has_incident = case.runbook.incident_use.is_required or case.runbook.schedule  # a person made the other states
+    runbook = case.runbook  # a person made the other states
+    has_incident = runbook.incident_use.is_required or runbook.schedule or runbook.job.due
     incident = Given().incident if has_incident else None
     return RequestedRun(case.runbook.name, given, reached, incident, environ={**environ, **path})
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from ops.app.configuration import read_config
+from ops.app.registry import button_runbooks
+from ops.setup.github_environments import needed_environments
 from ops.setup.labels import desired_labels
 from ops.setup.publish_update_job import monthly_minutes
 from tests.setup.test_workflows import folder, workflow
-from tests.support.configurations import BAKERY, CONFIGURATIONS, STAGED_SHOP
+from tests.support.configurations import BAKERY, CONFIGURATIONS, STAGED_SHOP, with_banner
 
 NAME = "publish-update"
 
@@ -100,3 +102,29 @@ def test_no_job_deploys_a_page_at_a_provider_or_on_an_enterprise_server(tmp_path
         path = tmp_path / f"{name}.yml"
         path.write_text(each)
         assert {*workflow(NAME, path)["jobs"]} == {"publish", "answer"}
+
+
+def test_only_a_page_with_a_banner_has_the_job_that_removes_it(tmp_path: Path) -> None:
+    path = tmp_path / "ops.yml"
+    path.write_text(with_banner(BAKERY.read_text()))
+    jobs, former = workflow(NAME, path)["jobs"], workflow(NAME, BAKERY)["jobs"]
+
+    assert jobs.keys() - former.keys() == {"remove-banner"}
+    job = jobs["remove-banner"]
+    assert (job["environment"], job["needs"]) == ("recovery", "publish")
+    assert job["permissions"] == {"contents": "read", "issues": "write", "actions": "read"}
+    assert job["steps"][-1]["with"]["environment"] == "live"
+    assert [name for name, each in jobs.items() if "BAKERY_TOKEN" in str(each)] == ["remove-banner"]
+    assert "remove-banner" in jobs["answer"]["needs"]
+    assert {name: former[name] for name in ("deploy", "compare")} == {
+        name: jobs[name] for name in ("deploy", "compare")
+    }
+    assert "over" not in former["publish"]["outputs"]
+
+
+@pytest.mark.parametrize("has_banner", [False, True])
+def test_environments_name_the_job_that_removes_a_banner(tmp_path: Path, *, has_banner: bool) -> None:
+    path = tmp_path / "ops.yml"
+    path.write_text(with_banner(BAKERY.read_text()) if has_banner else BAKERY.read_text())
+    places = {each.name: each for each in needed_environments(read_config(path)[0], button_runbooks())}
+    assert (NAME in places["recovery"].used_by) == has_banner

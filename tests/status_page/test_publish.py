@@ -7,6 +7,7 @@ import pytest
 from ops.core.public_update import PublicState, current_conditions
 from tests.conftest import Outcome, World
 from tests.status_page.desk import Desk, open_desk
+from tests.support.configurations import with_banner
 from tests.support.webhooks import receiving
 
 
@@ -303,9 +304,7 @@ def test_failure_of_the_provider_of_a_page_is_on_the_incident_with_the_text(desk
 
 @pytest.mark.parametrize(("label", "state"), [("identified", "identified"), ("resolved", "off"), ("monitoring", "")])
 def test_comment_offers_the_state_of_the_banner_that_fits(desk: Desk, label: str, state: str) -> None:
-    switch = 'banner: {states: ["off", identified]}'
-    runtime = f"    runtime: {{service: shop, namespace: {'c' * 32}, switches: {{{switch}}}}}\n    services:\n"
-    desk.world.config.write_text(desk.world.config.read_text().replace("    services:\n", runtime, 1))
+    desk.world.config.write_text(with_banner(desk.world.config.read_text()))
 
     assert desk.put_label(f"status:{label}").code == 0
 

@@ -61,3 +61,18 @@ def test_text_of_a_person_does_not_stand_for_the_comment(workflow: Workflow, scr
     workflow.step(script, payload, **ENVIRON[script])
 
     assert len(workflow.bodies) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "banner", "told"),
+    [("true", "failure", (False, True)), ("false", "cancelled", (True, True)), ("false", "skipped", (True, False))],
+)
+def test_answer_of_a_public_update_names_each_failed_part(
+    workflow: Workflow, page: str, banner: str, told: tuple[bool, bool]
+) -> None:
+    environ = {"ISSUE": str(workflow.incident), "PUBLISHED": "true", "PAGE_SHOWN": page, "BANNER": banner}
+    workflow.step("publish_fallback", workflow.label(), **environ)
+
+    (body,) = workflow.bodies
+    assert ("Re-run failed jobs" in body, "/actions/workflows/feature.yml" in body) == told

@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Command] = {
     "ai-failback": END,
     "limits reconcile": END,
     "maintenance due": END,
+    "remove-banner": END,
     "limits plan": Command(("environment",)),
     "limits apply": Command(("environment",), fixed=("--yes",)),
     "watch": Command(("service", "environment"), ("incident",), ("closed", "stopped")),

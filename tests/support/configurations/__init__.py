@@ -15,3 +15,10 @@ STAGED_SHOP = Path(__file__).parent / "staged_shop" / "ops.yml"
 """Production, and a staging account with a monthly drill."""
 BAKERY = Path(__file__).parent / "bakery" / "ops.yml"
 """A status page with two components, and one text of its own."""
+
+
+def with_banner(bakery: str, namespace: str = "c" * 32) -> str:
+    """Return the ops.yml of the bakery with a banner in its shop."""
+    switch = 'banner: {states: ["off", identified]}'
+    runtime = f"    runtime: {{service: shop, namespace: {namespace}, switches: {{{switch}}}}}\n    services:\n"
+    return bakery.replace("    services:\n", runtime, 1)

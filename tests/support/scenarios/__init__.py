@@ -87,6 +87,8 @@ class Scenario:
     """Text in the body of that write, where reads have the same method and path."""
     by_a_person: bool = False
     """Whether a person without an incident made its state, so that a run of an incident is refused."""
+    reads_github: bool = False
+    """Whether GitHub says what to run, so that nothing runs without it."""
     is_slow: bool = False
     """Whether it builds something, which takes seconds."""
     is_like_another: bool = False
