@@ -366,6 +366,15 @@ def _set_nested(text: str, outer: str, inner: str, value: str) -> str:
     return apply_edits(text, [edit])
 
 
+def insert_below(text: str, path: Iterable[str], key: str, value: str) -> str:
+    """Insert a key into the mapping at the path. The text stays as it is without such a mapping, or with the key."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in path:
+        if (node := find_child(node, name)) is None:
+            return text
+    return text if find_child(node, key) else apply_edits(text, [insert_key(text, node, key, value)])
+
+
 def find_child(mapping: Any, name: str) -> Any:
     """Return the node of the value with that key, or None."""
     return next((value for key, value in mapping.value if key.value == name), None)
@@ -384,16 +393,23 @@ def _node_end(text: str, node: Any) -> int:
 
 
 def insert_key(text: str, mapping: Any, key: str, value: str) -> Edit:
-    """Insert after the last single-line value, because the end of a multi-line value is uncertain."""
+    """Insert after the last single-line value, because the end of a multi-line value is uncertain.
+
+    Without a single-line value, insert before the first key.
+    """
     if mapping.flow_style:
         at = max(_value_end(text, value) for _, value in mapping.value)
         return Edit(at, at, f", {key}: {value}")
     plain = [each for _, each in mapping.value if isinstance(each, yaml.ScalarNode) and each.style not in {"|", ">"}]
+    first = mapping.value[0][0].start_mark
+    indent = " " * first.column
+    if not plain:
+        newline = "\r\n" if "\r\n" in text else "\n"
+        return Edit(first.index, first.index, f"{key}: {value}{newline}{indent}")
     at = text.find("\n", max(_node_end(text, each) for each in plain))
     at = len(text) if at < 0 else at
     newline = "\r\n" if text[:at].endswith("\r") else "\n"
     at -= len(newline) - 1
-    indent = " " * mapping.value[0][0].start_mark.column
     return Edit(at, at, f"{newline}{indent}{key}: {value}")
 
 

@@ -28,6 +28,7 @@ from ops.drills import (
     command,
     faults,
     github,
+    repository,
     scenario_bad_night,
     scenario_database,
     scenario_durable_object,
@@ -42,6 +43,7 @@ from ops.drills import (
     scenario_release,
     scenario_stop,
     scenario_switch,
+    scenario_tell,
     score,
     status_check,
 )
@@ -101,6 +103,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     scenario_stop.NAME: scenario_stop.SCENARIO,
     scenario_held_deploy.NAME: scenario_held_deploy.SCENARIO,
     scenario_guard.NAME: scenario_guard.SCENARIO,
+    **scenario_tell.SCENARIOS,
     **scenario_bad_night.SCENARIOS,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
@@ -126,7 +129,14 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         return _run_limits_drill(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
         return _run_outage_drill(name, drill, config, say)
-    return _run_drill(name, _with_trigger(name, drill), config, say, on_event)
+    drill = _with_trigger(name, drill)
+    if (edit := DRILLS[name].edit_config) is None:
+        return _run_drill(name, drill, config, say, on_event)
+    with tempfile.TemporaryDirectory() as folder:
+        text = edit(drill.config.read_text(encoding="utf-8"), config.environment(drill.environment))
+        copy = repository.write_copy(drill.config, text, Path(folder))
+        config, _ = read_config(copy)
+        return _run_drill(name, replace(drill, config=copy), config, say, on_event)
 
 
 def _with_trigger(name: str, drill: DrillSettings) -> DrillSettings:

@@ -18,8 +18,9 @@ from ops.app.menu import build_menu
 from ops.app.registry import ANSWER
 from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
+from ops.core.public_update import UPDATE_SOURCE
 from ops.core.run import DURATIONS, duration_label
-from ops.core.run_record import STATE_SOURCE, RunRecord, read_record
+from ops.core.run_record import MESSAGES_SOURCE, STATE_SOURCE, RunRecord, read_record
 from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
@@ -84,7 +85,7 @@ class DrillIncident:
             if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
-            and block.source not in {RECORD_SOURCE, STATE_SOURCE, "note"}
+            and block.source not in {RECORD_SOURCE, STATE_SOURCE, MESSAGES_SOURCE, UPDATE_SOURCE, "note"}
         ]
         return blocks[-1] if blocks else None
 
@@ -211,8 +212,12 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
 
 def put_token(world: DrillWorld, github_environment: str) -> None:
     """Replace the token of Cloudflare in the GitHub environment."""
+    put_secret(world, github_environment, world.environment.token, world.token)
+
+
+def put_secret(world: DrillWorld, github_environment: str, name: str, value: str) -> None:
     config, _ = read_config(world.config)
-    _put_secret(world.sandbox.github, config, github_environment, world.environment.token, world.token)
+    _put_secret(world.sandbox.github, config, github_environment, name, value)
 
 
 def _put_secret(github: "GitHub", config: "Config", environment: str, name: str, value: str) -> None:
@@ -282,8 +287,12 @@ def finish_workflows(
 
 
 def workflow_runs(hub: "GitHubRepository", known: int = 0) -> "list[FakeRun]":
-    """Return the runs after the first `known` ones, oldest first, without those that only answer for others."""
-    return [run for run in hub.runs[known:] if run.workflow.file != f"{ANSWER}.yml"]
+    """Return the runs after the first `known` ones, oldest first.
+
+    Runs are left out that only answer for others, or that skipped each job, because the label was not for them.
+    """
+    runs = (run for run in hub.runs[known:] if run.workflow.file != f"{ANSWER}.yml")
+    return [run for run in runs if any(job.conclusion != "skipped" for job in run.jobs) or not run.jobs]
 
 
 def requester_action(

@@ -45,6 +45,19 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
     return contents | _generated_files(config, contents, actions)
 
 
+def write_copy(config: Path, text: str, folder: Path) -> Path:
+    """Write another `ops.yml` into the folder, with links to the files beside the first one. Return its path.
+
+    Generated workflows are left out, because they are those of the first one.
+    """
+    for each in config.resolve().parent.iterdir():
+        if each.name not in {WORKFLOWS.parts[0], config.name}:
+            (folder / each.name).symlink_to(each)
+    copy = folder / config.name
+    copy.write_text(text, encoding="utf-8")
+    return copy
+
+
 def set_watch(text: bytes, *, is_on: bool) -> bytes:
     """Return the text of a valid `ops.yml` with a watch of half an hour after recoveries, or without one."""
     return set_key(text.decode(), "watch", "30m" if is_on else f'"{OFF}"').encode()

@@ -100,6 +100,8 @@ class Scenario:
     """Requests to which GitHub answers 503; "" for none."""
     needs_incident: bool = False
     """Whether it needs an incident; without a trigger it is then one of the trigger `command`."""
+    edit_config: "Callable[[str, Environment], str] | None" = None
+    """Return the text of a valid `ops.yml` with what the drill needs besides; None if it needs nothing."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
     deploy_bad: "Callable[[DrillWorld, Service, Trigger, Say], int] | None" = None

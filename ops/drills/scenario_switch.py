@@ -35,7 +35,7 @@ def _write_normal_states(sandbox: "Sandbox", environment: "Environment", _servic
     write_normal_states(sandbox, environment.require_runtime())
 
 
-def _reads_switches(environment: "Environment", service: str) -> bool:
+def reads_switches(environment: "Environment", service: str) -> bool:
     return environment.runtime is not None and environment.runtime.service == service
 
 
@@ -95,7 +95,7 @@ class _Failure:
             live=self.live,
             changed_at=self.changed_at,
             prepare=_write_normal_states,
-            suits=_reads_switches,
+            suits=reads_switches,
             require=self.require,
             names_service=False,
             params=params,

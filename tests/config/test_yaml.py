@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 
 from ops.config import parse_config
-from ops.config.strict_yaml import read_yaml, set_key, set_nested
+from ops.config.strict_yaml import insert_below, read_yaml, set_key, set_nested
 from ops.core.errors import ConfigError
 from tests.config.test_config import SHIPPED, SMALL, problems
 from tests.support.properties import holds_for
@@ -227,3 +227,17 @@ SECRET_PLACES = [
 def test_secret_in_place_of_a_name_is_hidden(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret
     assert secret not in outcome(place.replace("SECRET", value) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a:\n  b: 1\n", "a:\n  b: 1\n  new: 2\n"),
+        ("a: {b: 1}\n", "a: {b: 1, new: 2}\n"),
+        ("a:\n  # of b\n  b:\n    c: 1\n", "a:\n  # of b\n  new: 2\n  b:\n    c: 1\n"),
+        ("a:\n  new: 1\n", "a:\n  new: 1\n"),
+        ("b: 1\n", "b: 1\n"),
+    ],
+)
+def test_key_is_inserted_below_a_path_that_exists(before: str, after: str) -> None:
+    assert insert_below(before, ["a"], "new", "2") == after

@@ -37,6 +37,8 @@ BREAKS: Mapping[str, dict[str, Any]] = {
     "stopped": {"part": "github", "method": "POST", "path": "/repos/*/*/issues/*/labels", "status": 403},
     "held-deploy": {"method": "POST", "path": f"{WORKER}/versions", "status": 500},
     "bad-deploy-guarded": {"part": "edge", "status": 503},
+    "tell": {"part": "github", "method": "POST", "path": "/repos/*/*/pages/deployments", "status": 500},
+    "tell-provider": {"part": "edge", "host": "api.statuspage.io", "status": 500},
     "unauthorized-label": {
         "part": "github",
         "path": "/repos/*/*/collaborators/*/permission",
