@@ -89,7 +89,7 @@ def run(
         banner = _Banner(world, incident, service)
         problems += banner.show(PublicState.MONITORING, say)
         problems += press(PublicState.RESOLVED, by_label=by_label)
-        problems += banner.show(None, say)
+        problems += banner.find_untruths(CALM)  # the end of the incident removed it
         problems += readers.find_untruths(PublicState.RESOLVED, say)
     if problems:
         return mark_unhealthy(result, "; ".join([result["message"], *problems]))
@@ -216,20 +216,23 @@ class _Banner:
         """Whether the application of the drill can show it."""
         return bool(self.namespace)
 
-    def show(self, state: PublicState | None, say: Say) -> list[str]:
-        """Show the text of the state, or remove the banner, by button. Return what went wrong."""
+    def show(self, state: PublicState, say: Say) -> list[str]:
+        """Show the text of the state by button. Return what went wrong."""
         if not self.is_known:
             return []
-        wanted = state.value if state else CALM
-        say(f"{self.world.responder} pressed the button of {SWITCHER}.yml: {BANNER_SWITCH} {wanted}")
+        say(f"{self.world.responder} pressed the button of {SWITCHER}.yml: {BANNER_SWITCH} {state.value}")
         inputs = {"environment": self.world.environment.name, "incident": str(self.incident.number)}
-        inputs |= {"name": BANNER_SWITCH, "state": wanted}
+        inputs |= {"name": BANNER_SWITCH, "state": state.value}
         act = partial(self.incident.github.dispatch, f"{SWITCHER}.yml", inputs, self.world.responder)
-        problems = _find_failed_jobs(github.finish_workflows(self.world, act, say))
-        value = parse_switch_value(
-            self.world.sandbox.kv.get(self.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}") or ""
-        )
-        return problems + ([] if value.state == wanted else [f"the banner shows {value.state} instead of {wanted}"])
+        return _find_failed_jobs(github.finish_workflows(self.world, act, say)) + self.find_untruths(state.value)
+
+    def find_untruths(self, wanted: str) -> list[str]:
+        """Return that the banner has another state, if so."""
+        if not self.is_known:
+            return []
+        text = self.world.sandbox.kv.get(self.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}") or ""
+        state = parse_switch_value(text).state
+        return [] if state == wanted else [f"the banner shows {state} instead of {wanted}"]
 
 
 def _deploy_with_switches(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:

@@ -81,7 +81,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         write = self.plan_switch(ctx, current, desired)
         stays = write.stays_for(desired) if write else ()
         planned, before = write.value.state if write else state, current.state(ctx.clock.now())
-        undo = ctx.suggest(self.name, to=RESTORE) if state != current.rules.normal else None
+        undo = ctx.suggest(self.typed_name, to=RESTORE) if state != current.rules.normal else None
         first = {f"{AI_SWITCH}.order.0": planned} if planned in ai.order else {}
         shown = steps.expect_shown(ctx, current, write) | first
         own = () if stays else steps.own_probes(ctx, AI_SWITCH)
@@ -99,7 +99,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
                 *_find_doubts(observed, state, ai),
             ),
             reason=None if write else Reason.ALREADY_SET,
-            next_step=steps.suggest_acceptance(ctx, self.name, stays),
+            next_step=steps.suggest_acceptance(ctx, self.typed_name, stays),
             done_message=_describe_done(desired, stays),
             proved_claim=f"{AI_SWITCH} stays {planned}, {SEEN}, held by {describe_owners(stays)}"
             if stays

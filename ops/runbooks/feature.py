@@ -83,7 +83,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
             consequences=_feature_consequences(current, write),
             warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
-            next_step=steps.suggest_acceptance(ctx, self.name, stays),
+            next_step=steps.suggest_acceptance(ctx, self.typed_name, stays),
             done_message=f"Set {name} to {desired.state}" if not stays else f"Released {name}",
             proved_claim=_feature_claim(ctx, write, desired),
             proof_limit=steps.ONE_LOCATION_NOTE,
@@ -101,7 +101,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         back = current.state(now)
         if back == desired.state and write and not find_owner(current.owners(now), desired.requester):
             back = current.rules.normal  # releases the incident that the write adds
-        return ctx.suggest(self.name, name=ctx.params.name, state=back) if back != desired.state else None
+        return ctx.suggest(self.typed_name, name=ctx.params.name, state=back) if back != desired.state else None
 
 
 def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:

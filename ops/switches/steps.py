@@ -129,7 +129,13 @@ class SwitchRunbook(Runbook[P]):
 
     def plan_switch(self, ctx: Context[P], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
         """Plan the write; a refusal suggests this run with the acceptance that it needs."""
-        return with_acceptance(ctx, self.name, lambda: plan_write(ctx, current, desired))
+        return with_acceptance(ctx, self.typed_name, lambda: plan_write(ctx, current, desired))
+
+    @property
+    def typed_name(self) -> str:
+        """Name of the command with these parameters. A runbook that only a job starts takes none of them."""
+        runbooks = (each for each in type(self).__mro__ if issubclass(each, Runbook))
+        return next(each.name for each in runbooks if each.job.due is None)
 
 
 def switch_reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
@@ -189,7 +195,8 @@ def suggest_acceptance(ctx: Context[Any], runbook: str, others: Sequence[StateOw
 
 def suggest_again(ctx: Context[Any], runbook: str, accept: Mapping[str, Any] = NOTHING) -> SuggestedCommand:
     """Return this run once more, with what a person accepts."""
-    given = {name: value for name, value in vars(ctx.params).items() if value and name != "reason"}
+    own = {"reason", "revision"}  # a revision is given by a job alone
+    given = {name: value for name, value in vars(ctx.params).items() if value and name not in own}
     return ctx.suggest(runbook, **{**given, **accept})
 
 

@@ -82,6 +82,8 @@ def test_banner_goes_once_its_incident_is_resolved(bakery: Bakery) -> None:
 
     assert (done.code, bakery.state, bakery.writes) == (0, "off", 2), done.err
     assert "remove-banner" in desk.answers[-2]
+    undo = f"ops feature --environment live --incident {desk.incident} --name banner --state identified"
+    assert undo in done.out
     assert desk.put_label("status:resolved").code == 0
     assert desk.outputs["over"] == "true"
     comments = len(desk.answers)
