@@ -1,12 +1,14 @@
 """Offers of the next label: at the end of a run, and in the comment with the state of the incident."""
 
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from ops.core.incident_state import IncidentState, ServiceHealth
 from ops.core.run_record import STATE_SOURCE, RunRecord, embed_record, read_record
-from ops.core.update_offer import offer_after_run
+from ops.core.update_offer import offer_after_run, offer_update
 from ops.github.comments import BOT
 from sandbox.github import GitHub
 from tests.conftest import Outcome, job_environ
@@ -109,3 +111,28 @@ def test_team_without_a_page_gets_no_offer(night: Night) -> None:
 )
 def test_end_of_a_run_decides_its_offer(decision: str, proves_health: bool, state: Any) -> None:
     assert offer_after_run(decision, proves_health=proves_health) == state
+
+
+@pytest.mark.parametrize(
+    ("health", "held", "now", "offered"),
+    [
+        (ServiceHealth.MITIGATED, "", "monitoring", "resolved"),  # a watch ended well
+        (ServiceHealth.MITIGATED, "", "investigating", "resolved"),
+        (ServiceHealth.MITIGATED, "", "resolved", None),
+        (ServiceHealth.RECOVERED, "", "investigating", "monitoring"),
+        (ServiceHealth.RELAPSED, "", "monitoring", "investigating"),
+        (ServiceHealth.BROKEN, "maintenance", "investigating", "identified"),
+        (ServiceHealth.BROKEN, "switch", "resolved", "investigating"),
+        (ServiceHealth.BROKEN, "", "scheduled", "in_progress"),
+        (ServiceHealth.RECOVERED, "", "in_progress", "completed"),
+        (ServiceHealth.RECOVERED, "", "completed", None),
+    ],
+)
+def test_what_is_known_decides_the_offer(health: ServiceHealth, held: str, now: str, offered: str | None) -> None:
+    known: Any = SimpleNamespace(
+        state="open", services=[SimpleNamespace(state=health)], held=[SimpleNamespace(kind=held)] if held else []
+    )
+    offer = offer_update(cast("IncidentState", known), [update(now)])
+    assert (offer.state if offer else None) == offered
+    closed: Any = SimpleNamespace(**{**vars(known), "state": "closed"})
+    assert offer_update(cast("IncidentState", closed), [update(now)]) is None
