@@ -16,7 +16,7 @@ from ops.setup.workflow_jobs import DOCTOR_MINUTE, GUARD_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow
 from tests.support import plain_yaml
-from tests.support.configurations import SHOPDESK
+from tests.support.configurations import BAKERY, SHOPDESK, with_banner
 from tests.support.workflows import add_actions, generated
 
 
@@ -451,6 +451,17 @@ def test_files_of_all_schedules_pass_linters(command: list[str], tmp_path: Path)
 
     lint(command, path)
     assert "watch" in workflow("scheduled", path)["jobs"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
+def test_files_of_a_status_page_pass_linters(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "ops.yml"
+    text = BAKERY.read_text().replace("status_page:\n", "status_page:\n  rebuilt: 1h\n", 1)
+    path.write_text(with_banner(text))
+
+    lint(command, path)
+    assert {"publish", "deploy", "compare", "remove-banner"} <= set(workflow("publish-update", path)["jobs"])
 
 
 def lint(command: list[str], path: Path) -> None:
