@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from sandbox.actions.expressions import EXPRESSION, evaluate, render_text
 from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeJob
 
+_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.outputs\.([\w-]+)")
 OUTPUT_STEP = "hands-over-the-outputs"
 """ID of the step that writes the job's outputs to a file. The log and the API do not show it."""
 _RUNNER_KEYS = (
@@ -95,6 +96,21 @@ def single_job(
     job |= {"runs-on": "ubuntu-latest", "env": env, "steps": steps}
     top = {key: _fill(workflow[key], contexts) for key in ("name", "on", "env", "defaults") if key in workflow}
     return json.dumps({**top, "jobs": {name: job}}, ensure_ascii=False, default=str)
+
+
+def hide_undeclared_outputs(value: Any, declared: Mapping[str, Collection[str]]) -> Any:
+    """Return a part of a workflow in which each output that a step's action does not declare is empty.
+
+    act shows all outputs of the steps inside of an action. `declared` is step → outputs of its action.
+    docs.github.com/actions/reference/workflows-and-actions/metadata-syntax#outputs-for-composite-actions
+    """
+    if isinstance(value, Mapping):
+        return {key: hide_undeclared_outputs(each, declared) for key, each in value.items()}
+    if isinstance(value, list):
+        return [hide_undeclared_outputs(each, declared) for each in value]
+    if not isinstance(value, str):
+        return value
+    return _OUTPUT.sub(lambda match: match[0] if match[2] in declared.get(match[1], (match[2],)) else "''", value)
 
 
 def read_outputs(rules: Mapping[str, Any], file: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import re
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sandbox.actions.act import (
     ActProcess,
     JobRecorder,
     OtherRepository,
+    hide_undeclared_outputs,
     other_repository,
     read_outputs,
     single_job,
@@ -114,8 +115,9 @@ class JobExecution:
         sha = plans.checkout_commit(task.job, self._github.resolve, work.run.commit.sha)
         repository = self._commit_folder(self._github, sha)
         folder.mkdir()
+        rules = hide_undeclared_outputs(_for_act(task), self._declared_outputs(task, sha))
         (folder / work.run.workflow.file).write_text(
-            single_job(_for_act(task), task.job.id, self._contexts(task), outputs, self._other_repositories(task))
+            single_job(rules, task.job.id, self._contexts(task), outputs, self._other_repositories(task))
         )
         start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
         recorder = JobRecorder(
@@ -223,6 +225,18 @@ class JobExecution:
             for uses in sorted(used)
             if uses and not uses.startswith("./") and _action_name(uses) != "actions/checkout"
         }
+
+    def _declared_outputs(self, task: TrackedJob, sha: str) -> dict[str, Collection[str]]:
+        """Return step → outputs that its action declares, for each step with an action whose file is known."""
+        import yaml
+
+        files, declared = self._github.files(sha), dict[str, Collection[str]]()
+        for step in task.job.definition["steps"]:
+            uses = str(step.get("uses", ""))
+            local = files.get(f"{uses.removeprefix('./')}/action.yml", b"").decode() if uses.startswith("./") else ""
+            if "id" in step and (text := local or self._read_action(uses)):
+                declared[step["id"]] = (yaml.safe_load(text).get("outputs") or {}).keys()
+        return declared
 
     def _read_action(self, uses: str) -> str:
         """Return the action.yml of an action that a folder replaces; "" for any other action."""

@@ -64,6 +64,36 @@ def test_job_gets_environment_secrets_and_own_token(hub: GitHub) -> None:
     assert spent.status_code == 401
 
 
+ACTION = """\
+name: two
+outputs:
+  told: {description: one, value: "${{ steps.inner.outputs.told }}"}
+runs:
+  using: composite
+  steps:
+    - {id: inner, shell: sh, run: "echo told=yes >> $GITHUB_OUTPUT; echo hidden=yes >> $GITHUB_OUTPUT"}
+"""
+
+
+@pytest.mark.slow
+def test_output_that_an_action_does_not_declare_is_empty(hub: GitHub) -> None:
+    shown = {"TOLD": "${{ steps.inner.outputs.told }}", "HIDDEN": "${{ steps.inner.outputs.hidden || 'nothing' }}"}
+    steps = [
+        {"uses": "actions/checkout@v5"},
+        {"id": "inner", "uses": "./.github/actions/two"},
+        {"run": 'echo "told $TOLD, hidden $HIDDEN"', "env": shown},
+    ]
+    hub.add_commit("two", "alice", files={".github/actions/two/action.yml": ACTION})
+    workflow(hub, "a.yml", steps=steps, outputs={"hidden": "${{ steps.inner.outputs.hidden }}"})
+
+    with Runner(hub, {}) as runner:
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+        log = runner.log(run.id)
+
+    assert "told yes, hidden nothing" in log
+
+
 @pytest.mark.slow
 def test_group_serializes_only_its_own_runs(hub: GitHub, tmp_path: Path) -> None:
     gate, marks = tmp_path / "gate", tmp_path / "marks"
