@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ops.config.strict_yaml import read_yaml
-from ops.core.runtime_contract import parse_runtime_state
+from ops.core.runtime_contract import BANNER_SWITCH, parse_runtime_state
 from ops.tools import node
 from sandbox import Sandbox, Switches
 from tests.conftest import REFERENCE
@@ -72,7 +72,7 @@ def test_deployed_example_uses_kv_providers_and_sessions(sandbox: Sandbox, folde
         shown = parse_runtime_state(edge.get("/__ops/runtime").text)
         assert (shown.revision, shown.switches["ai"].state) == (limits["revision"], "groq")
         assert sorted(shown.limits) == sorted(production["runtime"]["limits"]["names"])
-        assert sorted(shown.switches) == sorted(production["runtime"]["switches"])
+        assert sorted(shown.switches) == sorted([*production["runtime"]["switches"], BANNER_SWITCH])
         sandbox.providers["groq"].down = True
         assert edge.post("/api/charts/interpret", json=BIRTH).json()["provider"] == "iflow"
 

@@ -22,8 +22,9 @@ LABEL = "recover:booking"
 PERMISSION = "/repos/*/*/collaborators/{}/permission"
 DECIDING = ("ops/gate/*.py", "ops/github/permissions.py", "ops/core/approval.py")
 """The files that name the reasons of the gate."""
-OF_OTHERS = {"not_reviewed", "malformed_answer"}
-"""Reasons in these files of a job after the gate, and of a read whose failure becomes another reason."""
+OF_OTHERS = {"not_reviewed", "malformed_answer", "not_publishable"}
+"""Reasons in these files of a job after the gate, of a read whose failure becomes another reason, and of public updates,
+whose refusal `test_public_updates` shows."""
 
 
 @contextmanager

@@ -72,6 +72,10 @@ def test_label_and_button_reach_page_feed_and_chat(pip_cache: Path, tmp_path: Pa
         hub.label(incident, "status:investigating", "alice")
         finish(world, runner)
         assert "status:investigating" not in world.labels(incident)
+        refused = press(world, incident, "identified", components="Cellar")
+        runner.wait()
+        assert conclusions(refused)["publish"] == "failure"
+        assert "`not_publishable`" in world.comments(incident)
         own = {"components": "Shop", "condition": "major outage", "text": OWN_WORDS}
         finish(world, runner, press(world, incident, "identified", **own))
         finish(world, runner, press(world, incident, "identified", text="Card payments fail.", corrects="last"))

@@ -296,8 +296,8 @@ TEXTS: dict[str, Callable[[], str]] = {
 }
 
 
-WRITTEN_AT_A_DESK = {"how-to/guard", "how-to/hold", "how-to/drills"}
-"""Pages with lines for a workflow that people write: people copy them, so their code may be wider than a phone."""
+WRITTEN_AT_A_DESK = {f"how-to/{name}" for name in ("guard", "hold", "drills", "chat", "status-page")}
+"""Pages with lines for a workflow or `ops.yml` that people copy: their code may be wider than a phone."""
 
 
 @pytest.mark.parametrize("name", TEXTS)

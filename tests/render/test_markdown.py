@@ -93,6 +93,6 @@ def test_every_template_value_is_escaped_or_trusted() -> None:
         for expression in re.findall(r"\{\{(.*?)\}\}", template.read_text(), re.DOTALL):
             value = expression.strip()
             assert re.search(
-                r"\| (prose|cell|code|command|e)(\(\d+\))?$|\| (linked|button)\(.*\)$", value
+                r"\| (prose|cell|code|command|fenced|e)(\(\d+\))?$|\| (linked|button)\(.*\)$", value
             ) or ours.search(value), f"{template.name}: {value}"
     assert TEMPLATES == ROOT / "templates"

@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
-import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.core.public_update import CONDITIONS, ComponentCondition, PublicState, PublicUpdate
@@ -24,6 +22,7 @@ from tests.status_page.support import (
     overview,
     update,
 )
+from tests.support.properties import holds_for
 
 IRREGULAR = replace(SETTINGS, interval=None)
 
@@ -99,9 +98,10 @@ def test_maintenance_shows_once_it_began() -> None:
     assert overview(ALL_WORK, PLANNED, begun, update("move", 3, "completed", {})).is_operational
 
 
-@pytest.mark.many
-@given(
-    st.lists(
+@holds_for(
+    fast=100,
+    slow=1000,
+    drawn=st.lists(
         st.tuples(
             st.sampled_from("abc"),
             st.sampled_from([*PublicState]),
@@ -109,7 +109,7 @@ def test_maintenance_shows_once_it_began() -> None:
         ),
         max_size=8,
     ),
-    st.booleans(),
+    is_regular=st.booleans(),
 )
 def test_the_page_is_green_only_if_all_updates_say_so(
     drawn: list[tuple[str, PublicState, dict[str, ComponentCondition | None]]], is_regular: bool
