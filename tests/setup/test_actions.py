@@ -114,6 +114,7 @@ def test_action_declares_every_output_of_its_command() -> None:
         "configuration",
         "source",
         "published",
+        "over",
         "page",
         "results",
     ]
