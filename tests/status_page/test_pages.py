@@ -163,7 +163,6 @@ def test_500_incidents_build_in_two_seconds_and_small_files() -> None:
     assert (len(history) > 1, len({*listed}), len(listed)) == (True, 500, 500)
 
 
-@pytest.mark.slow
 def test_an_outage_of_everything_with_long_texts_stays_small() -> None:
     long = "&" * 1000
     many = [

@@ -1,4 +1,4 @@
-"""Check a page for barriers with axe-core 4.14.1 (registry.npmjs.org/axe-core: `axe.min.js`, MPL 2.0, unchanged)."""
+"""Check a page for barriers with axe-core 4.14.1 (npm package axe-core: `axe.min.js`, MPL 2.0, unchanged)."""
 
 import gzip
 from pathlib import Path
