@@ -39,8 +39,6 @@ HTML = "<b>Sorry</b>"
 """Typed in an update of the own page. A provider might show it as HTML, so none of it is sent there."""
 FORM = "### Service\n\n{service}\n"
 NOTHING = "nothing"
-KV_LAG = 60
-"""Seconds after which the job that removes a banner surely reads it."""
 CALM = "off"
 BANNER = f'{{states: ["{CALM}", investigating, identified, monitoring], longest: 4h}}'
 
@@ -90,7 +88,6 @@ def run(
         problems += [] if probe().verdict == Verdict.HEALTHY else ["the service is not healthy"]
         banner = _Banner(world, incident, service)
         problems += banner.show(PublicState.MONITORING, say)
-        world.sandbox.clock.advance(KV_LAG)
         problems += press(PublicState.RESOLVED, by_label=by_label)
         problems += banner.find_untruths(CALM)  # the end of the incident removed it
         problems += readers.find_untruths(PublicState.RESOLVED, say)

@@ -46,15 +46,23 @@ def _find_due_runs(
 
 
 def _read_incidents(config: "Config", environment: "Environment", environ: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the incidents that hold the banner now; none without that switch. Raises ConfigError and ProviderError."""
+    """Return the incidents that hold the banner now; none without that switch. Raises ConfigError and ProviderError.
+
+    KV may hide a banner that was set a moment ago. So without one it reads again after `settle` of ops.yml.
+    """
     runtime = environment.runtime
     if runtime is None or BANNER_SWITCH not in runtime.switches:
         return ()
     with ExitStack() as ending:
         session = Session(config, environment.name, environ, ending)
-        text = session.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}")
-        current = values.parse_state(BANNER_SWITCH, runtime.switches[BANNER_SWITCH], text)
-        return tuple(each.incident for each in current.owners(session.clock.now()) if each.incident)
+        for wait in (0.0, runtime.settle):
+            session.clock.sleep(wait)
+            text = session.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}")
+            current = values.parse_state(BANNER_SWITCH, runtime.switches[BANNER_SWITCH], text)
+            owners = current.owners(session.clock.now())
+            if incidents := tuple(each.incident for each in owners if each.incident):
+                return incidents
+        return ()
 
 
 class RemoveBanner(Feature):
