@@ -48,9 +48,9 @@ class Statuspage:
 
     def find(self, course: UpdateCourse) -> ShownIncident | None:
         for row in self._client.read_rows(f"{self._path}/incidents", size="limit"):
-            memory = _read_memory(row)
-            if memory.get(course.update.kind.value) == course.update.incident:
-                numbers = (int(value) for value in memory.values() if value.isascii() and value.isdigit())
+            memory, kind = _read_memory(row), course.update.kind.value
+            if memory.get(kind) == course.update.incident:
+                numbers = (int(value) for key, value in memory.items() if key != kind and value.isdecimal())
                 has_newer = max(numbers, default=0) > course.update.number
                 return ShownIncident(quote(str(row["id"]), safe=""), course.update.id in memory, has_newer, memory)
         return None

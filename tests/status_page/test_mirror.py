@@ -106,11 +106,13 @@ def make_update(number: int, state: str = "investigating", *, text: str = "", **
     )
 
 
-def test_updates_of_an_incident_appear_once_and_in_order(place: Place) -> None:
+@pytest.mark.parametrize("public_id", ["a1b2c3d4e5f6", "912345678901"])
+def test_updates_of_an_incident_appear_once_and_in_order(place: Place, public_id: str) -> None:
+    """A random public id of hexadecimal digits may have no letter."""
     course = [
-        make_update(1),
-        make_update(2, "identified", names=("Shop", "Orders")),
-        make_update(3, "resolved", condition=FINE),
+        make_update(1, incident=public_id),
+        make_update(2, "identified", names=("Shop", "Orders"), incident=public_id),
+        make_update(3, "resolved", condition=FINE, incident=public_id),
     ]
     for end, update in enumerate(course, 1):
         assert place.publish(update, *course[: end - 1]) == MirrorOutcome(was_written=True)
