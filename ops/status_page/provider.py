@@ -25,6 +25,8 @@ MAX_ANSWER = 5_000_000
 """Bytes of an answer: a list of a hundred incidents with their updates."""
 MOST_LISTED, MOST_PAGES = 100, 10
 """Rows of one list, and lists that are read to find an incident."""
+TOO_MANY = {420, 429}
+"""Statuspage documents both for its limit: developer.statuspage.io."""
 LONGEST_TITLE = 255
 MARKUP = "<>[]\\`"
 """Characters that a provider may read as HTML or Markdown. A text with one of them is not sent."""
@@ -34,6 +36,10 @@ SAID = 120
 
 class NotSentError(Exception):
     """The provider did not take the request: it changed nothing. The text says why."""
+
+
+class UnavailableError(NotSentError):
+    """The provider cannot be reached, or limits requests: neither the key nor `page_id` is wrong."""
 
 
 class UnclearError(Exception):
@@ -176,10 +182,12 @@ class ProviderClient(WriteGuard):
         try:
             answer, said = read_answer(self._http, method, self._base + path, within=SECONDS, most=MAX_ANSWER, **sent)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-            raise NotSentError(f"{self._host} cannot be reached ({type(error).__name__})") from None
+            raise UnavailableError(f"{self._host} cannot be reached ({type(error).__name__})") from None
         except httpx.HTTPError as error:
             raise UnclearError(f"{self._host} gave no answer ({type(error).__name__})") from None
         status = answer.status_code
+        if status in TOO_MANY:
+            raise UnavailableError(f"too many requests ({status}); wait a minute")
         if 400 <= status < 500 and status != httpx.codes.REQUEST_TIMEOUT:
             raise NotSentError(self._explain(status, said))
         try:
@@ -196,8 +204,6 @@ class ProviderClient(WriteGuard):
                 return f"the key in {self.page.key_name} was refused ({status}); store a valid key of this page"
             case 404:
                 return "the page or incident was not found (404); check `page_id` in ops.yml, and whose key it is"
-            case 420 | 429:
-                return f"too many requests ({status}); wait a minute"
             case _:
                 text = "".join(each if each.isprintable() else " " for each in said.decode(errors="replace"))
                 return f"it refused the update ({status}): {' '.join(text.split())[:SAID]}"

@@ -50,9 +50,9 @@ def list_no_account(made: Bakery) -> None:
     made.sandbox.fault(path="/accounts", body='{"success": true, "errors": [], "result": []}', times=None, **JSON)
 
 
-def lose_provider_page(made: Bakery) -> None:
+def lose_provider_page(made: Bakery, status: int) -> None:
     add_provider_page(made)
-    made.sandbox.edge_fault(host="api.statuspage.io", status=503, times=None)
+    made.sandbox.edge_fault(host="api.statuspage.io", status=status, times=None)
 
 
 def use_two_commits(made: Bakery) -> None:
@@ -143,8 +143,14 @@ OTHER_ANSWERS = (
     OtherAnswer(
         "a provider of the page that does not answer",
         "provider-page",
-        lose_provider_page,
+        lambda made: lose_provider_page(made, 503),
         "503",
+    ),
+    OtherAnswer(
+        "a provider of the page that gets too many requests",
+        "provider-page",
+        lambda made: lose_provider_page(made, 420),
+        "420",
     ),
     OtherAnswer(
         "a status page without Actions",

@@ -122,7 +122,7 @@ def examine_status_page(facts: Facts) -> Findings:
         return
     served = ServedPage(facts.public_web, page.url)
     if problem := served.find_problem(page.title, facts.clock.now()):
-        fix = f"Run the workflow {PUBLISH_UPDATE}, and read docs/how-to/status-page.md."
+        fix = f"Look at the newest run of the workflow {PUBLISH_UPDATE}, and read docs/how-to/status-page.md."
         yield Finding(f"{page.url}: {problem}", fix)
 
 

@@ -4,7 +4,7 @@ from ops.core.names import quote_name
 from ops.setup.doctor.check import Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.status_page.mirror import list_provider_components
-from ops.status_page.provider import NotSentError, UnclearError
+from ops.status_page.provider import NotSentError, UnavailableError, UnclearError
 
 
 @check(
@@ -22,11 +22,11 @@ def examine_provider_page(facts: Facts) -> Findings:
         raise NotProvable(f"{page.token} is not set here", "Set it to the key of the page, and run doctor again.")
     try:
         listed = list_provider_components(facts.environ, page)
+    except (UnavailableError, UnclearError) as error:
+        raise NotProvable(str(error), page.url) from None
     except NotSentError as error:
         yield Finding(str(error), "Store the key of the page, and check `page_id` in ops.yml.")
         return
-    except UnclearError as error:
-        raise NotProvable(str(error), page.url) from None
     for component in page.components:
         if component.id not in listed:
             known = ", ".join(f"{each} ({quote_name(name)})" for each, name in listed.items())
