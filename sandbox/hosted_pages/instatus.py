@@ -13,6 +13,7 @@ from typing import Any
 from sandbox.clock import FakeClock
 from sandbox.hosted_pages.page import (
     HostedPage,
+    HostedPages,
     PageIncident,
     PageRefusal,
     PageUpdate,
@@ -45,18 +46,11 @@ _NEW_MAINTENANCE = (
 )
 
 
-class InstatusApi:
-    """All pages of Instatus that the sandbox has."""
+class InstatusApi(HostedPages):
+    """The API of Instatus, with all its pages."""
 
     def __init__(self, clock: FakeClock, switches: Switches) -> None:
-        self._clock, self._switches = clock, switches
-        self._pages: dict[str, HostedPage] = {}
-
-    def add_page(self, page: str, key: str, components: dict[str, str], name: str = "status") -> HostedPage:
-        """Add a page with component ID → name, all operational."""
-        states = dict.fromkeys(components, STATES[0])
-        self._pages[page] = HostedPage(id=page, name=name, keys={key}, names=dict(components), states=states)
-        return self._pages[page]
+        super().__init__(clock, switches, STATES[0])
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         try:

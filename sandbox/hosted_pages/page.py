@@ -10,6 +10,7 @@ from typing import Any
 from sandbox.clock import FakeClock
 from sandbox.records import RequestRecord
 from sandbox.server import HttpRequest
+from sandbox.switches import Switches
 
 OPERATIONAL = "operational"
 
@@ -99,6 +100,20 @@ class HostedPage:
     def shown(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """What a visitor sees: each incident's status, with status and text of its updates, oldest first."""
         return [(each.status, [(one.status, one.text) for one in each.updates]) for each in self.incidents]
+
+
+class HostedPages:
+    """All pages of one provider that the sandbox has. `operational`: its word for a component that works."""
+
+    def __init__(self, clock: FakeClock, switches: Switches, operational: str) -> None:
+        self._clock, self._switches, self._operational = clock, switches, operational
+        self._pages: dict[str, HostedPage] = {}
+
+    def add_page(self, page: str, key: str, components: Mapping[str, str]) -> HostedPage:
+        """Add a page with component ID → name, all operational."""
+        states = dict.fromkeys(components, self._operational)
+        self._pages[page] = HostedPage(id=page, name="Status", keys={key}, names=dict(components), states=states)
+        return self._pages[page]
 
 
 class RequestLimit:

@@ -16,6 +16,7 @@ from sandbox.clock import FakeClock, timestamp
 from sandbox.hosted_pages.page import (
     OPERATIONAL,
     HostedPage,
+    HostedPages,
     PageIncident,
     PageRefusal,
     PageUpdate,
@@ -48,19 +49,12 @@ _TYPES: dict[str, type] = {
 }
 
 
-class StatuspageApi:
-    """All pages of Statuspage that the sandbox has."""
+class StatuspageApi(HostedPages):
+    """The API of Statuspage, with all its pages."""
 
     def __init__(self, clock: FakeClock, switches: Switches) -> None:
-        self._clock, self._switches = clock, switches
+        super().__init__(clock, switches, OPERATIONAL)
         self._limit = RequestLimit(clock, CALLS, PERIOD)
-        self._pages: dict[str, HostedPage] = {}
-
-    def add_page(self, page: str, key: str, components: dict[str, str], name: str = "Status") -> HostedPage:
-        """Add a page with component ID → name, all operational."""
-        states = dict.fromkeys(components, OPERATIONAL)
-        self._pages[page] = HostedPage(id=page, name=name, keys={key}, names=dict(components), states=states)
-        return self._pages[page]
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         try:
