@@ -16,8 +16,6 @@ from tests.support.configurations import BAKERY, with_banner
 
 HOST = "status.bakery.example"
 FORM = "### Service\n\nshop\n\n### Severity\n\nsev2\n\n### What is seen\n\nThe shop answers 500.\n"
-
-
 NAMESPACE = "c" * 32
 BANNER_KEY = "ops/switch/banner"
 
@@ -44,17 +42,23 @@ def read_status(world: Stage) -> dict[str, Any]:
     return document
 
 
-def test_label_becomes_a_served_page(world: Stage) -> None:
-    hub = world.github
-    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+def open_incident(world: Stage) -> int:
+    return world.github.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
 
+
+def publish(world: Stage, incident: int, label: str) -> tuple[int, dict[str, str | None], str]:
+    """Label the incident, and return id, conclusions of the jobs, and log of the run that publishes it."""
+    hub = world.github
     with world.runner() as runner:
-        hub.label(incident, "status:identified", "alice")
+        hub.label(incident, label, "alice")
         runner.wait()
         (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
-        log = "\n".join(runner.log(run.id))
+        return run.id, conclusions(run), "\n".join(runner.log(run.id))
 
-    found = conclusions(run)
+
+def test_label_becomes_a_served_page(world: Stage) -> None:
+    _, found, log = publish(world, open_incident(world), "status:identified")
+
     assert {name: found[name] for name in ("publish", "deploy", "compare")} == dict.fromkeys(
         ("publish", "deploy", "compare"), "success"
     ), log
@@ -66,17 +70,12 @@ def test_label_becomes_a_served_page(world: Stage) -> None:
 def test_page_that_is_not_deployed_gets_a_comment_on_the_incident(world: Stage) -> None:
     hub = world.github
     hub.pages.is_enabled = False
-    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+    incident = open_incident(world)
 
-    with world.runner() as runner:
-        hub.label(incident, "status:identified", "alice")
-        runner.wait()
-        (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
-        log = "\n".join(runner.log(run.id))
+    run, found, log = publish(world, incident, "status:identified")
 
-    found = conclusions(run)
     assert (found["publish"], found["deploy"], found["answer"]) == ("success", "failure", "success"), log
-    assert f"/actions/runs/{run.id}" in hub.issue(incident).comments[-1].body
+    assert f"/actions/runs/{run}" in hub.issue(incident).comments[-1].body
 
 
 def test_schedule_builds_and_deploys_without_an_update(world: Stage) -> None:
@@ -111,22 +110,16 @@ def show_banner(world: Stage, incident: int) -> None:
 
 @pytest.mark.parametrize("has_namespace", [True, False])
 def test_resolved_removes_the_banner_in_a_job_that_fails_alone(world: Stage, *, has_namespace: bool) -> None:
-    hub = world.github
-    incident = hub.open_issue("The shop answers 500", FORM, labels=["incident"], author="alice")
+    incident = open_incident(world)
     if has_namespace:
         show_banner(world, incident)
 
-    with world.runner() as runner:
-        hub.label(incident, "status:resolved", "alice")
-        runner.wait()
-        (run,) = [each for each in hub.runs if "publish" in conclusions(each)]
-        log = "\n".join(runner.log(run.id))
+    _, found, log = publish(world, incident, "status:resolved")
 
-    found = conclusions(run)
     names = ("publish", "compare", "remove-banner", "answer")
     ends = ("success", "skipped") if has_namespace else ("failure", "success")
     assert tuple(found[name] for name in names) == ("success", "success", *ends), log
     if has_namespace:
         assert json.loads(world.sandbox.kv.get(NAMESPACE, BANNER_KEY) or "{}")["state"] == "off"
     else:
-        assert "/actions/workflows/feature.yml" in hub.issue(incident).comments[-1].body
+        assert "/actions/workflows/feature.yml" in world.github.issue(incident).comments[-1].body
