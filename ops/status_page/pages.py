@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from ops.core.clock import format_rfc3339
 from ops.render import TEMPLATES
-from ops.status_page.overview import Overview, ShownCondition
-from ops.status_page.summary import HEADLINES, STATUS_FILES, format_minute, headline, incident_page, render_status
+from ops.status_page.overview import Overview
+from ops.status_page.summary import STATUS_FILES, format_minute, headline, incident_page, page_state, render_status
 
 BODY_BYTES = 80_000
 """Of a file for its blocks: the rest of a page takes less than 20 kB of `MOST_BYTES`."""
@@ -99,7 +99,7 @@ class _Site:
             kind = "running" if one.has_begun else "planned"
             shown["more" if room < 0 else kind].append(block if room >= 0 else self.block("row", one, ""))
         past = [self.block("row", each, "") for each in overview.past[:PAST_ROWS]]
-        return self.render_page("index", past=past, tone=_choose_tone(overview), headline=headline(overview), **shown)
+        return self.render_page("index", past=past, tone=page_state(overview), headline=headline(overview), **shown)
 
     def render_feed(self) -> bytes:
         """Return the Atom feed (RFC 4287) with the newest updates that fit."""
@@ -118,15 +118,6 @@ class _Site:
 
     def _render_xml(self, template: str, **values: Any) -> Markup:
         return Markup(self._templates.get_template(f"{template}.atom.j2").render(**values))  # noqa: S704  it escapes
-
-
-def _choose_tone(overview: Overview) -> str:
-    """Return the style of the headline; each has a symbol and words of its own, never only a color."""
-    if overview.worst in HEADLINES:
-        return overview.worst
-    if overview.running:
-        return "open"
-    return ShownCondition.OPERATIONAL if overview.is_operational else ShownCondition.UNKNOWN
 
 
 @functools.cache

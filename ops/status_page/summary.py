@@ -18,7 +18,7 @@ MOST_BYTES = 100_000
 """Limit of each file of the page: it must load over a slow connection while many users want it."""
 STATUS_FILES = ("status.json", "api/v2/summary.json")
 """The same document: for people and our own checks, and where clients of Statuspage look for it."""
-IMPACTS = {
+IMPACTS: Mapping[str, str] = {
     ShownCondition.OPERATIONAL: "none",
     ShownCondition.UNKNOWN: "none",
     ShownCondition.UNDER_MAINTENANCE: "maintenance",
@@ -27,7 +27,12 @@ IMPACTS = {
     ShownCondition.MAJOR_OUTAGE: "critical",
 }
 """Worst condition → Statuspage's word for an incident or a page."""
-HEADLINES: Mapping[ShownCondition, str] = {
+OPEN = "open"
+"""State of a page with an open incident that gives no component a condition worse than maintenance."""
+INDICATORS: Mapping[str, str] = {**IMPACTS, OPEN: "minor", ShownCondition.UNKNOWN: "unknown"}
+HEADLINES: Mapping[str, str] = {
+    ShownCondition.OPERATIONAL: "All components are operational",
+    OPEN: "An incident is open",
     ShownCondition.UNDER_MAINTENANCE: "Maintenance in progress",
     ShownCondition.DEGRADED: "Degraded performance",
     ShownCondition.PARTIAL_OUTAGE: "Partial outage",
@@ -95,23 +100,25 @@ def render_status(overview: Overview) -> bytes:
     return text
 
 
+def page_state(overview: Overview) -> str:
+    """Return the worst condition; `open` if an incident runs and nothing is worse than maintenance."""
+    worst, has_incident = overview.worst, any(not each.is_maintenance for each in overview.running)
+    if IMPACTS[worst] != "none" and not (has_incident and worst == ShownCondition.UNDER_MAINTENANCE):
+        return worst
+    if overview.running:
+        return OPEN
+    return ShownCondition.OPERATIONAL if overview.is_operational else ShownCondition.UNKNOWN
+
+
 def indicator(overview: Overview) -> str:
     """Return Statuspage's word for the page. It has none for unknown, and clients show `none` in green."""
-    if overview.worst in HEADLINES:
-        return IMPACTS[overview.worst]
-    if overview.running:
-        return "minor"
-    return "none" if overview.is_operational else ShownCondition.UNKNOWN
+    return INDICATORS[page_state(overview)]
 
 
 def headline(overview: Overview) -> str:
     """Return the state of the whole page in words."""
-    if overview.worst in HEADLINES:
-        return HEADLINES[overview.worst]
-    if overview.running:
-        return "An incident is open"
-    if overview.is_operational:
-        return "All components are operational"
+    if words := HEADLINES.get(page_state(overview)):
+        return words
     return f"Last update at {format_minute(overview.last_update)}" if overview.last_update else "No update yet"
 
 

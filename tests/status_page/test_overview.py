@@ -38,6 +38,14 @@ def test_components_without_an_update_are_unknown() -> None:
     assert (shown.is_operational, indicator(shown), shown.last_update) == (False, "unknown", None)
 
 
+def test_maintenance_does_not_hide_an_open_incident_of_unknown_components() -> None:
+    cleaning = update("clean", 1, "in_progress", {"Kitchen": OFF}, ago=20)
+    unknown = update("outage", 1, "investigating", {}, ago=10)
+
+    assert indicator(overview(ALL_WORK, cleaning)) == "maintenance"
+    assert indicator(overview(ALL_WORK, cleaning, unknown)) == indicator(overview(ALL_WORK, unknown)) == "minor"
+
+
 def test_all_work_with_regular_builds_only() -> None:
     assert (overview(ALL_WORK).is_operational, indicator(overview(ALL_WORK))) == (True, "none")
 
