@@ -138,13 +138,7 @@ class WorkerChecks:
         listed = self._account.workers.list_deployments(self._name, rehearsals=True)
         count = "10 rows" if len(listed) == 10 else "all rows" if len(listed) > 10 else "fewer rows"
         self._results.compare("deployments-page", count)
-        first, second = (
-            {
-                each.id
-                for each in self._account.workers.list_deployments(self._name, page=page, size=PAGE, rehearsals=True)
-            }
-            for page in (1, 2)
-        )
+        first, second = self._list_page(1), self._list_page(2)
         is_paged = len(first) == PAGE and second and first.isdisjoint(second)
         self._results.compare("deployments-paged", "pages" if is_paged else "no pages")
         try:
