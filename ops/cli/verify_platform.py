@@ -79,10 +79,14 @@ def verify_platform(
     _check_account(account, config, same_account=same_account)
     with _open_account(account, os.environ, redactor) as opened:
         name = one_line(opened.read_name())
-        left = opened.find_leftovers()
+        left, errors = opened.find_leftovers()
+        if errors and not cleanup:
+            raise errors[0]
         say(f"Account {name}. {PLAN}" if not cleanup else f"Account {name}: {len(left)} resources of earlier runs")
         for each in left:
             say(f"  left by an earlier run: {each.kind} {each.name}")
+        for error in errors:
+            say(f"  a list cannot be read: {error}")
         is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not is_quiet
         if not (yes or is_interactive):
             say("nothing was changed: add --yes to start")

@@ -85,9 +85,9 @@ class VerificationAccount:
             accounts = ()
         return next((each.name for each in accounts if each.id == self.account_id), self.account_id)
 
-    def find_leftovers(self) -> tuple[Leftover, ...]:
-        """Return every resource that a verification left, and permit its deletion. Raises ProviderError."""
-        return tuple(leftover for find in self._finders(is_verification_name) for leftover in find())
+    def find_leftovers(self) -> tuple[list[Leftover], list[ProviderError]]:
+        """Return the resources that verifications left, and the errors of products whose list cannot be read."""
+        return _find_all(self._finders(is_verification_name))
 
     def _finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
         """Return a function per product, which lists its own resources. The Worker comes first: it binds others."""
@@ -102,11 +102,13 @@ class VerificationAccount:
             kind: str, list_resources: Callable[[], Iterable[NamedResource]], delete: Callable[[str], None]
         ) -> list[Leftover]:
             own = [each for each in list_resources() if is_own(each.name)]
-            for each in own:
-                self.transport.own_resource(each)
-            return [Leftover(kind, each.name, partial(delete, each.id)) for each in own]
+            return [Leftover(kind, each.name, partial(self._delete_own, each, delete)) for each in own]
 
         return tuple(partial(find, *each) for each in kinds)
+
+    def _delete_own(self, resource: NamedResource, delete: Callable[[str], None]) -> None:
+        self.transport.own_resource(resource)
+        delete(resource.id)
 
     def _list_workers(self) -> list[NamedResource]:
         return [NamedResource(each.name, each.name) for each in self.workers.list_workers()]
