@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ops.platform.account import RunResources, VerificationAccount
+from ops.platform.measurements import Measurements
 from ops.probes.http import OVERRIDE_HEADER
 from ops.probes.observation import Observation, observe_edge
 
@@ -19,6 +20,7 @@ STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 12.0, 6.0
 """Step and requests after that, and the step from EARLY_SECONDS on."""
 WAIT_STEP = 15.0
 """Longest step of a wait, each of whose steps is as long as the wait so far."""
+NO_ANSWER = "the edge gave no answer: a network or DNS may block it"
 
 
 @dataclass
@@ -33,6 +35,7 @@ class EdgeSample:
     is_quiet: bool = False
     """Whether the old answers ended."""
     places: set[str] = field(default_factory=set)
+    """Data centers that answered; "" for an answer that names none. Empty if no answer came."""
     waited: float = 0.0
 
     @property
@@ -77,20 +80,29 @@ def sample_edge(
         account.clock.sleep(FIRST_STEP if is_first else _step_at(at))
 
 
-def await_edge(account: VerificationAccount, url: str, is_new: Callable[[Observation], bool], *, quiet: float) -> bool:
-    """Wait until no old answer came for `quiet` seconds. Return whether that was within SAMPLE_SECONDS."""
-    began, new_since = account.clock.monotonic(), None
+def await_edge(
+    account: VerificationAccount, url: str, is_new: Callable[[Observation], bool], *, quiet: float
+) -> EdgeSample:
+    """Send a request per step until every answer was new for `quiet` seconds, or SAMPLE_SECONDS have passed."""
+    sample, began = EdgeSample(), account.clock.monotonic()
     while True:
-        waited = account.clock.monotonic() - began
-        if (seen := look(account, url)) is not None and is_new(seen):
-            new_since = waited if new_since is None else new_since
-            if waited - new_since >= quiet:
-                return True
-        elif waited >= SAMPLE_SECONDS:
-            return False
+        sample.waited = account.clock.monotonic() - began
+        if (seen := look(account, url)) is not None:
+            sample.add(sample.waited, seen, is_new=is_new(seen))
         else:
-            new_since = None
-        account.clock.sleep(_step_at(waited))
+            sample.new_since = None
+        sample.is_quiet = sample.new_since is not None and sample.waited - sample.new_since >= quiet
+        if sample.is_quiet or (sample.new_since is None and sample.waited >= SAMPLE_SECONDS):
+            return sample
+        account.clock.sleep(_step_at(sample.waited))
+
+
+def record_settling(results: Measurements, name: str, sample: EdgeSample) -> None:
+    """Record the time after which a sample had only new answers. Without an answer it shows nothing."""
+    if sample.places:
+        results.compare_time(name, sample.settled, sample.waited)
+    else:
+        results.skip(name, NO_ANSWER)
 
 
 def _step_at(waited: float) -> float:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ops.cloudflare.response import CloudflareApiError, ErrorKind, MalformedCloudflareResponse
 from ops.core.clock import Clock
+from ops.core.errors import ProviderError, Reason
 from ops.platform.assumptions import Assumption
 
 
@@ -66,8 +68,16 @@ class Measurements:
         else:
             self._add(name, MeasurementKind.CONFIRMED, measured=f"{seconds:.1f} s", seconds=seconds)
 
-    def differ(self, name: str, measured: str) -> None:
-        self._add(name, MeasurementKind.DIFFERS, measured=measured)
+    def record_error(self, name: str, error: ProviderError) -> None:
+        """Record the error of a read. Only an answer of Cloudflare to a token that may read shows a difference."""
+        if is_missing_permission(error):
+            self.skip(name, f"the token may not read it ({describe_error(error)})")
+        elif _is_outage(error):
+            self.skip(name, describe_error(error))
+        elif isinstance(error, MalformedCloudflareResponse):
+            self._add(name, MeasurementKind.DIFFERS, measured="another shape")
+        else:
+            self._add(name, MeasurementKind.DIFFERS, measured=describe_error(error))
 
     def skip(self, name: str, reason: str) -> None:
         self._add(name, MeasurementKind.NOT_PROVABLE, reason=reason)
@@ -96,3 +106,13 @@ def describe_error(error: Exception) -> str:
     if not status:
         return f"the request failed ({getattr(error, 'reason', None) or 'unclear'})"
     return f"Cloudflare answered HTTP {status}{f', code {code}' if code is not None else ''}"
+
+
+def is_missing_permission(error: ProviderError) -> bool:
+    return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH
+
+
+def _is_outage(error: ProviderError) -> bool:
+    """Return whether the network, a proxy, an outage or a rate limit kept the answer."""
+    is_of_proxy = isinstance(error, MalformedCloudflareResponse) and error.status >= 500
+    return is_of_proxy or error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED}

@@ -7,7 +7,7 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.verification import UPLOAD_TOKEN, upload_files
 from ops.core.errors import UnclearWrite
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import SAMPLE_SECONDS, await_edge, look, sample_edge
+from ops.platform.edge import NO_ANSWER, await_edge, look, record_settling, sample_edge
 from ops.platform.measurements import Measurements
 from ops.probes.observation import Observation
 
@@ -32,24 +32,27 @@ class PagesChecks:
         while stale < MOST_READS and self._canonical() != second.id:
             stale += 1
         self._results.compare("pages-canonical-lag", f"{stale} reads too early")
-        if await_edge(self._account, url, _shows_release("two"), quiet=QUIET):
+        shown = await_edge(self._account, url, _shows_release("two"), quiet=QUIET)
+        if shown.is_quiet:
             self._roll_back(first, url)
         else:
-            self._results.compare_time("pages-propagation", None, SAMPLE_SECONDS)
+            record_settling(self._results, "pages-propagation", shown)
             self._results.skip("pages-static-hit", "the site did not show its second release in time")
         self._results.compare("pages-canonical", "stays" if self._canonical() == second.id else "follows")
-        seen = look(self._account, first.url)
-        status = "no answer" if seen is None else f"HTTP {seen.status}"
-        self._results.compare(
-            "pages-deployment-open", "the release" if seen and _shows_release("one")(seen) else status
-        )
+        if (seen := look(self._account, first.url)) is None:
+            self._results.skip("pages-deployment-open", NO_ANSWER)
+        else:
+            answer = "the release" if _shows_release("one")(seen) else f"HTTP {seen.status}"
+            self._results.compare("pages-deployment-open", answer)
 
     def _roll_back(self, target: PagesDeployment, url: str) -> None:
         self._account.pages.roll_back(self._name, target.id)
         sample = sample_edge(self._account, url, _shows_release("one"), quiet=QUIET)
-        self._results.compare_time("pages-propagation", sample.settled, sample.waited)
-        seen = look(self._account, url)
-        self._results.compare("pages-static-hit", "HIT" if seen and seen.is_from_cache else "no HIT")
+        record_settling(self._results, "pages-propagation", sample)
+        if (seen := look(self._account, url)) is None:
+            self._results.skip("pages-static-hit", NO_ANSWER)
+        else:
+            self._results.compare("pages-static-hit", "HIT" if seen.is_from_cache else "no HIT")
 
     def check_refusal(self) -> None:
         """Roll back to a preview, which Cloudflare refuses."""

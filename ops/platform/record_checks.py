@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from ops.cloudflare import records, tokens
 from ops.cloudflare.client import next_cursor
-from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, ErrorKind
+from ops.cloudflare.response import CloudflareResponse, parse_result
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import Period
 from ops.core.errors import ProviderError
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import look, worker_url
-from ops.platform.measurements import Measurements, describe_error
+from ops.platform.edge import NO_ANSWER, look, worker_url
+from ops.platform.measurements import Measurements, describe_error, is_missing_permission
 from ops.platform.worker_checks import NO_HOST
 
 LONGEST_WAIT, STEP = 300.0, 20.0
@@ -49,6 +49,10 @@ class RecordChecks:
             "telemetry-lag": self._is_in_telemetry,
             "analytics-lag": self._is_in_analytics,
         }
+        if not self._answered:
+            for name in ("telemetry-lag", "analytics-lag"):
+                self._results.skip(name, NO_ANSWER)
+                del awaited[name]
         began = self._account.clock.monotonic()
         while awaited:
             waited = self._account.clock.monotonic() - began
@@ -65,16 +69,10 @@ class RecordChecks:
             if not found():
                 return False
         except ProviderError as error:
-            self._record_error(name, error)
+            self._results.record_error(name, error)
             return True
         self._results.compare_time(name, waited, waited)
         return True
-
-    def _record_error(self, name: str, error: ProviderError) -> None:
-        if is_missing_permission(error):
-            self._results.skip(name, f"the token may not read it ({describe_error(error)})")
-        else:
-            self._results.differ(name, describe_error(error))
 
     @property
     def _period(self) -> Period:
@@ -114,7 +112,7 @@ class RecordChecks:
         try:
             check()
         except ProviderError as error:
-            self._record_error(name, error)
+            self._results.record_error(name, error)
 
     def _check_audit_pages(self) -> None:
         period = Period(self._since - timedelta(hours=1), self._account.clock.now())
@@ -156,13 +154,15 @@ class RecordChecks:
         try:
             self._is_in_telemetry()
             self._results.compare(name, "answered")
-        except CloudflareApiError as error:
-            self._results.differ(name, describe_error(error))
+        except ProviderError as error:
+            if not is_missing_permission(error):
+                raise
+            self._results.compare(name, describe_error(error))
 
 
 def _read_aggregates(answer: CloudflareResponse) -> list[dict[str, list[dict[str, object]]]]:
-    return [row for each in answer.result["calculations"] for row in each["aggregates"]]
-
-
-def is_missing_permission(error: ProviderError) -> bool:
-    return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH
+    return parse_result(
+        answer,
+        "the groups of telemetry",
+        lambda: [row for each in answer.result["calculations"] for row in each["aggregates"]],
+    )

@@ -4,7 +4,7 @@ from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.errors import NotApplied
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import SAMPLE_SECONDS, look, shown_value, worker_url
+from ops.platform.edge import NO_ANSWER, SAMPLE_SECONDS, look, shown_value, worker_url
 from ops.platform.measurements import Measurements
 from ops.platform.worker_checks import NO_HOST
 
@@ -29,22 +29,22 @@ def check_kv(account: VerificationAccount, resources: RunResources, results: Mea
         look(account, worker_url(resources, KEY))  # the location keeps this value
     account.clock.sleep(WRITE_INTERVAL)
     account.kv.write_value(namespace, KEY, "two")
-    began, by_api, by_edge = account.clock.monotonic(), None, None
+    began, by_api, by_edge, is_answered = account.clock.monotonic(), None, None, False
     while True:
         waited = account.clock.monotonic() - began
         if by_api is None and account.kv.read_value(namespace, KEY) == "two":
             by_api = waited
         if by_edge is None and resources.host and (seen := look(account, worker_url(resources, KEY))):
-            by_edge = waited if shown_value(seen, "value") == "two" else None
+            is_answered, by_edge = True, waited if shown_value(seen, "value") == "two" else None
         is_done = by_api is not None and (by_edge is not None or not resources.host)
         if is_done or waited >= SAMPLE_SECONDS:
             break
         account.clock.sleep(STEP if waited < EARLY_SECONDS else LATE_STEP)
     results.compare_time("kv-api-lag", by_api, waited)
-    if resources.host:
+    if is_answered:
         results.compare_time("kv-edge-lag", by_edge, waited)
     else:
-        results.skip("kv-edge-lag", NO_HOST)
+        results.skip("kv-edge-lag", NO_ANSWER if resources.host else NO_HOST)
 
 
 class DatabaseChecks:

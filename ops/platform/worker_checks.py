@@ -7,7 +7,17 @@ from ops.cloudflare.response import CloudflareApiError
 from ops.core.errors import LatestNotDeployed, SecretsChanged
 from ops.core.redaction import Secret
 from ops.platform.account import MODULE, RunResources, VerificationAccount, describe_bindings
-from ops.platform.edge import SAMPLE_SECONDS, await_edge, look, sample_edge, shown_value, wait_for_edge, worker_url
+from ops.platform.edge import (
+    NO_ANSWER,
+    SAMPLE_SECONDS,
+    await_edge,
+    look,
+    record_settling,
+    sample_edge,
+    shown_value,
+    wait_for_edge,
+    worker_url,
+)
 from ops.platform.measurements import Measurements
 from ops.probes.observation import Observation
 
@@ -18,7 +28,7 @@ PAGE, DEPLOYMENTS = 5, 12
 """Size of a page, and the deployments that the Worker has at the end."""
 TOO_MANY_VARIABLES = 70
 NO_HOST = "the account has no workers.dev domain"
-NOT_SHOWN = "the edge did not show the second version in time"
+NOT_SHOWN = "the edge did not show the deployed version in time"
 QUIET, SHORT_QUIET = 15.0, 5.0
 """Seconds without an old answer after which a change has settled: a measured one, and one of a preparation."""
 
@@ -31,15 +41,15 @@ class WorkerChecks:
     ) -> None:
         self._account, self._resources, self._results, self._code = account, resources, results, code
         self._name, self._deployments = resources.name, 1
-        self._is_prompt = False
-        """Whether the edge showed the second version in time; else no later step waits for it."""
+        self._obstacle = "" if resources.host else NO_HOST
+        """Why no later step waits for the edge; empty if it showed the second version in time."""
 
     def check_rollback(self) -> None:
         """Deploy a second version, roll back to the first one, and sample the edge."""
         first, second = self._resources.first_version, self._upload("two")
         self._results.compare("version-readable", f"{self._count_reads(second)} reads too early")
         self._deploy({second: 100})
-        self._is_prompt = self._await(second)
+        self._obstacle = self._obstacle or self._await(second)
         made = self._deploy({first: 100})
         stale = 0
         while stale < MOST_READS and self._account.workers.list_deployments(self._name)[0].id != made:
@@ -64,22 +74,25 @@ class WorkerChecks:
         return MOST_READS
 
     def _sample_rollback(self, target: str) -> None:
-        if not self._resources.host:
-            for name in ("worker-propagation", "worker-mixing", "edge-place"):
-                self._results.skip(name, NO_HOST)
-            return
-        if not self._is_prompt:
+        if self._obstacle == NOT_SHOWN:
             self._results.compare_time("worker-propagation", None, SAMPLE_SECONDS)
-            for name in ("worker-mixing", "edge-place"):
-                self._results.skip(name, NOT_SHOWN)
+        if self._obstacle:
+            self._skip_sample(self._obstacle)
             return
         sample = sample_edge(
             self._account, worker_url(self._resources), self._shows(target), quiet=QUIET, is_dense=True
         )
-        self._results.compare_time("worker-propagation", sample.settled, sample.waited)
+        if not sample.places:
+            self._skip_sample(NO_ANSWER)
+            return
+        record_settling(self._results, "worker-propagation", sample)
         self._results.compare("worker-mixing", "some" if sample.is_mixed else "none")
         is_named = len(sample.places) == 1 and "" not in sample.places
         self._results.compare("edge-place", "one" if is_named else f"{len(sample.places - {''})}")
+
+    def _skip_sample(self, reason: str) -> None:
+        for name in ("worker-propagation", "worker-mixing", "edge-place"):
+            self._results.skip(name, reason)
 
     def check_secrets(self) -> None:
         """Edit a secret twice, then deploy the version with the former value, without and with force."""
@@ -103,8 +116,8 @@ class WorkerChecks:
         self._deploy({current: 100}, force=True)
 
     def _check_forced(self, version: str) -> None:
-        if not (self._is_prompt and self._await(version)):
-            self._results.skip("forced-secrets", NO_HOST if not self._resources.host else NOT_SHOWN)
+        if obstacle := self._obstacle or self._await(version):
+            self._results.skip("forced-secrets", obstacle)
             return
         url = worker_url(self._resources)
         answers = (look(self._account, url) for _ in range(MOST_READS))  # a late machine may serve another version
@@ -116,13 +129,13 @@ class WorkerChecks:
         """Deploy a version at 0 % and request it by override; then edit a secret while it serves a half."""
         current, new = self._live_version(), self._upload("three")
         self._deploy({current: 100, new: 0})
-        if self._is_prompt:
+        if not self._obstacle:
             override = f'{self._name}="{new}"'
             url = worker_url(self._resources)
             took = wait_for_edge(self._account, url, self._shows(new), at_most=SAMPLE_SECONDS, override=override)
             self._results.compare("override-header", "this version" if took is not None else "another version", took)
         else:
-            self._results.skip("override-header", NO_HOST if not self._resources.host else NOT_SHOWN)
+            self._results.skip("override-header", self._obstacle)
         self._deploy({current: 50, new: 50})
         try:
             self._edit("3")
@@ -154,12 +167,12 @@ class WorkerChecks:
     def _shows(self, version: str) -> Callable[[Observation], bool]:
         return lambda seen: shown_value(seen, "version") == version
 
-    def _await(self, version: str) -> bool:
-        """Return whether every answer of the edge soon came from a version."""
-        if not self._resources.host:
-            return False
-        url = worker_url(self._resources)
-        return await_edge(self._account, url, self._shows(version), quiet=SHORT_QUIET)
+    def _await(self, version: str) -> str:
+        """Wait until the edge shows a version. Return why it did not; empty if every answer soon came from it."""
+        sample = await_edge(self._account, worker_url(self._resources), self._shows(version), quiet=SHORT_QUIET)
+        if sample.is_quiet:
+            return ""
+        return NOT_SHOWN if sample.places else NO_ANSWER
 
     def _upload(self, release: str, variables: int = 0) -> str:
         bindings = describe_bindings(self._resources.namespace.id, release, variables)

@@ -287,6 +287,39 @@ def test_account_without_a_domain_of_workers_is_measured_by_the_api_alone(measur
     assert (result["exit_code"], measured.left()) == (0, [])
 
 
+OF_THE_EDGE = {
+    *("worker-propagation", "worker-mixing", "edge-place", "forced-secrets", "override-header"),
+    *("pages-propagation", "pages-static-hit", "pages-deployment-open", "kv-edge-lag"),
+    *("telemetry-lag", "analytics-lag", "telemetry-groups"),
+}
+
+
+def test_edge_without_an_answer_proves_nothing(measured: MeasuredAccount) -> None:
+    """A new domain without a certificate yet, or a network that blocks workers.dev, is no answer of Cloudflare."""
+    measured.sandbox.edge_fault(lost="before", times=None)
+
+    result = measured.measure()
+
+    outcomes = outcomes_of(result)
+    assert {name for name in CHECKED if outcomes[name] == "not_provable"} == OF_THE_EDGE
+    assert [name for name, outcome in outcomes.items() if outcome == "differs"] == []
+    assert (result["exit_code"], measured.left()) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [{"lost": "before"}, {"status": 503}, {"status": 502, "body": "<html>bad gateway</html>"}],
+    ids=["no answer", "an outage", "a proxy"],
+)
+def test_read_without_an_answer_proves_nothing(measured: MeasuredAccount, failure: dict[str, Any]) -> None:
+    measured.sandbox.fault(method="GET", path="/accounts/*/logs/audit", times=None, **failure)
+
+    outcomes = outcomes_of(measured.measure())
+
+    assert {outcomes[name] for name in ("read-audit-log", "audit-lag", "audit-pages")} == {"not_provable"}
+    assert "differs" not in outcomes.values()
+
+
 def test_token_in_an_answer_is_not_shown(measured: MeasuredAccount) -> None:
     measured.sandbox.fault(path="/**", status=403, code=10000, message=f"no {SECRET}", times=None)
 
