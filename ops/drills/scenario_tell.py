@@ -5,6 +5,7 @@ correction by button. Page, feed, chat and banner are read as their readers see 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ HTML = "<b>Sorry</b>"
 """Typed in an update of the own page. A provider might show it as HTML, so none of it is sent there."""
 FORM = "### Service\n\n{service}\n"
 NOTHING = "nothing"
+INCIDENT_LINK = re.compile(r'href="(incidents/[^"]+)"')
+"""Link of the front page to the updates of an incident, which it does not show itself after the end."""
 CALM = "off"
 BANNER = f'{{states: ["{CALM}", investigating, identified, monitoring], longest: 4h}}'
 
@@ -93,8 +96,9 @@ def run(
         problems += readers.find_untruths(PublicState.RESOLVED, say)
     if problems:
         return mark_unhealthy(result, "; ".join([result["message"], *problems]))
-    shown = "page, feed, chat and banner" if banner.is_known else "page, feed and chat"
-    return {**result, "message": f"{result['message']}; {shown} told users what happened, and its end"}
+    shown = ["page", *([] if has_provider else ["feed"]), "chat", *(["banner"] if banner.is_known else [])]
+    names = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return {**result, "message": f"{result['message']}; {names} told users what happened, and its end"}
 
 
 @contextmanager
@@ -143,14 +147,16 @@ class _OwnPage:
 
     world: DrillWorld
 
-    def read(self) -> tuple[str, str]:
-        """Return the public state of the incident, and all texts of page and feed."""
+    def read(self) -> tuple[str, dict[str, str]]:
+        """Return the public state of the incident, and the texts of page and feed."""
+        front = self._fetch("/")
+        linked = [self._fetch(f"/{path}") for path in INCIDENT_LINK.findall(front)]
+        texts = {"status page": "\n".join([front, *linked]), "feed": self._fetch("/feed.atom")}
         summary = self._fetch("/status.json")
         if not summary:
-            return NOTHING, ""
+            return NOTHING, texts
         listed = json.loads(summary)["incidents"]
-        state = listed[0]["status"] if listed else PublicState.RESOLVED.value
-        return state, self._fetch("/") + self._fetch("/feed.atom")
+        return listed[0]["status"] if listed else PublicState.RESOLVED.value, texts
 
     def _fetch(self, path: str) -> str:
         """Return the file; empty if the page does not answer."""
@@ -174,33 +180,31 @@ class _Provider:
     def add(cls, world: DrillWorld) -> "_Provider":
         return cls(world.sandbox.statuspage.add_page(PAGE_ID, KEY, {COMPONENT_ID: COMPONENT}))
 
-    def read(self) -> tuple[str, str]:
-        """Return the public state of the incident, and all texts of the page."""
-        if not self.page.shown:
-            return NOTHING, ""
-        state, updates = self.page.shown[-1]
-        return state, "\n".join(text for _, text in updates)
+    def read(self) -> tuple[str, dict[str, str]]:
+        """Return the public state of the incident, and the texts of the page."""
+        state, updates = self.page.shown[-1] if self.page.shown else (NOTHING, [])
+        return state, {"status page": "\n".join(text for _, text in updates)}
 
 
 @dataclass(frozen=True)
 class _Readers:
-    """Those who read page and chat."""
+    """Those who read page, feed and chat."""
 
     world: DrillWorld
     chats: "FakeChats"
     page: _OwnPage | _Provider
 
     def find_untruths(self, state: PublicState, say: Say) -> list[str]:
-        """Return what the page or the chat says that is not as it was published."""
-        shown, text = self.page.read()
+        """Return what page, feed or chat says that is not as it was published."""
+        shown, texts = self.page.read()
         say(f"the status page says: {shown}")
         problems = [] if shown == state.value else [f"the status page says {shown} instead of {state.value}"]
-        problems += [] if RIGHT in text else ["the status page lacks the correction"]
-        problems += ["the status page shows HTML of an update"] if HTML in text else []
         private = (self.world.responder, self.world.environment.account_id)
-        problems += ["the status page shows what is private" for word in private if word in text]
-        told = "\n".join(each["text"] for each in self.chats.webhook_messages)
-        return problems + ([] if RIGHT in told else ["the chat lacks the correction"])
+        for name, text in texts.items():
+            problems += [f"the {name} shows HTML of an update"] if HTML in text else []
+            problems += [f"the {name} shows what is private" for word in private if word in text]
+        texts["chat"] = "\n".join(each["text"] for each in self.chats.webhook_messages)
+        return problems + [f"the {name} lacks the correction" for name, text in texts.items() if RIGHT not in text]
 
 
 class _Banner:
