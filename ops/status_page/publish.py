@@ -88,7 +88,7 @@ def publish_event(
         return gate.refuse(request, update)
     update = redactor.redact_value(update)  # also its record, from which the page is built
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
-    is_new = not (last and last[0].says_same(update) and not update.corrects)
+    is_new = not (last and last[0].says_same(update) and update.corrects in {"", last[0].id, last[0].corrects})
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
     _save_comment(repository, publication, config, environ, redactor)
     gate.take_label(request)

@@ -105,6 +105,17 @@ def test_correction_is_a_new_update(desk: Desk, named: str) -> None:
     assert desk.updates[0] == wrong
 
 
+@pytest.mark.parametrize("named", ["last", "id"])
+def test_second_press_of_a_correction_says_what_is_public_already(desk: Desk, named: str) -> None:
+    desk.put_label("status:identified")
+    corrects = desk.updates[0].id if named == "id" else named
+    for by in ("anna", "ben", "anna"):
+        desk.press("identified", by, text="Only orders by card fail.", corrects=corrects)
+
+    assert len(desk.updates) == 2
+    assert "already" in desk.answers[-1]
+
+
 def test_lost_answer_of_the_comment_does_not_double_the_update(desk: Desk) -> None:
     desk.github.fault(method="POST", path="/repos/*/*/issues/*/comments", lost="after")
     desk.put_label("status:identified")
