@@ -22,7 +22,7 @@ from ops.core.version import __version__
 from ops.gate.events import added_labels
 from ops.gate.gate import Annotate
 from ops.gate.outcomes import RefusedRequest, UpdateRequest
-from ops.gate.refusals import plain_text
+from ops.gate.refusals import PRESS_AGAIN, plain_text
 from ops.gate.update import UpdateGate
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -90,6 +90,8 @@ def publish_event(
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
     is_new = not (last and last[0].says_same(update) and update.corrects in {"", last[0].id, last[0].corrects})
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
+    if is_new and last and (refused := _refuse_old_attempt(request, last[0], actions.run_attempt(environ))):
+        return gate.refuse(request, refused)
     _save_comment(repository, publication, config, environ, redactor)
     gate.take_label(request)
     outputs = {"published": "true", "incident": str(request.incident)}
@@ -106,6 +108,17 @@ def publish_event(
     _save_problem(repository, publication, problem, environ, redactor)
     warn(f"the page of the team: {redactor.redact_text(problem)}")
     return EXIT_CODES[Decision.FAILED]
+
+
+def _refuse_old_attempt(request: UpdateRequest, last: PublicUpdate, attempt: int) -> RefusedRequest | None:
+    """Refuse a further attempt if an update became public since its request, which would take that one back."""
+    if attempt == 1 or last.at < request.at.replace(microsecond=0):
+        return None
+    return RefusedRequest(
+        reason=Reason.RERUN,
+        message=f"this is attempt {attempt} of an old request, and an update was published since",
+        hint=PRESS_AGAIN,
+    )
 
 
 def _mirror_update(repository: "Repository", config: "Config", update: PublicUpdate, environ: Mapping[str, str]) -> str:

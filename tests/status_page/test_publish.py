@@ -6,7 +6,7 @@ import pytest
 
 from ops.core.public_update import PublicState, current_conditions
 from tests.conftest import Outcome, World
-from tests.status_page.desk import Desk, open_desk
+from tests.status_page.desk import FILE, Desk, open_desk
 from tests.support.configurations import with_banner
 from tests.support.webhooks import receiving
 
@@ -128,6 +128,22 @@ def test_repeated_attempt_does_not_double_the_update(desk: Desk) -> None:
     for attempt in ("1", "2"):
         assert desk.publish(payload, "issues", 7100, GITHUB_RUN_ATTEMPT=attempt).code == 0
     assert len(desk.updates) == 1
+
+
+@pytest.mark.parametrize("corrects", ["", "last"])
+def test_repeated_attempt_never_replaces_a_later_update_of_a_colleague(desk: Desk, corrects: str) -> None:
+    desk.put_label("status:investigating")
+    run = desk.github.dispatch(
+        FILE, {"incident": str(desk.incident), "state": "identified", "text": "A.", "corrects": corrects}, "anna"
+    )
+    desk.publish(run.payload, "workflow_dispatch", run.id)
+    desk.put_label("status:monitoring", by="ben")
+    before = desk.updates
+    again = desk.publish(run.payload, "workflow_dispatch", run.id, GITHUB_RUN_ATTEMPT="2")
+
+    assert again.code == 3
+    assert "`rerun`" in desk.answers[-1]
+    assert desk.updates == before
 
 
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
