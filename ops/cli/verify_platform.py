@@ -118,7 +118,7 @@ def _check_account(account: str, config: Path, *, same_account: bool) -> None:
     if holding:
         raise Refused(
             f"the account holds services of {config.name}: {'; '.join(holding)}",
-            reason=Reason.READ_ONLY,
+            reason=Reason.NOT_AUTHORISED,
             hint="Take an empty account, or add `--same-account`: a run writes only to resources of its own.",
         )
 

@@ -63,8 +63,6 @@ def compose_update(request: UpdateRequest, context: UpdateContext) -> PublicUpda
     assert isinstance(corrects, str)
     assert isinstance(times, tuple)
     text = clean_text(request.text) or _standard_text(request.state, tuple(conditions), context)
-    if problem := find_public_text_problem(text):
-        return _refuse_problem(f"the text {problem}")
     update = PublicUpdate(
         id=new_public_id(),
         incident=former[0].incident if former else new_public_id(),
@@ -77,6 +75,13 @@ def compose_update(request: UpdateRequest, context: UpdateContext) -> PublicUpda
         starts=times[0],
         ends=times[1],
     )
+    return check_limits(update)
+
+
+def check_limits(update: PublicUpdate) -> PublicUpdate | RefusedRequest:
+    """Return the update, or the refusal of a text or size that no reader would take."""
+    if problem := find_public_text_problem(update.text):
+        return _refuse_problem(f"the text {problem}")
     problem = find_size_problem(update)
     return _refuse_problem(problem) if problem else update
 

@@ -31,7 +31,7 @@ from ops.github.issues import INCIDENT, parse_form
 from ops.github.public_updates import list_updates, read_updates, request_update
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.render import load_templates
-from ops.status_page.compose import UpdateContext, compose_update
+from ops.status_page.compose import UpdateContext, check_limits, compose_update
 from ops.status_page.mirror import mirror_update
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def publish_event(
     with provider_errors(CHECK_HINT):
         context = read_context(repository, config, page, request.incident, environ)
     update = compose_update(request, context) if isinstance(context, UpdateContext) else context
+    if isinstance(update, PublicUpdate):
+        update = check_limits(redactor.redact_value(update))  # also its record, from which the page is built
     if isinstance(update, RefusedRequest):
         return gate.refuse(request, update)
-    update = redactor.redact_value(update)  # also its record, from which the page is built
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
     is_new = not (last and last[0].says_same(update) and update.corrects in {"", last[0].id, last[0].corrects})
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)

@@ -5,8 +5,8 @@ import sys
 from _short import LOG, PAGE, call
 
 found = re.match(r"(?:https?://\S+/issues/|#)?([1-9][0-9]{0,9})\b", os.environ["ISSUE"].strip())
-text = f"""**Not published:** the job failed, or was cancelled, before it could record the update: {LOG}.\n
-Read the log. Then add the label again, or press the [button]({PAGE}/actions/workflows/publish-update.yml) again."""
+text = f"""**Perhaps not published:** the job ended before it said that the update is recorded: {LOG}.\n
+Add the label again: it publishes once. Or press the [button]({PAGE}/actions/workflows/publish-update.yml) again."""
 if os.environ["PUBLISHED"] == "true":
     text = f"""**The status page does not show the update:** it was not deployed, or another page is served: {LOG}.\n
 The update is recorded. Open the log, and press *Re-run failed jobs*: the page then shows all updates."""
