@@ -29,8 +29,7 @@ The schedule decides about each job, and act runs the steps of one job. Differen
   `github.sha` is the run's. act evaluates a job's own `env` twice: values of the event there may become expressions.
 - Cron times start nothing by themselves (`Runner.schedule`). Runs of first-time contributors need no approval.
 - Teams as reviewers and wait timers are missing; the default branch is the only protected one.
-- A file that is not called is checked less: its expressions fail when they are used. An unreadable one starts nothing,
-  while on GitHub its push fails too.
+- An unreadable file starts nothing, while on GitHub its push fails too.
 - A checkout of another repository has its default branch. Actions of a private repository of the sandbox cannot be
   used elsewhere, as with the default of its access setting.
 - Matrices, and workflows of other repositories, are missing. An unknown feature raises `UnsupportedExpression`, and

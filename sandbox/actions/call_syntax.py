@@ -1,4 +1,4 @@
-"""Check keys, values and expressions of a workflow file that calls or is called.
+"""Check keys, values and expressions of a workflow file.
 
 GitHub checks all jobs, whether they will run or not:
 
@@ -26,6 +26,12 @@ _PERMISSIONS = {
     *("issues", "models", "packages", "pages", "pull-requests", "repository-projects", "security-events", "statuses"),
     "vulnerability-alerts",
 }
+_STEP_KEYS = {
+    *("id", "if", "name", "uses", "run", "with", "env", "shell", "working-directory", "continue-on-error"),
+    "timeout-minutes",
+}
+_ENVIRONMENT_KEYS = {"name", "url", "deployment"}
+_CONCURRENCY_KEYS = {"group", "cancel-in-progress", "queue"}
 _TRIGGER_KEYS = {
     "inputs": {"description", "type", "required", "default"},
     "secrets": {"description", "required"},
@@ -62,7 +68,9 @@ def check_file(content: Mapping[str, Any]) -> None:
     _check_trigger(content["on"])
     _check_permissions(content.get("permissions"))
     _check_expressions(content.get("env"), (*_RUN, "secrets"))
+    _check_expressions(content.get("run-name"), _RUN)
     _check_expressions(content.get("concurrency"), _RUN)
+    _check_concurrency("the workflow", content.get("concurrency"))
     for name, rules in content["jobs"].items():
         if not _JOB_ID.fullmatch(str(name)):
             raise InvalidWorkflow(f"The identifier '{name}' is invalid.")
@@ -79,6 +87,9 @@ def _check_job(where: str, rules: Mapping[str, Any]) -> None:
     if "uses" not in rules and "runs-on" not in rules:
         raise InvalidWorkflow(f"{where}: Required property is missing: runs-on")
     _check_permissions(rules.get("permissions"))
+    _check_concurrency(where, rules.get("concurrency"))
+    if isinstance(environment := rules.get("environment"), Mapping):
+        _check_keys(f"{where}: environment", environment, _ENVIRONMENT_KEYS)
     for key in ("with", "secrets", "outputs"):
         if key in rules and rules[key] != "inherit":
             _check_mapping(f"{where}: {key}", rules[key])
@@ -88,8 +99,26 @@ def _check_job(where: str, rules: Mapping[str, Any]) -> None:
         else:
             _check_expressions(value, _CONTEXTS.get(key, _JOB))
     for step in rules.get("steps") or ():
-        _check_mapping(f"{where}: a step", step)
+        _check_keys(f"{where}: a step", step, _STEP_KEYS)
+        if ("run" in step) == ("uses" in step):
+            raise InvalidWorkflow(f"{where}: a step needs either run or uses")
         check_syntax(str(step.get("if", "")), set(_STEPS) - {"secrets"}, is_condition=True)
+
+
+def _check_concurrency(where: str, given: Any) -> None:
+    # docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#concurrency
+    if given is None or isinstance(given, str):
+        return
+    _check_keys(f"{where}: concurrency", given, _CONCURRENCY_KEYS)
+    queue, cancels = given.get("queue", "single"), given.get("cancel-in-progress", False)
+    if "group" not in given:
+        raise InvalidWorkflow(f"{where}: concurrency: Required property is missing: group")
+    if queue not in {"single", "max"}:
+        raise InvalidWorkflow(f"{where}: concurrency: Unexpected value '{queue}'")
+    if not (isinstance(cancels, bool) or is_expression(cancels)):
+        raise InvalidWorkflow(f"{where}: concurrency: Unexpected value '{cancels}'")
+    if queue == "max" and cancels is True:
+        raise InvalidWorkflow(f"{where}: concurrency: queue: max cannot be combined with cancel-in-progress: true")
 
 
 def _check_expressions(value: Any, contexts: Iterable[str]) -> None:

@@ -54,8 +54,7 @@ def read_files(path: str, files: Mapping[str, bytes], *, writes_by_default: bool
     """
     try:
         content = parse_workflow(files[path].decode())
-        if any("uses" in (rules or {}) for rules in content["jobs"].values()):
-            check_file(content)
+        check_file(content)
     except (InvalidWorkflow, UnicodeDecodeError) as error:
         raise InvalidWorkflow(f"{path}: {error}") from None
     found = _FileReader(files, writes_by_default).read(path, content, ())

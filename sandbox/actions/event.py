@@ -15,6 +15,8 @@ from sandbox.github.repository import Delivery
 
 _DEFAULT_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 """Default types of events that do not start a workflow for every type."""
+_SKIPS = ("[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]")
+"""docs.github.com/actions/how-tos/manage-workflow-runs/skip-workflow-runs"""
 _KNOWN_FILTERS = {"types", "branches", "branches-ignore", "paths", "paths-ignore", "tags", "tags-ignore", "inputs"}
 
 
@@ -40,6 +42,16 @@ def is_triggered(on: Any, event: str, payload: Mapping[str, Any], changed: Calla
     if types is not None and payload.get("action") not in ([types] if isinstance(types, str) else types):
         return False
     return _is_on_branch(rules, event, payload) and _passes_path_filter(rules, changed)
+
+
+def is_skipped(github: GitHubRepository, delivery: Delivery) -> bool:
+    """Return whether the message of the head commit skips all runs of this push or pull request."""
+    event, payload = delivery
+    if event not in {"push", "pull_request"}:
+        return False
+    sha = payload["after"] if event == "push" else payload["pull_request"]["head"]["sha"]
+    message = github.commit_message(sha)
+    return any(text in message for text in _SKIPS) or bool(re.search(r"\nskip-checks: ?true\s*$", message))
 
 
 def _is_on_branch(rules: Mapping[str, Any], event: str, payload: Mapping[str, Any]) -> bool:

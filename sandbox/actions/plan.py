@@ -277,7 +277,7 @@ def _claim(rules: Any, contexts: Mapping[str, Any]) -> GroupClaim | None:
     cancels, queue = rules.get("cancel-in-progress", False), rules.get("queue", "single")
     if isinstance(cancels, str):
         cancels = is_truthy(evaluate(cancels, contexts))
-    if not isinstance(cancels, bool) or queue not in {"single", "max"} or (cancels and queue == "max"):
+    if cancels and queue == "max":
         raise UnsupportedExpression(f"this runner does not support the concurrency `{rules}`")
     return GroupClaim(render_text(str(rules["group"]), contexts), cancels, queue == "max")
 

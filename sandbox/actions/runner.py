@@ -11,7 +11,7 @@ from typing import Self
 from sandbox.actions import calls
 from sandbox.actions import plan as plans
 from sandbox.actions.act import find_act
-from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
+from sandbox.actions.event import changed_paths, expression_contexts, is_skipped, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression, render_text
 from sandbox.actions.local_files import find_site, write_artifact_actions
@@ -185,6 +185,8 @@ class Runner:
         """Yield one start function per run. It creates the run, except for a dispatch, which has one already."""
         event, payload = delivery
         if event == "workflow_dispatch":
+            if not self._github.actions_policy.enabled:
+                return
             taken = {work.run.id for work in self._schedule.runs}
             made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
             yield partial(self._start, made[0]) if made else partial(self._start_new, payload["workflow"], delivery)
@@ -194,6 +196,8 @@ class Runner:
 
     def _triggered_workflows(self, delivery: Delivery) -> Iterator[str]:
         """Yield the paths of the workflows that the delivery starts. A file without a readable `on` starts nothing."""
+        if not self._github.actions_policy.enabled or is_skipped(self._github, delivery):
+            return
         try:
             files = self._github.files(workflow_source_ref(delivery))
         except UnsupportedExpression as error:

@@ -110,6 +110,11 @@ class GitSeeds(Seeds):
         commit = self._repository.git.resolve(ref)
         return commit.sha if commit else None
 
+    def commit_message(self, ref: str) -> str:
+        """Return the message of a commit; "" if it is unknown."""
+        commit = self._repository.git.resolve(ref)
+        return commit.message if commit else ""
+
     def files(self, ref: str | None = None) -> dict[str, bytes]:
         """Return path → content at a branch, ref or sha (default: the default branch); empty if it is unknown."""
         graph = self._repository.git

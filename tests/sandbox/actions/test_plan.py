@@ -165,7 +165,7 @@ def test_skipped_need_skips_job_without_always() -> None:
     "rules",
     [
         {"strategy": {"matrix": {"a": [1]}}},
-        {"concurrency": {"group": "g", "queue": "max", "cancel-in-progress": True}},
+        {"concurrency": {"group": "g", "queue": "max", "cancel-in-progress": "${{ true }}"}},
         {"permissions": "write-all"},
     ],
 )
