@@ -59,16 +59,16 @@ class VerificationApi:
     def delete_worker(self, name: str) -> None:
         self._client.write("DELETE", f"{self._scripts}/{name}", permission=workers.WRITE_PERMISSION)
 
-    def read_deployment_fields(self, name: str) -> frozenset[str]:
-        """Return the names of the fields that the live deployment has in a list."""
+    def read_deployment_fields(self, name: str) -> list[frozenset[str]]:
+        """Return the names of the fields that each deployment has in a list."""
         answer = self._client.read(f"{self._scripts}/{name}/deployments", permission=workers.READ_PERMISSION)
-        return parse_result(answer, "the deployments", lambda: frozenset(answer.result["deployments"][0]))
+        return parse_result(answer, "the deployments", lambda: [frozenset(row) for row in answer.result["deployments"]])
 
-    def read_listed_fields(self, name: str) -> frozenset[str]:
-        """Return the names of the fields that the Worker has in the list of scripts."""
+    def read_listed_fields(self, name: str) -> list[frozenset[str]]:
+        """Return the names of the fields that the Worker has in the list of scripts; empty if it is not listed."""
         answer = self._client.read(self._scripts, permission=workers.READ_PERMISSION)
         return parse_result(
-            answer, "the Workers", lambda: next(frozenset(row) for row in answer.result if row["id"] == name)
+            answer, "the Workers", lambda: [frozenset(row) for row in answer.result if row["id"] == name]
         )
 
     def create_namespace(self, title: str) -> NamedResource:

@@ -1,30 +1,38 @@
 """Clients of the account that a run measures, and the resources that the run makes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Self, TypeVar
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.kv import KvApi
 from ops.cloudflare.own_writes import OwnWritesTransport, is_verification_name
 from ops.cloudflare.pages import PagesApi
+from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.tokens import AccountsApi
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.cloudflare.verification import VerificationApi
 from ops.cloudflare.workers import WorkersApi
 from ops.core.clock import Clock
-from ops.core.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Secret
+from ops.platform.measurements import EmptyList
 from ops.probes.http import ProbeClient
 
-SWEEPS, PAUSE = 5, 3.0
-"""Most passes over the lists until nothing is left, and seconds between two: a list may be behind a deletion."""
+SWEEPS, PAUSE = 8, 5.0
+"""Most passes over the lists until nothing is left, and seconds between two."""
+QUIET_LOOKS = 4
+"""Looks in a row that show nothing: a list may be behind a creation or a deletion by some seconds."""
+MOST_READS = 10
+"""Most reads until a list shows what was created."""
 TOKEN_VARIABLE = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
+WORKER, PROJECT, NAMESPACE, DATABASE = "Worker", "Pages project", "KV namespace", "D1 database"
 Delay = Callable[[], AbstractContextManager[None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class VerificationAccount:
         self.kv, self.d1 = KvApi(self.client, account_id), D1Api(self.client, account_id)
         self.web = ProbeClient(edge_url)
         self.edge_requests = 0
+        self._created: list[Leftover] = []
 
     def client_with(self, token: Secret, token_name: str) -> CloudflareClient:
         """Return a client with another token. It shares the transport, which decides about writes."""
@@ -89,26 +98,34 @@ class VerificationAccount:
         """Return the resources that verifications left, and the errors of products whose list cannot be read."""
         return _find_all(self._finders(is_verification_name))
 
+    def _kinds(self) -> Mapping[str, tuple[Callable[[], Iterable[NamedResource]], Callable[[str], None]]]:
+        """Return how to list and delete each kind. The Worker comes first: it binds others."""
+        return {
+            WORKER: (self._list_workers, self.api.delete_worker),
+            PROJECT: (self._list_sites, self.api.delete_project),
+            NAMESPACE: (self.kv.list_namespaces, self.api.delete_namespace),
+            DATABASE: (self.d1.list_databases, self.api.delete_database),
+        }
+
     def _finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
-        """Return a function per product, which lists its own resources. The Worker comes first: it binds others."""
-        kinds: tuple[tuple[str, Callable[[], Iterable[NamedResource]], Callable[[str], None]], ...] = (
-            ("Worker", self._list_workers, self.api.delete_worker),
-            ("Pages project", self._list_sites, self.api.delete_project),
-            ("KV namespace", self.kv.list_namespaces, self.api.delete_namespace),
-            ("D1 database", self.d1.list_databases, self.api.delete_database),
-        )
+        """Return a function per product, which lists its own resources."""
 
-        def find(
-            kind: str, list_resources: Callable[[], Iterable[NamedResource]], delete: Callable[[str], None]
-        ) -> list[Leftover]:
-            own = [each for each in list_resources() if is_own(each.name)]
-            return [Leftover(kind, each.name, partial(self._delete_own, each, delete)) for each in own]
+        def find(kind: str, list_resources: Callable[[], Iterable[NamedResource]]) -> list[Leftover]:
+            return [self._leftover(kind, each) for each in list_resources() if is_own(each.name)]
 
-        return tuple(partial(find, *each) for each in kinds)
+        return tuple(partial(find, kind, list_resources) for kind, (list_resources, _) in self._kinds().items())
+
+    def _leftover(self, kind: str, resource: NamedResource) -> Leftover:
+        return Leftover(kind, resource.name, partial(self._delete_own, resource, self._kinds()[kind][1]))
 
     def _delete_own(self, resource: NamedResource, delete: Callable[[str], None]) -> None:
         self.transport.own_resource(resource)
         delete(resource.id)
+
+    def own(self, kind: str, resource: NamedResource) -> None:
+        """Permit writes to a resource of this run, and delete it at the end although no list may show it."""
+        self.transport.own_resource(resource)
+        self._created.append(self._leftover(kind, resource))
 
     def _list_workers(self) -> list[NamedResource]:
         return [NamedResource(each.name, each.name) for each in self.workers.list_workers()]
@@ -119,31 +136,43 @@ class VerificationAccount:
     def delete_leftovers(self, name: str = "") -> int:
         """Delete the resources of one run, or of every run, and return how many there were.
 
-        A product that refuses or fails does not keep those of the others.
+        It ends after QUIET_LOOKS looks without one. A product that refuses or fails does not keep those of the others.
 
         Raises:
             ProviderError: a list cannot be read, or something is left after several passes.
         """
         finders = self._finders(name.__eq__ if name else is_verification_name)
-        seen: set[tuple[str, str]] = set()
-        left, errors = _find_all(finders)
+        seen, left, errors, quiet = set[Leftover](), set[Leftover](), list[ProviderError](), 0
         for _ in range(SWEEPS):
-            seen |= {(each.kind, each.name) for each in left}
+            listed, errors = _find_all(finders)
+            left = {*self._created, *listed}
+            seen |= left
             with self.client.writing():
-                for each in left:
-                    _delete_resource(each)
-            left, errors = _find_all(finders)
-            if not (left or errors):
+                kept = [each for each in sorted(left, key=self._order) if not _delete_resource(each)]
+            self._created = [each for each in self._created if each in kept]
+            quiet = 0 if left or errors else quiet + 1
+            if quiet == QUIET_LOOKS:
                 return len(seen)
             self.clock.sleep(PAUSE)
-        if not left:
+        if left:
+            raise _describe_rest(sorted(left, key=self._order))
+        if errors:
             raise errors[0]
-        raise ProviderError(
-            f"{len(left)} resources of the verification are left: "
-            f"{', '.join(f'{each.kind} {each.name}' for each in left)}",
-            reason=Reason.PROVIDER_REFUSED,
-            hint="Run `ops verify-platform --cleanup`, or delete them in the Cloudflare dashboard.",
-        )
+        return len(seen)
+
+    def _order(self, leftover: Leftover) -> tuple[int, str]:
+        return [*self._kinds()].index(leftover.kind), leftover.name
+
+    def read_created(self, read: Callable[[], Sequence[T]], subject: str) -> T:
+        """Return the first row of a list, which may be behind a creation.
+
+        Raises ProviderError: it stays empty.
+        """
+        for _ in range(MOST_READS):
+            if rows := read():
+                return rows[0]
+            self.clock.sleep(PAUSE)
+        raise EmptyList(f"the list of {subject} is empty", reason=Reason.MALFORMED_ANSWER)
 
 
 def _find_all(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Leftover], list[ProviderError]]:
@@ -157,10 +186,23 @@ def _find_all(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Lef
     return left, errors
 
 
-def _delete_resource(leftover: Leftover) -> None:
-    """Delete a resource. Another pass follows a lost or refused answer."""
-    with suppress(ProviderError):
+def _delete_resource(leftover: Leftover) -> bool:
+    """Delete a resource, and return whether it is gone. Another pass follows a lost or refused answer."""
+    try:
         leftover.delete()
+    except CloudflareApiError as error:
+        return error.status == 404
+    except ProviderError:
+        return False
+    return True
+
+
+def _describe_rest(left: Sequence[Leftover]) -> ProviderError:
+    return ProviderError(
+        f"{len(left)} resources of the verification are left: {', '.join(f'{each.kind} {each.name}' for each in left)}",
+        reason=Reason.PROVIDER_REFUSED,
+        hint="Run `ops verify-platform --cleanup`, or delete them in the Cloudflare dashboard.",
+    )
 
 
 @dataclass(frozen=True)
@@ -183,22 +225,32 @@ def create_resources(account: VerificationAccount, name: str, code: bytes, delay
 
     Raises ProviderError.
     """
+    try:
+        return _create_each(account, name, code, delay)
+    except UnclearWrite as error:
+        error.hint = "A resource may appear later: run `ops verify-platform --cleanup` in some minutes."
+        raise
+
+
+def _create_each(account: VerificationAccount, name: str, code: bytes, delay: Delay) -> RunResources:
     account.transport.own_name(name)
     with delay():
         namespace = account.api.create_namespace(name)
-        account.transport.own_resource(namespace)
+        account.own(NAMESPACE, namespace)
     with delay():
         database = account.api.create_database(name)
-        account.transport.own_resource(database)
+        account.own(DATABASE, database)
+    account.own(WORKER, NamedResource(name, name))
     with delay():
         account.api.put_worker(name, MODULE, code, describe_bindings(namespace.id, "one"))
     host = account.workers.read_workers_dev_host(name)
     if host:
         with delay():
             account.workers.set_subdomain(name, WorkersDevSubdomain(enabled=True, previews_enabled=False))
+    account.own(PROJECT, NamedResource(name, name))
     with delay():
         account.api.create_project(name)
-    first = account.workers.list_uploads(name)[0]
+    first = account.read_created(lambda: account.workers.list_deployable_versions(name), "versions")
     return RunResources(name, host, namespace, database, first.id)
 
 

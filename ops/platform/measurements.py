@@ -45,6 +45,10 @@ def describe_expected(assumption: Assumption) -> str:
 NOT_REACHED = "no answer in its step"
 
 
+class EmptyList(ProviderError):
+    """A list that lacks what the run created. Its text is Backout's own."""
+
+
 class Measurements:
     """Collects results. The first one of an assumption stays."""
 
@@ -72,7 +76,7 @@ class Measurements:
         """Record the error of a read. Only an answer of Cloudflare to a token that may read shows a difference."""
         if is_missing_permission(error):
             self.skip(name, f"the token may not read it ({describe_error(error)})")
-        elif _is_outage(error):
+        elif is_outage(error):
             self.skip(name, describe_error(error))
         elif isinstance(error, MalformedCloudflareResponse):
             self._add(name, MeasurementKind.DIFFERS, measured="another shape")
@@ -102,6 +106,8 @@ def _not_found(assumption: Assumption, failures: Mapping[str, str]) -> Measureme
 
 def describe_error(error: Exception) -> str:
     """Return an error without its message, which may name the account, a resource or a token."""
+    if isinstance(error, EmptyList):
+        return error.message
     status, code = getattr(error, "status", None), getattr(error, "code", None)
     if not status:
         return f"the request failed ({getattr(error, 'reason', None) or 'unclear'})"
@@ -112,7 +118,7 @@ def is_missing_permission(error: ProviderError) -> bool:
     return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH
 
 
-def _is_outage(error: ProviderError) -> bool:
+def is_outage(error: ProviderError) -> bool:
     """Return whether the network, a proxy, an outage or a rate limit kept the answer."""
     is_of_proxy = isinstance(error, MalformedCloudflareResponse) and error.status >= 500
     return is_of_proxy or error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED}

@@ -24,8 +24,7 @@ class PagesChecks:
 
     def check_rollback(self) -> None:
         """Deploy two releases, and roll back to the first one."""
-        project = self._account.pages.read_project(self._name)
-        url = f"https://{project.domains[0]}/"
+        url = f"https://{self._account.read_created(self._list_addresses, 'addresses of the site')}/"
         first = self._deploy("one")
         second = self._deploy("two")
         stale = 0
@@ -84,6 +83,9 @@ class PagesChecks:
                 return read, early
             self._account.clock.sleep(PAUSE)
         raise TimeoutError("a deployment did not end")
+
+    def _list_addresses(self) -> tuple[str, ...]:
+        return self._account.pages.read_project(self._name).domains
 
     def _canonical(self) -> str:
         canonical = self._account.pages.read_project(self._name).canonical

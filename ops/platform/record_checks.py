@@ -12,7 +12,7 @@ from ops.core.clock import Period
 from ops.core.errors import ProviderError
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.edge import NO_ANSWER, look, worker_url
-from ops.platform.measurements import Measurements, describe_error, is_missing_permission
+from ops.platform.measurements import Measurements, describe_error, is_missing_permission, is_outage
 from ops.platform.worker_checks import NO_HOST
 
 LONGEST_WAIT, STEP = 300.0, 20.0
@@ -30,6 +30,8 @@ class RecordChecks:
     def __init__(self, account: VerificationAccount, resources: RunResources, results: Measurements) -> None:
         self._account, self._resources, self._results = account, resources, results
         self._since, self._answered = account.clock.now(), REQUESTS
+        self._outages: dict[str, ProviderError] = {}
+        """Assumption whose latest read failed → why."""
 
     def check_lags(self) -> None:
         """Make a write and some requests, and read audit log, telemetry and analytics until each shows them."""
@@ -61,14 +63,21 @@ class RecordChecks:
                 break
             self._account.clock.sleep(STEP)
         for name in awaited:
-            self._results.compare_time(name, None, LONGEST_WAIT)
+            if name in self._outages:
+                self._results.record_error(name, self._outages[name])
+            else:
+                self._results.compare_time(name, None, LONGEST_WAIT)
 
     def _is_found(self, name: str, found: Found, waited: float) -> bool:
-        """Return whether a record is there, or cannot be read."""
+        """Return whether a record is there, or the token may not read it. The next read may end an outage."""
+        self._outages.pop(name, None)
         try:
             if not found():
                 return False
         except ProviderError as error:
+            if is_outage(error):
+                self._outages[name] = error
+                return False
             self._results.record_error(name, error)
             return True
         self._results.compare_time(name, waited, waited)

@@ -56,7 +56,7 @@ def measure_account(account: VerificationAccount, say: Say, delay: Delay) -> tup
                     failures[step] = describe_error(error)
     finally:
         with delay():
-            say("deleting what the run made")
+            say("deleting what the run made, until the lists show nothing for 15 s")
             account.delete_leftovers(name)
     return results.complete(failures)
 

@@ -52,13 +52,14 @@ class WorkerChecks:
         self._obstacle = self._obstacle or self._await(second)
         made = self._deploy({first: 100})
         stale = 0
-        while stale < MOST_READS and self._account.workers.list_deployments(self._name)[0].id != made:
+        while stale < MOST_READS and self._read_newest() != made:
             stale += 1
         self._results.compare("deployment-listed", f"{stale} reads too early")
         self._sample_rollback(first)
-        fields = self._account.api.read_deployment_fields(self._name)
+        api, read_created = self._account.api, self._account.read_created
+        fields = read_created(lambda: api.read_deployment_fields(self._name), "deployments")
         self._results.compare("code-update-strategy", "shown" if "code_update_strategy" in fields else "not shown")
-        listed = self._account.api.read_listed_fields(self._name)
+        listed = read_created(lambda: api.read_listed_fields(self._name), "Workers")
         self._results.compare("has-assets", "shown" if "has_assets" in listed else "not shown")
         try:
             self._edit("0")
@@ -189,4 +190,9 @@ class WorkerChecks:
         self._deployments += 1
 
     def _live_version(self) -> str:
-        return self._account.workers.list_deployments(self._name)[0].split[0][0]
+        live = self._account.read_created(lambda: self._account.workers.list_deployments(self._name), "deployments")
+        return live.split[0][0]
+
+    def _read_newest(self) -> str:
+        """Return the ID of the newest deployment; empty for an empty list."""
+        return next((each.id for each in self._account.workers.list_deployments(self._name)), "")
