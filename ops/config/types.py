@@ -93,6 +93,7 @@ _WANTED = {
     "dict_type": 'write a mapping of "key: value" lines',
     "tuple_type": "write a list, such as [one, two]",
     "int_type": "write a whole number without quotes",
+    "float_type": "write a number without quotes",
     "bool_type": "write true or false without quotes",
 }
 OFF = "off"

@@ -299,4 +299,5 @@ FAULTS = (
     Fault("an unknown component of the page", "provider-page", lambda made: add_provider_page(made, shop="comprobot1")),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
     Fault("a status page that nobody deployed", "status-page", add_own_page),
+    Fault("a measured platform that another program wrote", "platform", lambda made: made.write("platform.json", "{}")),
 )

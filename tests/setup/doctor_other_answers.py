@@ -202,4 +202,7 @@ OTHER_ANSWERS = (
         "wrong",
     ),
     OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),
+    OtherAnswer(
+        "no measured platform", "platform", lambda made: (made.folder / "platform.json").unlink(), "platform.json"
+    ),
 )

@@ -24,7 +24,7 @@ OWNERS: dict[str, set[str]] = {
     "httpx": {"cloudflare", "core", "probes", "publish", "status_page"},
     "jinja2": {"render", "setup", "status_page"},
     "playwright": {"probes"},
-    "pydantic": {"config", "drills", "limits"},
+    "pydantic": {"config", "drills", "limits", "platform"},
     "pydantic_core": {"config"},
     "subprocess": {"drills", "probes", "sandbox", "tools"},
     "trustme": {"probes"},

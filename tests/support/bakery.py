@@ -18,6 +18,7 @@ from ops.render import TEMPLATES
 from ops.setup import sync, workflows
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
+from tests.support.platform_files import platform_text
 from tests.support.workflows import add_actions
 
 ACCOUNT = "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
@@ -254,7 +255,8 @@ def _fill_repository(made: Bakery) -> None:
     hub = made.sandbox.github
     hub.add_user("dana", "admin")
     hub.add_token(PERSON, "dana", ["repo"])
-    files = {"ops.yml": CONFIG, "limits.yml": LIMITS, **generated(CONFIG)}
+    measured = platform_text(made.sandbox.clock.now() - timedelta(days=30))
+    files = {"ops.yml": CONFIG, "limits.yml": LIMITS, "platform.json": measured, **generated(CONFIG)}
     for path, text in files.items():
         (made.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (made.folder / path).write_text(text)

@@ -16,7 +16,7 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem, or the reason why a question has no answer here."""
+    """A problem, the reason why a question has no answer here, or more about a right answer."""
 
     text: str
     fix: str = ""

@@ -19,6 +19,7 @@ from ops.setup.doctor import (
     github_policy,
     github_settings,
     machine,
+    measured_platform,
     provider_page,
     repository_files,
     services,
@@ -35,6 +36,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     *github_policy.CHECKS,
     *machine.CHECKS,
     *provider_page.CHECKS,
+    *measured_platform.CHECKS,
 )
 TIME_LIMIT = 9.0
 """Real seconds for all checks together, which run in parallel."""

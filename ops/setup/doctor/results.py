@@ -47,7 +47,13 @@ def result_lines(results: Sequence[CheckResult]) -> Iterator[str]:
         yield from _ways_to_repair(each, "to prove it")
     if blocked := blocked_text(results):
         yield f"? {blocked}"
+    yield from (f"✔ {each.id}: {to_one_line(each.text)}" for each in described_answers(results))
     yield summary(results)
+
+
+def described_answers(results: Iterable[CheckResult]) -> list[CheckResult]:
+    """Return the right answers that say more than "yes"."""
+    return [each for each in of_answer(results, Answer.RIGHT) if each.text]
 
 
 def wrong_groups(results: Iterable[CheckResult]) -> Iterator[list[list[CheckResult]]]:
@@ -177,5 +183,6 @@ def render_results(results: tuple[CheckResult, ...]) -> str:
         checks=list(wrong_groups(results)),
         unproved=list(unproved_groups(results)),
         blocked=blocked_text(results),
+        described=described_answers(results),
     )
     return collapse_blank_lines(text)
