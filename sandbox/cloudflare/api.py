@@ -25,7 +25,7 @@ from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
 from sandbox.cloudflare.r2 import api as r2
-from sandbox.cloudflare.rate_limit import RateLimit
+from sandbox.cloudflare.rate_limit import Headers, RateLimit
 from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
 from sandbox.cloudflare.workers import assets, deployments, scripts, settings, versions
@@ -65,14 +65,14 @@ class FakeCloudflareApi:
         self._limit = RateLimit(account.clock, account.switches)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        ray, more = _ray(), tuple[tuple[str, str], ...]()
+        ray = _ray()
         try:
-            answer = self._handle(request, ray)
+            answer, more = self._handle(request, ray)
         except CloudflareRefusal as error:
             status, envelope, more = error.status, _failure(error, request.path), error.headers
         else:
             if isinstance(answer, HttpResponse):
-                answer.headers += [("server", "cloudflare"), ("cf-ray", ray), self._date()]
+                answer.headers += [*more, ("server", "cloudflare"), ("cf-ray", ray), self._date()]
                 return answer
             status, envelope = 200, _success(answer)
         headers = [*_HEADERS, *more, ("cf-ray", ray), self._date()]
@@ -81,14 +81,15 @@ class FakeCloudflareApi:
     def _date(self) -> tuple[str, str]:
         return "date", format_datetime(self._account.clock.now(), usegmt=True)
 
-    def _handle(self, request: HttpRequest, ray: str) -> CloudflareAnswer | HttpResponse:
+    def _handle(self, request: HttpRequest, ray: str) -> tuple[CloudflareAnswer | HttpResponse, Headers]:
+        """Return the answer, and the headers about the rate limit."""
         found = match(request)
         if found is None:
             raise _unmatched(request)
         route, parameters = found
         token = self._authorize(request, route.access, parameters.get("account"))
         with self._account.lock:
-            self._limit.count(token.email)
+            limits = self._limit.count(token, is_graphql=route.template == analytics.PATH)
         call = CloudflareCall(account=self._account, token=token, request=request, parameters=parameters)
         with nullcontext() if route.template in _UNLOCKED else self._account.lock:
             try:
@@ -97,7 +98,7 @@ class FakeCloudflareApi:
                 self._log(call, route, error.status, ray)
                 raise
             self._log(call, route, 200, ray)
-            return answer
+            return answer, limits
 
     def _log(self, call: CloudflareCall, route: Route, status: int, ray: str) -> None:
         if call.request.method in ACTIONS and route.template not in _READS:

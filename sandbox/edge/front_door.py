@@ -21,7 +21,7 @@ from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeploymen
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
 from sandbox.edge.cache import CacheRule, ResponseCache
-from sandbox.edge.injection import inject_scripts
+from sandbox.edge.injection import find_file, inject_scripts
 from sandbox.edge.places import EdgePlaces, Machine, default_lags
 from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.edge.status_pages import PublicSites
@@ -137,6 +137,8 @@ class Edge:
     def _answer_for(self, host: str, request: HttpRequest) -> HttpResponse:
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
+        if not host.endswith((".pages.dev", ".workers.dev")) and (script := find_file(request.path)) is not None:
+            return script
         machine = self._choose_machine(host, request)
         with self._account.lock:
             if self._account.pages.is_site(host) and not self._has_own_route(host, request):

@@ -1,7 +1,8 @@
-"""Scripts that a zone injects into the HTML of a site. Hosts of pages.dev get none.
+"""Scripts that a zone injects into the HTML of a site, and their files. Not on pages.dev.
 
 developers.cloudflare.com: web-analytics/get-started, waf/tools/scrape-shield/email-address-obfuscation,
 cloudflare-challenges/challenge-types/javascript-detections, speed/optimization/content/rocket-loader.
+The files are the sandbox's own: they do what a page sees of Cloudflare's.
 """
 
 import random
@@ -15,20 +16,61 @@ BEACON = (
     b'integrity="sha512-8DS7rgIrAmghBFwoOTujcf6D9rXvH8xm8JQ1Ja01h9QX8EzXldiszufYa4IFfKdLUKTTrnSFXLDkUEOTrZQ8Qg==" '
     b"""data-cf-beacon='{"version":"2026.11.0","token":"0123","r":%d}' crossorigin="anonymous"></script>\n"""
 )
-DECODER = (
-    b'<script data-cfasync="false" src="/cdn-cgi/scripts/5c5dd728/cloudflare-static/email-decode.min.js"></script>'
-)
+DECODER_FILE = "/cdn-cgi/scripts/5c5dd728/cloudflare-static/email-decode.min.js"
+DECODER = b'<script data-cfasync="false" src="%s"></script>' % DECODER_FILE.encode()
+DETECTION_FILE = "/cdn-cgi/challenge-platform/scripts/jsd/main.js"
 DETECTION = (
     b"<script>(function(){function c(){var b=a.contentDocument||a.contentWindow.document;if(b){var d=b.createElement"
     b"('script');d.innerHTML=\"window.__CF$cv$params={r:'%016x',t:'MTc2'};var a=document.createElement('script');a.src="
-    b"'/cdn-cgi/challenge-platform/scripts/jsd/main.js';\"}}})();</script>"
+    b"'" + DETECTION_FILE.encode() + b"';\"}}})();</script>"
 )
-LOADER = (
-    b'<script src="/cdn-cgi/scripts/7d0fa10a/cloudflare-static/rocket-loader.min.js" data-cf-settings="%s-|49" defer>'
-    b"</script>"
-)
+LOADER_FILE = "/cdn-cgi/scripts/7d0fa10a/cloudflare-static/rocket-loader.min.js"
+LOADER = b'<script src="' + LOADER_FILE.encode() + b'" data-cf-settings="%s-|49" defer></script>'
+FILES = {
+    LOADER_FILE: b"""(function () {
+  var key = document.currentScript.getAttribute("data-cf-settings").split("|")[0];
+  var waiting = Array.from(document.querySelectorAll('script[type^="' + key + '"]'));
+  window.__cfRLUnblockHandlers = true;
+  function runNext() {
+    var held = waiting.shift();
+    if (!held) return;
+    var script = document.createElement("script");
+    Array.from(held.attributes).forEach(function (each) { script.setAttribute(each.name, each.value); });
+    if (held.nonce) script.nonce = held.nonce;
+    script.type = held.type.slice(key.length);
+    script.text = held.text;
+    script.onload = script.onerror = runNext;
+    held.replaceWith(script);
+    if (!script.src) runNext();
+  }
+  runNext();
+})();
+""",
+    DECODER_FILE: b"""(function () {
+  function decode(hidden) {
+    var bytes = hidden.match(/../g).map(function (each) { return parseInt(each, 16); });
+    return bytes.slice(1).map(function (each) { return String.fromCharCode(each ^ bytes[0]); }).join("");
+  }
+  document.querySelectorAll('a[href*="/cdn-cgi/l/email-protection#"]').forEach(function (link) {
+    link.href = "mailto:" + decode(link.href.split("#")[1]);
+  });
+  document.querySelectorAll(".__cf_email__").forEach(function (span) {
+    span.replaceWith(decode(span.dataset.cfemail));
+  });
+})();
+""",
+    DETECTION_FILE: b"",
+}
+"""Path → script, at each host of a zone: developers.cloudflare.com/fundamentals/reference/cdn-cgi-endpoint"""
 ADDRESS = rb"[A-Za-z0-9._-]{1,64}@[A-Za-z0-9.-]{1,100}\.[a-z]{2,10}"
 _random = random.Random(0)  # noqa: S311  (as another number with each request)
+
+
+def find_file(path: str) -> HttpResponse | None:
+    """Return a script that a zone injects; None for another path."""
+    script = FILES.get(path)
+    headers = [("content-type", "application/javascript"), ("cache-control", "max-age=172800, public")]
+    return None if script is None else HttpResponse(headers=headers, body=script)
 
 
 def inject_scripts(response: HttpResponse, switches: Switches) -> HttpResponse:

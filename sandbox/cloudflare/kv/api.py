@@ -99,7 +99,11 @@ def get_metadata(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", _VALUE, KV_WRITE)
 def put_value(call: CloudflareCall) -> CloudflareAnswer:
-    """Write a value: the whole body, or the part `value` of a form, which may also have JSON `metadata`."""
+    """Write a value: the whole body, or the part `value` of a form, which may also have JSON `metadata`.
+
+    `result` is null or an object, as the reference says; clients saw null:
+    developers.cloudflare.com/api/resources/kv/subresources/namespaces/subresources/values/methods/update
+    """
     namespace, key, query = _find_namespace(call), call.parameters["key"], call.request.query
     value, metadata = call.request.body, None
     if call.request.headers.get_content_type() == "multipart/form-data":

@@ -1,4 +1,4 @@
-"""Limits of the Cloudflare API: calls of a user, and variables of a Worker."""
+"""Limits of the Cloudflare API: calls of a user or token, and variables of a Worker."""
 
 import json
 from typing import Any
@@ -24,10 +24,35 @@ def test_user_beyond_the_limit_is_refused_for_five_minutes(sandbox: Sandbox) -> 
 
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (429, 971)
     assert 299 <= int(refused.headers["retry-after"]) <= 301
+    assert refused.headers["ratelimit"].startswith('"default";r=0;t=')
     sandbox.clock.advance(200)
     assert get(sandbox, one).status_code == 429
     sandbox.clock.advance(101)
     assert get(sandbox, other).status_code == 200
+
+
+def test_each_token_of_the_account_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
+    one, other = (sandbox.add_token(name, ["Zone Read"], owner="account") for name in ("one", "other"))
+    sandbox.switches.calls_per_five_minutes = 2
+
+    answers = [get(sandbox, token) for token in (one, one, other, one)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["ratelimit-policy"] == '"default";q=2;w=300'
+    assert answers[0].headers["ratelimit"].startswith('"default";r=1;t=')
+    assert "retry-after" not in answers[0].headers
+
+
+def test_graphql_has_a_lower_limit(sandbox: Sandbox) -> None:
+    token = sandbox.add_token("one", ["Zone Read", "Account Analytics Read"])
+
+    def query() -> int:
+        url, headers = f"{sandbox.api_url}/graphql", {"authorization": f"Bearer {token}"}
+        return httpx.post(url, headers=headers, json={"query": "{ viewer { budget } }"}).status_code
+
+    assert {query() for _ in range(320)} == {200}
+    assert query() == 429
+    assert get(sandbox, token).status_code == 200
 
 
 @pytest.mark.parametrize(
