@@ -297,6 +297,31 @@ class GitHubSwitches:
     """Whether a cancel of a run also ends jobs of a called workflow with `always()`, if the `if` of the calling job is
     not true then. Not documented; so the calling job needs `always()` too."""
 
+    waiting_job_cancel_runs_always: bool = True
+    """Whether the `always()` jobs of a cancelled run also run if one of its jobs waits for a concurrency group. The
+    page on cancellation excludes no state of a job, hence True
+    (docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation)."""
+
+    called_names_have_caller: bool = True
+    """Whether the API names the jobs of a called workflow `caller / job`, as the pages of runs do
+    (github.com/8398a7/action-slack/issues/183). False: by the name of the job alone."""
+
+    refused_run_conclusion: Literal["startup_failure", "failure"] = "startup_failure"
+    """Conclusion of a run whose files GitHub refuses; both were seen (github.com/z-shell/.github/issues/575,
+    github.com/jmgirard/circumplex/pull/131)."""
+
+    refused_run_has_title: bool = False
+    """Whether such a run has the title of `run-name`. False: the path of its file
+    (github.com/z-shell/.github/issues/575)."""
+
+    dispatch_checks_files: bool = True
+    """Whether a dispatch by the API of such a file answers 422 and starts no run, as reported for an expression that is
+    too long (github.com/DOS/DOScan/pull/136), hence True. False: there is a run without a job."""
+
+    artifacts_lag_reads: int = 0
+    """Number of reads of a run's artifacts that do not show them yet. Upload v4 and later lists an artifact at once
+    (docs of actions/upload-artifact), hence 0."""
+
     pages_cache_seconds: float = 600.0
     """Seconds of the sandbox's clock for which GitHub Pages serves an answer again, also after a deployment. Its
     answers have `max-age=600`."""

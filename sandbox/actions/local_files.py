@@ -139,6 +139,15 @@ def _site_folder(folder: Path, run: str) -> Path:
     return folder / "artifacts" / run / SITE_ARTIFACT
 
 
+def find_artifacts(folder: Path, run: int) -> dict[str, int]:
+    """Return the artifacts that a run uploaded: name → size in bytes."""
+    found = folder / "artifacts" / str(run)
+    return {
+        each.name: sum(file.stat().st_size for file in each.rglob("*") if file.is_file())
+        for each in (sorted(found.iterdir()) if found.is_dir() else ())
+    }
+
+
 def find_site(folder: Path, run: int) -> Path | None:
     """Return the folder of the site that a run uploaded; its number stands for the one of the artifact."""
     found = _site_folder(folder, str(run))

@@ -14,7 +14,7 @@ from sandbox.actions.act import find_act
 from sandbox.actions.event import changed_paths, expression_contexts, is_skipped, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression, render_text
-from sandbox.actions.local_files import find_site, write_artifact_actions
+from sandbox.actions.local_files import find_artifacts, find_site, write_artifact_actions
 from sandbox.actions.schedule import RunScheduler
 from sandbox.actions.tracked_run import TrackedRun, TrackedWorkflow
 from sandbox.github import GitHubRepository
@@ -70,6 +70,7 @@ class Runner:
             repositories=repositories or {},
         )
         github.pages.find_artifact = partial(find_site, self._scratch / "actions")
+        github.set_runner(partial(find_artifacts, self._scratch / "actions"), self._find_mistake)
         self._schedule = RunScheduler(github, self._execution, self._problems.append)
 
     def __enter__(self) -> Self:
@@ -125,6 +126,16 @@ class Runner:
             if not self._schedule.changed.wait_for(condition, seconds):
                 on = [str(work.run.id) for work in self._schedule.runs if not work.ended]
                 raise TimeoutError(f"after {seconds:.0f} s, these runs have not ended: {', '.join(on) or 'none'}")
+
+    def settle(self, seconds: float = 0.3) -> None:
+        """Give running jobs real time until one of them changes, at most `seconds`.
+
+        For `FakeClock.on_sleep`: jobs run in real time while a virtual clock moves.
+        """
+        with self._schedule.changed:
+            on = (task for work in self._schedule.runs if not work.ended for task in work.tasks)
+            if any(task.state == "running" and not task.job.is_call for task in on):
+                self._schedule.changed.wait(seconds)
 
     def cancel(self, run_id: int) -> None:
         """Cancel the run, as the button on its page does."""
@@ -236,11 +247,31 @@ class Runner:
             return self._plan(run)
         except InvalidWorkflow as error:
             self._refused[run.id] = f"Invalid workflow file: {error}"
-            self._github.set_run(run.id, "completed", "startup_failure")
+            title = self._refused_title(run) if self._github.switches.refused_run_has_title else run.workflow.path
+            self._github.set_run_title(run.id, title)
+            self._github.set_run(run.id, "completed", self._github.switches.refused_run_conclusion)
             return None
         except UnsupportedExpression:
             self._github.set_run(run.id, "completed", "startup_failure")
             raise
+
+    def _refused_title(self, run: FakeRun) -> str:
+        """Return the title of `run-name`; the path of the file if it cannot be read."""
+        try:
+            content = plans.parse_workflow(run.commit.files[run.workflow.path].decode())
+            known = expression_contexts(run, content, self._github.repository, {})
+            return render_text(str(content.get("run-name", "")), known).strip()
+        except (InvalidWorkflow, UnsupportedExpression):
+            return run.workflow.path
+
+    def _find_mistake(self, path: str, files: Mapping[str, bytes]) -> str:
+        """Return why GitHub refuses a workflow file; "" if it does not."""
+        try:
+            file = calls.read_files(path, files, writes_by_default=self._github.actions_policy.token_writes)
+            plans.order_jobs(file.content["jobs"])
+        except InvalidWorkflow as error:
+            return str(error)
+        return ""
 
     def _plan(self, run: FakeRun) -> TrackedRun:
         file = calls.read_files(
@@ -264,4 +295,5 @@ class Runner:
                     plans.values_used(each.content, job, context, {})
         self._github.set_run_title(run.id, render_text(str(file.content.get("run-name", "")), known).strip())
         self._github.set_called_files(run.id, [each.path for each in called])
-        return TrackedRun(run, TrackedWorkflow(file, known, plan))
+        names_have_caller = self._github.switches.called_names_have_caller
+        return TrackedRun(run, TrackedWorkflow(file, known, plan), names_have_caller=names_have_caller)

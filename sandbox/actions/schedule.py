@@ -158,7 +158,8 @@ class RunScheduler:
             return
         work.cancelled = True
         if self._groups.holds(work.claim, work):
-            self._cancel_jobs(work.root)
+            waits = any(task.state == "pending" and task.claim for task in work.tasks)
+            self._cancel_jobs(work.root, spares=self._github.switches.waiting_job_cancel_runs_always or not waits)
             return
         for task in work.tasks:
             self._complete(task, "cancelled")

@@ -82,6 +82,8 @@ class TrackedJob:
     @property
     def name(self) -> str:
         """Name in the API: github.com/8398a7/action-slack/issues/183."""
+        if not self.run.names_have_caller:
+            return self.job.name
         return " / ".join([*(caller.job.name for caller in reversed(self.callers)), self.job.name])
 
     @property
@@ -126,6 +128,8 @@ class TrackedRun:
     """Lines of all jobs, masked as on GitHub."""
     cancelled: bool = False
     ended: bool = False
+    names_have_caller: bool = True
+    """Whether the API names called jobs with their callers."""
 
     @property
     def claim(self) -> GroupClaim | None:

@@ -74,6 +74,10 @@ class Repository:
         self.runners: dict[str, SelfHostedRunner] = {}
         """Name → runner."""
         self.deployments: dict[int, FakeGitHubDeployment] = {}
+        self.find_artifacts: Callable[[int], Mapping[str, int]] = lambda _run: {}
+        """Return the artifacts of a run: name → size. A runner sets it."""
+        self.find_mistake: Callable[[str, Mapping[str, bytes]], str] = lambda _path, _files: ""
+        """Return why GitHub refuses a workflow file; "" if it does not. A runner sets it."""
         self.vault = Vault()
         self.environments: dict[str, FakeEnvironment] = {}
         self.rulesets: dict[int, FakeRuleset] = {}

@@ -6,6 +6,7 @@ from typing import Any
 from sandbox.github.actions import changes, serializers
 from sandbox.github.actions.state import (
     MAX_INPUTS,
+    FakeArtifact,
     FakeGitHubDeployment,
     FakeJob,
     FakeRun,
@@ -70,6 +71,8 @@ def dispatch(call: GitHubCall) -> GitHubAnswer:
     head = call.repository.git.head(branch)
     if head is None:
         raise GitHubRefusal(422, f"No ref found for: {body['ref']}")
+    if switches.dispatch_checks_files and (mistake := call.repository.find_mistake(workflow.path, head.files)):
+        raise GitHubRefusal(422, f"failed to parse workflow: {mistake}")
     inputs = _inputs(head.files.get(workflow.path, b""), body.get("inputs", {}))
     run = changes.dispatch(call.repository, call.by, workflow, branch=branch, head=head, inputs=inputs)
     if not body.get("return_run_details"):
@@ -194,6 +197,20 @@ def list_jobs_of_attempt(call: GitHubCall) -> GitHubAnswer:
 def _jobs(call: GitHubCall, run: FakeRun, attempt: int | None) -> GitHubAnswer:
     found = [job for job in run.jobs if attempt in {None, job.run_attempt}]
     return call.page(found, lambda job: serializers.job(run, job, call.urls), under="jobs")
+
+
+@ROUTES.add("GET", _RUN + "/artifacts", RouteAccess("actions:read", "actions/artifacts#list-workflow-run-artifacts"))
+def list_artifacts(call: GitHubCall) -> GitHubAnswer:
+    """Return the artifacts of a run, which appear after `artifacts_lag_reads` reads."""
+    run, repository = _find_run(call), call.repository
+    uploaded = repository.find_artifacts(run.id)
+    run.artifact_reads += bool(uploaded)
+    if run.artifact_reads > repository.switches.artifacts_lag_reads:
+        for name, size in uploaded.items():
+            made = FakeArtifact(id=repository.new_id(), name=name, size=size, created_at=repository.now())
+            run.artifacts.setdefault(name, made)
+    shown = list(run.artifacts.values())
+    return call.page(shown, lambda one: serializers.artifact(run, one, call.urls), under="artifacts")
 
 
 _DEPLOYMENTS = REPO + "/deployments"

@@ -88,6 +88,14 @@ class ActionsSeeds(Seeds):
         with self._repository.lock:
             self._repository.actions_policy = replace(self._repository.actions_policy, **settings)
 
+    def set_runner(
+        self,
+        find_artifacts: Callable[[int], Mapping[str, int]],
+        find_mistake: Callable[[str, Mapping[str, bytes]], str],
+    ) -> None:
+        """Let the API read the artifacts of a run, and judge a workflow file, by these functions of a runner."""
+        self._repository.find_artifacts, self._repository.find_mistake = find_artifacts, find_mistake
+
     @property
     def actions_policy(self) -> ActionsPolicy:
         return self._repository.actions_policy

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from sandbox.github.actions import state
 from sandbox.github.actions.state import (
     DeploymentReview,
+    FakeArtifact,
     FakeGitHubDeployment,
     FakeJob,
     FakeRun,
@@ -124,6 +125,24 @@ def job(run: FakeRun, job: FakeJob, urls: Urls) -> dict[str, Any]:
         "labels": list(job.labels),
         "runner_name": job.runner_name,
         **{f"runner_{name}": runner.get(name) for name in ("id", "group_id", "group_name")},
+    }
+
+
+def artifact(run: FakeRun, one: FakeArtifact, urls: Urls) -> dict[str, Any]:
+    url, at = urls.repo(f"/actions/artifacts/{one.id}"), timestamp(one.created_at)
+    return {
+        "id": one.id,
+        "node_id": node_id("A", one.id),
+        "name": one.name,
+        "size_in_bytes": one.size,
+        "url": url,
+        "archive_download_url": f"{url}/zip",
+        "expired": False,
+        "created_at": at,
+        "updated_at": at,
+        "expires_at": None,
+        "digest": None,
+        "workflow_run": {"id": run.id, "head_branch": run.head_branch, "head_sha": run.head.sha},
     }
 
 

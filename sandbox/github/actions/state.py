@@ -91,6 +91,14 @@ class FakeJob:
     steps: list[FakeStep] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FakeArtifact:
+    id: int
+    name: str
+    size: int
+    created_at: datetime
+
+
 @dataclass(eq=False, kw_only=True)
 class PendingDeployment:
     """A job that waits for a reviewer of its environment, and the decision."""
@@ -131,12 +139,16 @@ class FakeRun:
     status: str = "queued"
     conclusion: str | None = None
     jobs: list[FakeJob] = field(default_factory=list)
+    artifacts: dict[str, FakeArtifact] = field(default_factory=dict)
+    """Those that the API has shown."""
+    artifact_reads: int = 0
+    """Reads of the list, since it has an artifact."""
     pending_deployments: list[PendingDeployment] = field(default_factory=list)
     reviews: list[DeploymentReview] = field(default_factory=list)
     pull: FakeIssue | None = None
     """For runs of the event `pull_request`."""
     title: str = ""
-    """From `run-name`; of a refused file, and by default, it is the name."""
+    """From `run-name`, by default the name; the path of a refused file."""
     called_files: tuple[str, ...] = ()
     """Paths of the workflow files that it calls, all at its commit."""
     merge: FakeCommit | None = None

@@ -113,4 +113,4 @@ def test_title_of_a_run_is_its_run_name_unless_github_refuses_the_file(hub: GitH
     runner.wait()
 
     assert (good.title, good.conclusion) == ("run 1 of workflow_dispatch", "success")
-    assert (refused.title or refused.name, refused.conclusion) == ("Main", "startup_failure")
+    assert (refused.title, refused.conclusion) == (".github/workflows/main.yml", "startup_failure")
