@@ -270,6 +270,23 @@ class GitHubSwitches:
     over_long_issue_body_is_refused: bool = False
     """Whether an update of an issue body beyond the size limit answers 422. False: 200, and the old body stays."""
 
+    lists_lag_seconds: float = 0.0
+    """Seconds of the sandbox's clock during which lists of issues, comments, events and labels lack what the API
+    created, until a job starts. GitHub documents no read-after-write consistency. A list of comments lacked a new one
+    (github.com/kamp-us/phoenix/pull/9102), while others call these lists "immediately consistent"
+    (github.com/Tracer-Cloud/opensre/pull/5269), hence 0 [unsure: list-lag]."""
+
+    content_writes_per_minute: int = 80
+    """Most writes of issues, comments, labels and pull requests of a user in a minute of the sandbox's clock
+    (docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits). The page does
+    not say which requests count [unsure: content-limit], so each write does."""
+
+    content_writes_per_hour: int = 500
+    """The same in an hour."""
+
+    content_limit_status: int = 403
+    """HTTP status of a write beyond both limits: 403 or 429. Without `Retry-After`, which "may" be there."""
+
     plan: GitHubPlan = "free"
     """GitHub plan of the repository's owner; `team` also stands for Pro. Most new owners are on Free, whose private
     repositories have the least. An Enterprise Server has everything."""

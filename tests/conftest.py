@@ -286,6 +286,7 @@ class World:
         scrubbed = {name: None for name in os.environ if name.startswith(("GITHUB_", "GH_", "CLOUDFLARE_", "OPS_"))}
         variables: dict[str, str | None] = {**scrubbed, **self.sandbox.environ(), **environ}
         variables |= workflow_run(self.sandbox.github, variables)
+        self.sandbox.github.catch_up()  # people and jobs start commands seconds apart
         with CliRunner().isolation(env=variables) as (out, err, _):
             code = cli.run(arguments)
             return Outcome(code, out.getvalue().decode(), err.getvalue().decode())

@@ -197,6 +197,7 @@ CHECK_HINT = (
     "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
 )
 NETWORK_HINT = "Check the network here, and GITHUB_API_URL if it is set. Then run the command again."
+RATE_LIMIT_HINT = "GitHub limits the requests of this token. Wait a minute, then run the command again."
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
@@ -212,12 +213,13 @@ def failure_text(error: Exception) -> str:
 def provider_errors(hint: str = "") -> Iterator[None]:
     """Convert errors of PyGithub and its transport: to GitHubApiError with an answer, else to ProviderError."""
     import requests
-    from github import GithubException
+    from github import GithubException, RateLimitExceededException
 
     try:
         yield
     except GithubException as error:
-        advice = hint or (STATUS_HINT if error.status >= 500 else "")
+        is_limit = isinstance(error, RateLimitExceededException) or error.status == 429
+        advice = RATE_LIMIT_HINT if is_limit else hint or (STATUS_HINT if error.status >= 500 else "")
         raise GitHubApiError(error.status, advice) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"

@@ -18,6 +18,7 @@ from sandbox.github.issues import api as issues
 from sandbox.github.issues import comments_api as comments
 from sandbox.github.issues import graphql_api as graphql
 from sandbox.github.issues import labels_api as labels
+from sandbox.github.issues.content_limit import MESSAGE
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pages import api as pages
 from sandbox.github.pulls import api as pulls
@@ -72,7 +73,10 @@ class FakeGitHubApi:
                 counted = self._authenticate(request, token)
                 if found is None:
                     raise not_found()
+                self._require_content_limit(request, counted)
+                last = self._repository.host.last_id
                 answer = self._handle(request, counted, *found)
+                self._hide_from_lists(last)
             except GitHubRefusal as error:
                 answer = _failure(error, found[0] if found else None)
             return _response(answer, self._headers(token))
@@ -113,6 +117,16 @@ class FakeGitHubApi:
         )
         self._authorize(call, route)
         return route.handler(call)
+
+    def _require_content_limit(self, request: HttpRequest, token: FakeGitHubToken) -> None:
+        switches, path = self._repository.switches, request.path.removeprefix(ENTERPRISE)
+        if not self._repository.host.content.count(token.user.id, request.method, path, switches):
+            raise GitHubRefusal(switches.content_limit_status, MESSAGE)
+
+    def _hide_from_lists(self, last: int) -> None:
+        """Leave what a request created out of lists for some seconds. `last`: newest ID before it."""
+        host, seconds = self._repository.host, self._repository.switches.lists_lag_seconds
+        host.list_lag.hide(range(last + 1, host.last_id + 1), seconds)
 
     def _find_repository(self, parameters: Mapping[str, str]) -> Repository:
         """Return the repository that the path names. Raises GitHubRefusal if there is none with that name."""

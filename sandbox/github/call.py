@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from sandbox import routing
+from sandbox.github.issues.list_lag import Listed
 from sandbox.github.issues.state import MAX_BODY, FakeIssue
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls
@@ -18,6 +19,7 @@ REPO = "/repos/{owner}/{repo}"
 DOCS = "https://docs.github.com/rest"
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Listed)
 
 
 class GitHubRefusal(Exception):
@@ -97,6 +99,10 @@ class GitHubCall:
         if not self.token.is_for(self.repository.id):
             return role == "read" and not self.repository.switches.private
         return self.token.app is not None or includes_role(self.repository.role(self.user), role)
+
+    def listed(self, items: Iterable[L]) -> list[L]:
+        """Return the issues, comments, events or labels that a list shows; it may be behind a write."""
+        return self.repository.host.list_lag.shown(items)
 
     def choice(self, name: str, *choices: str) -> str:
         """Return a query parameter; the first choice is the default. Raises GitHubRefusal for any other value."""

@@ -17,6 +17,8 @@ from sandbox.github.actions.state import (
 )
 from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import Git
+from sandbox.github.issues.content_limit import ContentLimit
+from sandbox.github.issues.list_lag import ListLag
 from sandbox.github.issues.state import FakeIssue, FakeLabel
 from sandbox.github.pages.state import GitHubPages
 from sandbox.github.rulesets.state import FakeRuleset
@@ -40,11 +42,13 @@ class GitHubHost:
     def __init__(self, clock: FakeClock) -> None:
         self.lock = threading.RLock()
         self.repository_ids = itertools.count(186853002)
-        self.ids = itertools.count(3_000_000_001)
+        self.last_id = 3_000_000_000
         self.user_ids = itertools.count(1001)
         self.users: dict[str, User] = {}
         """Lowercase login → user."""
         self.rates = RateLimits(clock)
+        self.content = ContentLimit(clock)
+        self.list_lag = ListLag(clock)
         self.repositories: dict[str, Repository] = {}
         """Lowercase `owner/name` → repository."""
 
@@ -95,7 +99,8 @@ class Repository:
         return (at or self.clock.now()).replace(microsecond=0)
 
     def new_id(self) -> int:
-        return next(self.host.ids)
+        self.host.last_id += 1
+        return self.host.last_id
 
     def new_number(self) -> int:
         return next(self._numbers)

@@ -176,6 +176,10 @@ class GitHub(GitHubRepository):
         for server in (self._server, *self._sockets):
             server.stop()
 
+    def catch_up(self) -> None:
+        """Let lists show everything, as after a pause of seconds."""
+        self._repository.host.list_lag.catch_up()
+
     def answer_site(self, host: str, request: HttpRequest) -> HttpResponse | None:
         """Return the response of the GitHub Pages site at this host; None if no repository has one there."""
         with self._repository.lock:

@@ -70,6 +70,7 @@ class ActionsSeeds(Seeds):
 
         Does nothing if there is a run of that number. `conclusion` ends it.
         """
+        self._repository.host.list_lag.catch_up()
         with self._repository.lock:
             graph = self._repository.git
             head = graph.head(branch) or graph.head(graph.default_branch)
@@ -225,6 +226,8 @@ class ActionsSeeds(Seeds):
         with self._repository.lock:
             now = self._repository.now()
             job.status, job.conclusion = status, conclusion
+            if status == "in_progress":
+                self._repository.host.list_lag.catch_up()  # a runner needs seconds to start
             job.started_at = job.started_at or now
             job.completed_at = now if status == "completed" else None
 

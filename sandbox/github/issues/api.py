@@ -42,9 +42,9 @@ def list_issues(call: GitHubCall) -> GitHubAnswer:
     wanted = [name for name in call.query.get("labels", "").split(",") if name]
     found = [
         issue
-        for issue in call.repository.threads.values()
+        for issue in call.listed(call.repository.threads.values())
         if state in {"all", issue.state}
-        and all(issue.find_label(name) for name in wanted)
+        and all(_shows_label(call, issue, name) for name in wanted)
         and (since is None or issue.updated_at >= since)
         and _matches_people(issue, call)
     ]
@@ -53,6 +53,13 @@ def list_issues(call: GitHubCall) -> GitHubAnswer:
     return call.page(
         found[::-1] if newest_first else found, lambda issue: serializers.issue_with_body(issue, call.urls)
     )
+
+
+def _shows_label(call: GitHubCall, issue: FakeIssue, name: str) -> bool:
+    """Return whether the issue has the label, and a list shows that already."""
+    label = issue.find_label(name)
+    added = [event for event in issue.events if event.event == "labeled" and event.label is label]
+    return label is not None and len(call.listed(added[-1:])) == len(added[-1:])
 
 
 def _matches_people(issue: FakeIssue, call: GitHubCall) -> bool:
@@ -196,13 +203,13 @@ def _assignee_body(call: GitHubCall) -> dict[str, Any]:
 @ROUTES.add("GET", ISSUE + "/timeline", RouteAccess("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
 def list_timeline(call: GitHubCall) -> GitHubAnswer:
     """Return the timeline, oldest first."""
-    return call.page(call.issue.timeline, lambda entry: serializers.timeline_entry(entry, call.urls))
+    return call.page(call.listed(call.issue.timeline), lambda entry: serializers.timeline_entry(entry, call.urls))
 
 
 @ROUTES.add("GET", ISSUE + "/events", RouteAccess("issues:read", "issues/events#list-issue-events"))
 def list_events(call: GitHubCall) -> GitHubAnswer:
     """Return the events, oldest first, without comments and cross-references."""
-    return call.page(_events(call.issue.events), lambda event: serializers.event(event, call.urls))
+    return call.page(call.listed(_events(call.issue.events)), lambda event: serializers.event(event, call.urls))
 
 
 @ROUTES.add("GET", REPO + "/issues/events/{event_id}", RouteAccess("issues:read", "issues/events#get-an-issue-event"))

@@ -39,7 +39,7 @@ def list_comments(call: GitHubCall) -> GitHubAnswer:
 
 def _listed(call: GitHubCall, comments: list[FakeComment]) -> GitHubAnswer:
     since = query_time(call, "since")
-    found = [comment for comment in comments if since is None or comment.updated_at >= since]
+    found = [comment for comment in call.listed(comments) if since is None or comment.updated_at >= since]
     return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
 

@@ -89,7 +89,9 @@ def _issues(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [
         number
         for number, each in sorted(call.repository.threads.items(), reverse=order["direction"] == "DESC")
-        if each.pull is None and (not wanted or wanted & {label.name.lower() for label in each.labels})
+        if each.pull is None
+        and call.listed([each])
+        and (not wanted or wanted & {label.name.lower() for label in each.labels})
     ]
     shown = [partial(_issue, call, {"number": number}) for number in numbers]
     return _connection("IssueConnection", shown, arguments)
@@ -101,7 +103,7 @@ def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     issue = call.repository.threads.get(number)
     if issue is None or issue.pull is not None:
         raise _QueryError(f"Could not resolve to an Issue with the number of {number}.", "NOT_FOUND")
-    shown = [partial(_comment, call, each) for each in issue.comments]
+    shown = [partial(_comment, call, each) for each in call.listed(issue.comments)]
     labels = [partial(_label, each) for each in issue.labels]
     edits = [partial(_edit, each) for each in reversed(issue.edits)]
     return {
@@ -111,14 +113,14 @@ def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "userContentEdits": partial(_connection, "UserContentEditConnection", edits),
         "comments": partial(_connection, "IssueCommentConnection", shown),
         "labels": partial(_connection, "LabelConnection", labels),
-        "timelineItems": partial(_timeline, issue),
+        "timelineItems": partial(_timeline, call, issue),
     }
 
 
-def _timeline(issue: FakeIssue, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _timeline(call: GitHubCall, issue: FakeIssue, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("itemTypes") != ["LABELED_EVENT"]:
         raise _QueryError("the sandbox has only `timelineItems` with `itemTypes: [LABELED_EVENT]`")
-    added = [each for each in issue.events if each.event == "labeled"]
+    added = [each for each in call.listed(issue.events) if each.event == "labeled"]
     return _connection("IssueTimelineItemsConnection", [partial(_labeled, each) for each in added], arguments)
 
 

@@ -59,8 +59,8 @@ def _find(call: GitHubCall) -> FakeLabel:
 
 @ROUTES.add("GET", _LABELS, RouteAccess("issues:read", "issues/labels#list-labels-for-a-repository"))
 def list_labels(call: GitHubCall) -> GitHubAnswer:
-    found = sorted(call.repository.labels.items())
-    return call.page(found, lambda item: serializers.label(item[1], call.urls))
+    found = sorted(call.listed(call.repository.labels.values()), key=lambda label: label.name.lower())
+    return call.page(found, lambda label: serializers.label(label, call.urls))
 
 
 @ROUTES.add("POST", _LABELS, RouteAccess("issues:write", "issues/labels#create-a-label"))

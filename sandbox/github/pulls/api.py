@@ -37,7 +37,7 @@ def list_pulls(call: GitHubCall) -> GitHubAnswer:
     head, base = call.query.get("head"), call.query.get("base")
     found = [
         issue
-        for issue in reversed(call.repository.threads.values())
+        for issue in reversed(call.listed(call.repository.threads.values()))
         if issue.pull
         and state in {"all", issue.state}
         and head in {None, serializers.label(call.repository, issue.pull)}
