@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from sandbox.cloudflare.tokens.state import PERMISSIONS
+from sandbox.permissions import permission_groups
 from sandbox.sandbox import Sandbox
 
 ALL_RIGHTS = "sandbox-all-rights"
@@ -25,7 +25,7 @@ def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], N
         signal.signal(number, lambda *_: stopped.set())
     with sandbox as running:
         if as_json:
-            running.add_token(ALL_RIGHTS, PERMISSIONS)
+            running.add_token(ALL_RIGHTS, permission_groups())
             running.github.add_user(ADMIN, "admin")
             running.github.add_token(ADMIN_TOKEN, ADMIN)
             echo(json.dumps(running.describe()))

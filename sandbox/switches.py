@@ -227,6 +227,10 @@ class Switches:
     """Whether a telemetry group has keys that are missing in its events, with an empty value. False: they are left
     out."""
 
+    telemetry_read_is_enough: bool = False
+    """Whether Workers Observability Read is enough for a telemetry query. False: it needs Workers Observability Write,
+    as Cloudflare's reference and four public projects say; others use Read."""
+
     d1_time_travel_days: int = 7
     """Days that Time Travel of D1 reaches back. Depends on the plan: 7 days is Free, 30 is Workers Paid."""
 

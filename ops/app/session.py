@@ -270,7 +270,8 @@ class Session:
             except TimeoutError:
                 return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
             except ProviderError as error:
-                return f'{error.message}; the token needs "{records.OBSERVABILITY_READ}" for it'
+                needed = f'; the token needs "{error.permission}" for it' if error.permission else ""
+                return f"{error.message}{needed}"
 
         return answer
 

@@ -29,6 +29,7 @@ from ops.core.bounded_http import open_client, read_answer, ssl_context
 from ops.core.client_guards import WriteGuard, is_loopback
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
+from ops.core.permissions import ANY_TOKEN, find_graphql_permission, find_permission
 from ops.core.redaction import Secret
 from ops.core.threads import CallTracker
 
@@ -85,6 +86,7 @@ RETRY_DELAYS = (0.2, 0.5, 1.0)
 RETRY_BUDGET = 20.0
 """Seconds that a read may take with all retries; a Retry-After beyond it ends the read."""
 MAX_PAGES = 100
+GRAPHQL = "/graphql"
 
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], CloudflareResponse]
 F = TypeVar("F", bound=Callable[..., object])
@@ -197,7 +199,6 @@ class CloudflareClient(WriteGuard):
         self,
         path: str,
         *,
-        permission: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         most: int = MAX_BYTES,
@@ -208,7 +209,7 @@ class CloudflareClient(WriteGuard):
         """
         return self._retried(
             f"GET {without_account(path)}",
-            lambda: self._send("GET", path, permission=permission, params=params, headers=headers, most=most),
+            lambda: self._send("GET", path, params=params, headers=headers, most=most),
         )
 
     def list_reader(
@@ -217,19 +218,18 @@ class CloudflareClient(WriteGuard):
         subject: str,
         build: Callable[[Any], object],
         *,
-        permission: str,
         params: Mapping[str, str] | None = None,
     ) -> "PageReader":
         """Return a function that reads one page of a list, with `build` of each row; it raises ProviderError."""
 
         def read(page: Mapping[str, str]) -> CloudflareResponse:
-            answer = self.read(path, permission=permission, params={**(params or {}), **page})
+            answer = self.read(path, params={**(params or {}), **page})
             return parse_rows(answer, subject, build)
 
         return read
 
     def query_graphql(
-        self, query: str, *, permission: str, variables: Mapping[str, Any], timeout: float | None = None
+        self, query: str, *, variables: Mapping[str, Any], timeout: float | None = None
     ) -> CloudflareResponse:
         """Send a GraphQL query and return its `data`; retried like a read, with a timeout in seconds once.
 
@@ -240,19 +240,15 @@ class CloudflareClient(WriteGuard):
         body, limits = {"query": query, "variables": dict(variables)}, _read_limits(timeout)
 
         def send() -> CloudflareResponse:
-            return self._send(
-                "POST", "/graphql", permission=permission, decoder=decode_graphql_response, json=body, **limits
-            )
+            return self._send("POST", GRAPHQL, decoder=decode_graphql_response, json=body, **limits)
 
-        return self._retried("POST /graphql", send, RETRY_DELAYS if timeout is None else ())
+        return self._retried(f"POST {GRAPHQL}", send, RETRY_DELAYS if timeout is None else ())
 
-    def read_by_post(
-        self, path: str, body: Mapping[str, Any], *, permission: str, timeout: float | None = None
-    ) -> CloudflareResponse:
+    def read_by_post(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> CloudflareResponse:
         """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
 
         def send() -> CloudflareResponse:
-            return self._send("POST", path, permission=permission, json=dict(body), **_read_limits(timeout))
+            return self._send("POST", path, json=dict(body), **_read_limits(timeout))
 
         return self._retried(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
 
@@ -275,7 +271,6 @@ class CloudflareClient(WriteGuard):
         method: str,
         path: str,
         *,
-        permission: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
@@ -294,9 +289,7 @@ class CloudflareClient(WriteGuard):
         try:
             body = {"json": json, "files": files, "content": content, "timeout": timeout or TIMEOUT}
             within = max(timeout or 0.0, LONGEST_CALL)
-            return self._send(
-                method, path, permission=permission, within=within, params=params, headers=headers, **body
-            )
+            return self._send(method, path, within=within, params=params, headers=headers, **body)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_APPLIED:
                 retry = error.retry_after
@@ -315,7 +308,6 @@ class CloudflareClient(WriteGuard):
         method: str,
         path: str,
         *,
-        permission: str,
         decoder: Decoder = decode_response,
         within: float = LONGEST_CALL,
         most: int = MAX_BYTES,
@@ -336,7 +328,8 @@ class CloudflareClient(WriteGuard):
             return decoder(method, path, response.status_code, response.headers, body)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.AUTH:
-                error.hint = self._permission_hint(path, permission)
+                error.permission = _needed_permission(method, path, content.get("json"))
+                error.hint = self._permission_hint(path, error.permission)
             error.hint = error.hint.replace(SETTINGS, self._settings)
             raise
 
@@ -349,6 +342,13 @@ class CloudflareClient(WriteGuard):
             f"Check the token {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
             f'active, allowed from this IP address, and have the permission "{permission}" on {where}.{also}'
         )
+
+
+def _needed_permission(method: str, path: str, body: Any) -> str:
+    if path == GRAPHQL:
+        return find_graphql_permission(body["query"])
+    row = find_permission("cloudflare", method, path)
+    return (row.needs if row else "") or ANY_TOKEN
 
 
 def _read_limits(timeout: float | None) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only
 
-READ_PERMISSION = "D1 Read"
 WRITE_PERMISSION = "D1 Write"
 """The dashboard calls it D1 Edit. Cloudflare does not say whether D1 Read is enough for queries and bookmarks."""
 PAGE_SIZE = 100
@@ -52,15 +51,13 @@ class D1Api:
 
     @reads("GET /accounts/{account}/d1/database")
     def list_databases(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader(
-            self._databases, "the D1 databases", _parse_listed_database, permission=READ_PERMISSION
-        )
+        page = self._client.list_reader(self._databases, "the D1 databases", _parse_listed_database)
         return tuple(paginate_by_length(page, per_page=PAGE_SIZE))
 
     @reads("GET /accounts/{account}/d1/database/{database}")
     def read_database(self, database: str) -> D1Database:
         """Return a database by its ID. Raises ProviderError, with code 7404 if there is none."""
-        answer = self._client.read(f"{self._databases}/{database}", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._databases}/{database}")
         return parse_result(answer, f"D1 database {database}", lambda: _parse_database(answer.result))
 
     @reads("POST /accounts/{account}/d1/database/{database}/query", body=_only_reads)
@@ -80,7 +77,7 @@ class D1Api:
             writing = [each.sql for each in statements if not is_read_only(each.sql)]
             raise ValueError(f"this query could change the database: {writing}")
         path = f"{self._databases}/{database}/query"
-        answer = self._client.read_by_post(path, body, permission=WRITE_PERMISSION, timeout=timeout)
+        answer = self._client.read_by_post(path, body, timeout=timeout)
         return parse_result(
             answer, f"a query of {database}", lambda: _parse_sql_results(answer.result, len(statements))
         )
@@ -106,7 +103,7 @@ class D1Api:
         """
         params = {} if at is None else {"timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
         path = f"{self._databases}/{database}/time_travel/bookmark"
-        answer = self._client.read(path, permission=WRITE_PERMISSION, params=params)
+        answer = self._client.read(path, params=params)
         return parse_result(answer, f"the bookmark of {database}", lambda: require_text(answer.result["bookmark"]))
 
     def run_batch(
@@ -154,7 +151,7 @@ class D1Api:
             raise _unclear_sql(f"the answer to a restore of {database} has no bookmark", answer) from None
 
     def _write(self, path: str, *, timeout: float = WRITE_TIMEOUT, **content: Any) -> CloudflareResponse:
-        return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=timeout, **content)
+        return self._client.write("POST", path, timeout=timeout, **content)
 
 
 def _batch_body(statements: Sequence[SqlStatement]) -> dict[str, Any]:

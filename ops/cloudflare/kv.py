@@ -12,8 +12,6 @@ from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import HEX_ID, parse_result, require_id, require_text
 from ops.cloudflare.types.inventory import NamedResource
 
-READ_PERMISSION = "Workers KV Storage Read"
-WRITE_PERMISSION = "Workers KV Storage Write"
 MAX_KEYS_PER_READ = 100
 """Most keys of one bulk get."""
 
@@ -30,9 +28,7 @@ class KvApi:
 
     @reads("GET /accounts/{account}/storage/kv/namespaces")
     def list_namespaces(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader(
-            self._namespaces, "the KV namespaces", _parse_namespace, permission=READ_PERMISSION
-        )
+        page = self._client.list_reader(self._namespaces, "the KV namespaces", _parse_namespace)
         return tuple(paginate_by_total(page))
 
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
@@ -41,7 +37,7 @@ class KvApi:
         path, values = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()
         for first in range(0, len(keys), MAX_KEYS_PER_READ):
             some = list(keys[first : first + MAX_KEYS_PER_READ])
-            answer = self._client.read_by_post(path, {"keys": some, "type": "text"}, permission=READ_PERMISSION)
+            answer = self._client.read_by_post(path, {"keys": some, "type": "text"})
             values |= parse_result(answer, "values of KV", partial(_parse_kv_values, answer.result, some))
         return values
 
@@ -54,7 +50,7 @@ class KvApi:
         Raises NotApplied, UnclearWrite and CloudflareApiError.
         """
         path = f"{self._namespaces}/{namespace}/values/{quote(key, safe='')}"
-        self._client.write("PUT", path, permission=WRITE_PERMISSION, content=value.encode())
+        self._client.write("PUT", path, content=value.encode())
 
 
 def _parse_namespace(row: Mapping[str, Any]) -> NamedResource:

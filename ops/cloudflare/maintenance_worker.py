@@ -13,7 +13,6 @@ from typing import Any
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.marks import DeploymentMark
 
-WRITE_PERMISSION = "Workers Scripts Write"
 MAIN_MODULE = "ops_maintenance.js"
 COMPATIBILITY_DATE = "2026-09-01"
 
@@ -39,13 +38,11 @@ class MaintenanceWorkerApi:
 
     def create_worker(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """Create and deploy the Worker."""
-        self._client.write("PUT", self._script, permission=WRITE_PERMISSION, files=self._form(variables, mark))
+        self._client.write("PUT", self._script, files=self._form(variables, mark))
 
     def upload_version(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """Upload a version with these variables, without a deployment."""
-        self._client.write(
-            "POST", f"{self._script}/versions", permission=WRITE_PERMISSION, files=self._form(variables, mark)
-        )
+        self._client.write("POST", f"{self._script}/versions", files=self._form(variables, mark))
 
     def _form(self, variables: Mapping[str, Any], mark: DeploymentMark) -> list[Any]:
         bindings = [

@@ -24,9 +24,6 @@ from ops.cloudflare.types.site_config import describe_binding, nested_table
 from ops.core.clock import parse_utc
 from ops.core.errors import Reason, UnclearWrite
 
-READ_PERMISSION = "Pages Read"
-WRITE_PERMISSION = "Pages Write"
-
 NO_SUCH_DEPLOYMENT = 8000009
 DEFAULT_FILE_LIMIT = 20_000
 """File limit of every project (developers.cloudflare.com/pages/platform/limits)."""
@@ -61,23 +58,19 @@ class PagesApi:
 
     @reads("GET /accounts/{account}/pages/projects")
     def list_projects(self) -> tuple[PagesProject, ...]:
-        page = self._client.list_reader(
-            self._projects, "the Pages projects", _parse_project, permission=READ_PERMISSION
-        )
+        page = self._client.list_reader(self._projects, "the Pages projects", _parse_project)
         return tuple(paginate_by_length(page, per_page=PROJECTS_PAGE_SIZE))
 
     @reads("GET /accounts/{account}/pages/projects/{project}")
     def read_project(self, project: str) -> PagesProject:
-        answer = self._client.read(f"{self._projects}/{project}", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._projects}/{project}")
         return parse_result(answer, f"the Pages project {project}", lambda: _parse_project(answer.result))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
     def list_deployments(self, project: str, *, limit: int = 100) -> tuple[PagesDeployment, ...]:
         """Return at most `limit` production deployments of every status, newest first."""
         path, subject = f"{self._projects}/{project}/deployments", f"the deployments of {project}"
-        read = self._client.list_reader(
-            path, subject, _parse_pages_deployment, permission=READ_PERMISSION, params={"env": PRODUCTION}
-        )
+        read = self._client.list_reader(path, subject, _parse_pages_deployment, params={"env": PRODUCTION})
 
         def page(params: Mapping[str, str]) -> CloudflareResponse:
             answer = read(params)
@@ -95,7 +88,7 @@ class PagesApi:
         """Return a deployment; None if Cloudflare no longer has it."""
         try:
             path = f"{self._projects}/{project}/deployments/{deployment}"
-            answer = self._client.read(path, permission=READ_PERMISSION)
+            answer = self._client.read(path)
         except CloudflareApiError as error:
             if error.code == NO_SUCH_DEPLOYMENT:
                 return None
@@ -109,7 +102,7 @@ class PagesApi:
 
         The token permits writes, so a plan must not read it (…/pages/platform/limits).
         """
-        answer = self._client.read(f"{self._projects}/{project}/upload-token", permission=WRITE_PERMISSION)
+        answer = self._client.read(f"{self._projects}/{project}/upload-token")
         return parse_result(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
 
     def roll_back(self, project: str, deployment: str) -> None:
@@ -119,7 +112,7 @@ class PagesApi:
         8000000, "an unknown error", counts as unclear.
         """
         path = f"{self._projects}/{project}/deployments/{deployment}/rollback"
-        answer = self._client.write("POST", path, permission=WRITE_PERMISSION)
+        answer = self._client.write("POST", path)
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
             message = f"the answer to POST rollback of {project} names no deployment (cf-ray {answer.ray_id or 'none'})"
             raise UnclearWrite(message, reason=Reason.UNCLEAR)

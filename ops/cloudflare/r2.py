@@ -10,7 +10,6 @@ from typing import Any
 from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.response import parse_result, require_text
 
-READ_PERMISSION = "Workers R2 Storage Read"
 WRITE_PERMISSION = "Workers R2 Storage Write"
 """The dashboard calls it Workers R2 Storage: Edit. It is of the whole account."""
 WRITE_TIMEOUT = 60.0
@@ -51,12 +50,10 @@ class R2Api:
         """
         headers = {**self._headers, "content-type": "application/octet-stream"}
         path = f"{self._bucket}/objects/{key}"
-        self._client.write(
-            "PUT", path, permission=WRITE_PERMISSION, headers=headers, content=content, timeout=WRITE_TIMEOUT
-        )
+        self._client.write("PUT", path, headers=headers, content=content, timeout=WRITE_TIMEOUT)
 
     def _read(self, path: str, **params: str) -> Any:
-        return self._client.read(path, permission=READ_PERMISSION, params=params, headers=self._headers)
+        return self._client.read(path, params=params, headers=self._headers)
 
 
 def _enabled_domains(domains: list[Mapping[str, Any]]) -> Iterator[str]:

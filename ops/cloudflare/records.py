@@ -33,13 +33,10 @@ from ops.cloudflare.types.records import (
 )
 from ops.core.clock import Period, format_rfc3339, parse_utc
 
-AUDIT_READ = "Account Settings Read"
 MAX_AUDIT_ENTRIES = 5000
 """Most entries to read for one period."""
 AUDIT_PAGE_SIZE = 100
 """Entries of one page."""
-ZONE_READ = "Zone Read"
-ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 MAX_ROWS = 1000
 """Rows of one query; a data set may allow fewer."""
@@ -95,7 +92,6 @@ _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
     rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
           filter: {{datetimeHour_geq: $from, datetimeHour_lt: $to}}) {{
       sum {{ readQueries writeQueries rowsRead rowsWritten }} dimensions {{ datetimeHour databaseId }} }} }} }} }}"""
-OBSERVABILITY_READ = "Workers Observability Read"
 MAX_OBSERVABILITY_ROWS = 1000
 """Most rows of one query."""
 TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
@@ -120,7 +116,7 @@ def read_audit_log(
     between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
 
     def read(page: Mapping[str, str]) -> CloudflareResponse:
-        answer = client.read(f"/accounts/{account_id}/logs/audit", permission=AUDIT_READ, params={**between, **page})
+        answer = client.read(f"/accounts/{account_id}/logs/audit", params={**between, **page})
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the audit log")
         nonlocal cut
@@ -156,9 +152,7 @@ def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
 @reads("GET /zones")
 def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
     """Return the ID of the host's zone; None if the token can read none, as for workers.dev and pages.dev."""
-    read = client.list_reader(
-        "/zones", "the zones", _parse_zone_name, permission=ZONE_READ, params={"account.id": account_id}
-    )
+    read = client.list_reader("/zones", "the zones", _parse_zone_name, params={"account.id": account_id})
     holding = [(name, zone) for name, zone in paginate_by_total(read) if host == name or host.endswith(f".{name}")]
     return max(holding, key=lambda found: len(found[0]))[1] if holding else None
 
@@ -169,14 +163,12 @@ def _parse_zone_name(row: Mapping[str, Any]) -> tuple[str, str]:
 
 @reads("POST /graphql")
 def read_zone_limits(client: CloudflareClient, zone: str) -> DatasetLimits:
-    return _parse_dataset_limits(client.query_graphql(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
+    return _parse_dataset_limits(client.query_graphql(_ZONE_LIMITS, variables={"z": zone}))
 
 
 @reads("POST /graphql")
 def read_account_limits(client: CloudflareClient, account_id: str) -> DatasetLimits:
-    return _parse_dataset_limits(
-        client.query_graphql(_ACCOUNT_LIMITS, permission=ACCOUNT_ANALYTICS_READ, variables={"a": account_id})
-    )
+    return _parse_dataset_limits(client.query_graphql(_ACCOUNT_LIMITS, variables={"a": account_id}))
 
 
 def _parse_dataset_limits(answer: CloudflareResponse) -> DatasetLimits:
@@ -196,7 +188,7 @@ def count_host_requests(
 ) -> tuple[HostRequests, ...]:
     """Count requests from clients, not from Workers, most frequent first. With `max_rows` rows there may be more."""
     variables = {"z": zone, "h": host, **_period_filter(period)}
-    answer = client.query_graphql(_BY_PATH % max_rows, permission=ANALYTICS_READ, variables=variables)
+    answer = client.query_graphql(_BY_PATH % max_rows, variables=variables)
     return parse_result(answer, "the requests by path", lambda: tuple(_parse_host_requests(host, answer.result)))
 
 
@@ -233,7 +225,7 @@ def read_host_traffic(
     """
     variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(recent)}
     variables |= {"since": format_rfc3339(period.since), "until": format_rfc3339(period.until)}
-    answer = client.query_graphql(_HOST_TRAFFIC, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
+    answer = client.query_graphql(_HOST_TRAFFIC, variables=variables, timeout=timeout)
 
     def build() -> HostTraffic:
         zone = answer.result["viewer"]["scope"][0]
@@ -269,7 +261,7 @@ def read_host_minutes(
     Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
     """
     variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(period)}
-    answer = client.query_graphql(_HOST_MINUTES, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
+    answer = client.query_graphql(_HOST_MINUTES, variables=variables, timeout=timeout)
 
     def build() -> tuple[HostMinute, ...]:
         rows = tuple(map(_host_minute, answer.result["viewer"]["scope"][0]["rows"]))
@@ -306,7 +298,7 @@ def read_worker_traffic(
     """
     old = min(recent.since, recent.until - history)
     variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_period_filter(recent)}
-    answer = client.query_graphql(_BY_VERSION, permission=ACCOUNT_ANALYTICS_READ, variables=variables, timeout=timeout)
+    answer = client.query_graphql(_BY_VERSION, variables=variables, timeout=timeout)
 
     def build() -> WorkerTraffic:
         account = answer.result["viewer"]["scope"][0]
@@ -339,7 +331,7 @@ def read_database_usage(
 ) -> tuple[DatabaseUsage, ...]:
     """Read usage by database and hour, newest first. The period starts at a full hour."""
     variables = {"a": account_id, **_period_filter(period)}
-    answer = client.query_graphql(_BY_DATABASE % max_rows, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
+    answer = client.query_graphql(_BY_DATABASE % max_rows, variables=variables)
     return parse_result(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
 
 
@@ -397,7 +389,7 @@ def count_groups(
         },
     }
     path = f"/accounts/{account_id}/workers/observability/telemetry/query"
-    return client.read_by_post(path, question, permission=OBSERVABILITY_READ)
+    return client.read_by_post(path, question)
 
 
 def _logged_errors(answer: CloudflareResponse) -> Iterator[LoggedError]:

@@ -18,10 +18,6 @@ from ops.cloudflare.response import (
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import Reason, UnclearWrite
 
-ZONE_READ = "Zone Read"
-READ_PERMISSION = "Workers Routes Read"
-WRITE_PERMISSION = "Workers Routes Write"
-SCRIPTS_READ = "Workers Scripts Read"
 WORKER_NOT_FOUND = 10007
 """Cloudflare's code for a route to a Worker that does not exist."""
 
@@ -36,21 +32,19 @@ class RoutesApi:
     @reads("GET /zones")
     def list_zones(self) -> tuple[Zone, ...]:
         """Return the zones that the token can read."""
-        page = self._client.list_reader(
-            "/zones", "the zones", _parse_zone, permission=ZONE_READ, params={"account.id": self._account}
-        )
+        page = self._client.list_reader("/zones", "the zones", _parse_zone, params={"account.id": self._account})
         return tuple(paginate_by_total(page))
 
     @reads("GET /zones/{zone}/workers/routes")
     def list_routes(self, zone: str) -> tuple[WorkerRoute, ...]:
-        answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ_PERMISSION)
+        answer = self._client.read(f"/zones/{zone}/workers/routes")
         return parse_result(
             answer, f"the routes of zone {zone}", lambda: tuple(_parse_route(zone, row) for row in answer.result)
         )
 
     @reads("GET /accounts/{account}/workers/domains")
     def list_domains(self) -> tuple[CustomDomain, ...]:
-        answer = self._client.read(f"/accounts/{self._account}/workers/domains", permission=SCRIPTS_READ)
+        answer = self._client.read(f"/accounts/{self._account}/workers/domains")
         return parse_result(
             answer, "the custom domains", lambda: tuple(_parse_custom_domain(row) for row in answer.result)
         )
@@ -71,7 +65,7 @@ class RoutesApi:
     def delete_route(self, zone: str, route: str) -> bool:
         """Delete a route; return False if it did not exist. Its code is undocumented; users report 10009."""
         try:
-            self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}", permission=WRITE_PERMISSION)
+            self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}")
         except CloudflareApiError as error:
             if error.status == 404:
                 return False
@@ -80,7 +74,7 @@ class RoutesApi:
 
     def _write(self, method: str, path: str, **body: Any) -> None:
         try:
-            self._client.write(method, path, permission=WRITE_PERMISSION, **body)
+            self._client.write(method, path, **body)
         except CloudflareApiError as error:
             if error.status not in {404, 409} or error.code == WORKER_NOT_FOUND:
                 raise

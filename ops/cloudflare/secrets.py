@@ -16,9 +16,6 @@ from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, WorkerCode, Worke
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
 
-READ_PERMISSION = "Workers Scripts Read"
-WRITE_PERMISSION = "Workers Scripts Write"
-
 LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
 MAX_SECRETS_PER_CALL = 100
@@ -50,7 +47,7 @@ class WorkerSecretsApi:
     @reads("GET /accounts/{account}/workers/scripts/{script}/secrets")
     def list_names(self, worker: str) -> frozenset[str]:
         """Return the names of a Worker's secrets. Cloudflare reports neither their version nor their age."""
-        answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets")
         return parse_result(
             answer, f"the secrets of {worker}", lambda: frozenset(_parse_secret_name(row) for row in answer.result)
         )
@@ -71,7 +68,6 @@ class WorkerSecretsApi:
             self._client.write(
                 "PATCH",
                 f"{self._workers}/scripts/{worker}/secrets-bulk",
-                permission=WRITE_PERMISSION,
                 json={"secrets": secrets},
                 headers={"content-type": MERGE_PATCH},
             )
@@ -89,7 +85,7 @@ class WorkerSecretsApi:
         path = f"{self._workers}/workers/{worker}/versions/{version}"
         try:
             asked = {"include": "modules"}
-            answer = self._client.read(path, permission=READ_PERMISSION, params=asked, most=MAX_CODE_BYTES)
+            answer = self._client.read(path, params=asked, most=MAX_CODE_BYTES)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None
@@ -115,9 +111,7 @@ class WorkerSecretsApi:
         parts = [("metadata", (None, head.encode(), "application/json"))]
         files = [(module.name, (module.name, module.content, module.content_type)) for module in code.modules]
         path = f"{self._workers}/scripts/{worker}/versions"
-        answer = self._client.write(
-            "POST", path, permission=WRITE_PERMISSION, params={"bindings_inherit": "strict"}, files=[*parts, *files]
-        )
+        answer = self._client.write("POST", path, params={"bindings_inherit": "strict"}, files=[*parts, *files])
         made = answer.result.get("id") if isinstance(answer.result, dict) else None
         if not isinstance(made, str) or not re.fullmatch("[0-9a-f-]{36}", made):
             message = f"the answer to POST versions of {worker} names no version (cf-ray {answer.ray_id or 'none'})"

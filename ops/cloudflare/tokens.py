@@ -21,21 +21,16 @@ from ops.cloudflare.types.inventory import NamedResource, ServiceToken
 from ops.cloudflare.types.records import VerifiedToken
 from ops.core.clock import parse_utc
 
-READ_PERMISSION = "API Tokens Read"
-_ANY_PERMISSION = "any active token"
 _ACCOUNT = "com.cloudflare.api.account."
-ACCOUNTS_PERMISSION = "Account Settings Read"
 
 
 @reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
 def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
     """Verify the client's own token. User tokens and account tokens have different endpoints, so both are tried."""
     try:
-        return _parse_verification(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
+        return _parse_verification(client.read("/user/tokens/verify"), "user")
     except CloudflareApiError:
-        return _parse_verification(
-            client.read(f"/accounts/{account_id}/tokens/verify", permission=_ANY_PERMISSION), "account"
-        )
+        return _parse_verification(client.read(f"/accounts/{account_id}/tokens/verify"), "account")
 
 
 def _parse_verification(answer: CloudflareResponse, kind: str) -> VerifiedToken:
@@ -53,7 +48,7 @@ def read_permission_groups(client: CloudflareClient, account_id: str, token: Ver
     Few tokens may read this: it needs API Tokens Read. Raises ProviderError.
     """
     owner = "/user" if token.kind == "user" else f"/accounts/{account_id}"
-    answer = client.read(f"{owner}/tokens/{token.id}", permission=READ_PERMISSION)
+    answer = client.read(f"{owner}/tokens/{token.id}")
     return parse_result(
         answer, "the policies of the token", lambda: _permission_groups(answer.result["policies"], account_id)
     )
@@ -89,7 +84,7 @@ class AccountsApi:
 
     @reads("GET /accounts")
     def list_accounts(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader("/accounts", "the accounts", _parse_account, permission=ACCOUNTS_PERMISSION)
+        page = self._client.list_reader("/accounts", "the accounts", _parse_account)
         return tuple(paginate_by_total(page))
 
 
@@ -104,7 +99,7 @@ SERVICE_TOKENS_PERMISSION = "Access: Service Tokens Read"
 def list_service_tokens(client: CloudflareClient, account_id: str) -> tuple[ServiceToken, ...]:
     """Return the service tokens of the account, without their secrets. Raises ProviderError."""
     path = f"/accounts/{account_id}/access/service_tokens"
-    page = client.list_reader(path, "the service tokens", _service_token, permission=SERVICE_TOKENS_PERMISSION)
+    page = client.list_reader(path, "the service tokens", _service_token)
     return tuple(paginate_by_total(page))
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ops.cloudflare import d1, kv, pages, workers
 from ops.cloudflare.blake3 import hash_chunk
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.response import HEX_ID, UUID, CloudflareResponse, parse_result, require_id, require_text
@@ -20,7 +19,6 @@ from ops.core.redaction import Secret
 
 COMPATIBILITY_DATE = "2026-09-01"
 PRODUCTION_BRANCH = "main"
-AUDIT_PERMISSION = "Account Settings Read"
 UPLOAD_TOKEN = "upload token of Pages"  # noqa: S105  (its name in messages)
 
 
@@ -41,7 +39,6 @@ class VerificationApi:
         self._client.write(
             "PUT",
             f"{self._scripts}/{name}",
-            permission=workers.WRITE_PERMISSION,
             files=_build_form(metadata, module, code),
         )
 
@@ -51,60 +48,57 @@ class VerificationApi:
         answer = self._client.write(
             "POST",
             f"{self._scripts}/{name}/versions",
-            permission=workers.WRITE_PERMISSION,
             files=_build_form(metadata, module, code),
         )
         return parse_result(answer, "an uploaded version", lambda: require_id(answer.result["id"], UUID))
 
     def delete_worker(self, name: str) -> None:
-        self._client.write("DELETE", f"{self._scripts}/{name}", permission=workers.WRITE_PERMISSION)
+        self._client.write("DELETE", f"{self._scripts}/{name}")
 
     def read_deployment_fields(self, name: str) -> list[frozenset[str]]:
         """Return the names of the fields that each deployment has in a list."""
-        answer = self._client.read(f"{self._scripts}/{name}/deployments", permission=workers.READ_PERMISSION)
+        answer = self._client.read(f"{self._scripts}/{name}/deployments")
         return parse_result(answer, "the deployments", lambda: [frozenset(row) for row in answer.result["deployments"]])
 
     def read_listed_fields(self, name: str) -> list[frozenset[str]]:
         """Return the names of the fields that the Worker has in the list of scripts; empty if it is not listed."""
-        answer = self._client.read(self._scripts, permission=workers.READ_PERMISSION)
+        answer = self._client.read(self._scripts)
         return parse_result(
             answer, "the Workers", lambda: [frozenset(row) for row in answer.result if row["id"] == name]
         )
 
     def create_namespace(self, title: str) -> NamedResource:
         path = f"{self._account}/storage/kv/namespaces"
-        answer = self._client.write("POST", path, permission=kv.WRITE_PERMISSION, json={"title": title})
+        answer = self._client.write("POST", path, json={"title": title})
         return parse_result(
             answer, "a new KV namespace", lambda: NamedResource(require_id(answer.result["id"], HEX_ID), title)
         )
 
     def delete_namespace(self, namespace: str) -> None:
         path = f"{self._account}/storage/kv/namespaces/{namespace}"
-        self._client.write("DELETE", path, permission=kv.WRITE_PERMISSION)
+        self._client.write("DELETE", path)
 
     def create_database(self, name: str) -> NamedResource:
-        answer = self._client.write(
-            "POST", f"{self._account}/d1/database", permission=d1.WRITE_PERMISSION, json={"name": name}
-        )
+        answer = self._client.write("POST", f"{self._account}/d1/database", json={"name": name})
         return parse_result(
             answer, "a new D1 database", lambda: NamedResource(require_id(answer.result["uuid"], UUID), name)
         )
 
     def delete_database(self, database: str) -> None:
-        self._client.write("DELETE", f"{self._account}/d1/database/{database}", permission=d1.WRITE_PERMISSION)
+        self._client.write("DELETE", f"{self._account}/d1/database/{database}")
 
     def create_project(self, name: str) -> None:
         """Create a Pages project for Direct Uploads."""
         body = {"name": name, "production_branch": PRODUCTION_BRANCH}
-        self._client.write("POST", f"{self._account}/pages/projects", permission=pages.WRITE_PERMISSION, json=body)
+        self._client.write("POST", f"{self._account}/pages/projects", json=body)
 
     def delete_project(self, name: str) -> None:
-        self._client.write("DELETE", f"{self._account}/pages/projects/{name}", permission=pages.WRITE_PERMISSION)
+        self._client.write("DELETE", f"{self._account}/pages/projects/{name}")
 
     def read_upload_token(self, project: str) -> Secret:
         """Return the token with which files of the project are uploaded."""
         path = f"{self._account}/pages/projects/{project}/upload-token"
-        answer = self._client.read(path, permission=pages.WRITE_PERMISSION)
+        answer = self._client.read(path)
         return parse_result(answer, "the upload token", lambda: Secret(require_text(answer.result["jwt"])))
 
     def deploy_site(self, project: str, files: Mapping[str, bytes], branch: str = PRODUCTION_BRANCH) -> str:
@@ -113,7 +107,6 @@ class VerificationApi:
         answer = self._client.write(
             "POST",
             f"{self._account}/pages/projects/{project}/deployments",
-            permission=pages.WRITE_PERMISSION,
             files=[("manifest", (None, manifest.encode())), ("branch", (None, branch.encode()))],
         )
         return parse_result(answer, "a new deployment", lambda: require_id(answer.result["id"], UUID))
@@ -122,7 +115,7 @@ class VerificationApi:
         """Return one page of the audit log, whose `result_info` names the next one."""
         between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
         path = f"{self._account}/logs/audit"
-        return self._client.read(path, permission=AUDIT_PERMISSION, params={**between, "limit": str(size)})
+        return self._client.read(path, params={**between, "limit": str(size)})
 
 
 def upload_files(client: CloudflareClient, files: Mapping[str, bytes]) -> None:
@@ -136,7 +129,7 @@ def upload_files(client: CloudflareClient, files: Mapping[str, bytes]) -> None:
         }
         for path, content in files.items()
     ]
-    client.write("POST", "/pages/assets/upload", permission=UPLOAD_TOKEN, json=bucket)
+    client.write("POST", "/pages/assets/upload", json=bucket)
 
 
 def hash_file(path: str, content: bytes) -> str:

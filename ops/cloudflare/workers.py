@@ -35,8 +35,6 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     from ops.cloudflare.secrets import WorkerSecretsApi
 
-READ_PERMISSION = "Workers Scripts Read"
-WRITE_PERMISSION = "Workers Scripts Write"
 
 ID_PATTERN = re.compile(r"[0-9a-f-]{32,36}")
 MAX_PAGES = 10
@@ -99,7 +97,7 @@ class WorkersApi:
         path, asked = f"{self._scripts}/{worker}/deployments", {"page": str(page)} if page > 1 else {}
         if size:
             asked["per_page"] = str(size)
-        answer = self._client.read(path, permission=READ_PERMISSION, params=asked or None)
+        answer = self._client.read(path, params=asked or None)
         rows = _worker_result_rows(answer, "deployments", f"the deployments of {worker}")
         deployments = sorted(
             _parse_deployments_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True
@@ -130,7 +128,7 @@ class WorkersApi:
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
         """
-        answer = self._client.read(self._scripts, permission=READ_PERMISSION)
+        answer = self._client.read(self._scripts)
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the Workers")
         named = [row for row in answer.result if isinstance(row, dict) and text_or_empty(row.get("id"))]
@@ -142,7 +140,7 @@ class WorkersApi:
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/script_and_version_settings
         """
-        answer = self._client.read(f"{self._scripts}/{worker}/settings", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._scripts}/{worker}/settings")
         return parse_result(
             answer, f"the settings of {worker}", lambda: tuple(map(_parse_binding, answer.result["bindings"] or ()))
         )
@@ -160,7 +158,7 @@ class WorkersApi:
     def list_deployable_versions(self, worker: str) -> tuple[WorkerVersion, ...]:
         """Return the deployable versions, at most the 100 most recent. Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
-        answer = self._client.read(path, permission=READ_PERMISSION, params={"deployable": "true"})
+        answer = self._client.read(path, params={"deployable": "true"})
         rows = _worker_result_rows(answer, "items", f"the versions of {worker}")
         return parse_result(answer, f"the versions of {worker}", lambda: tuple(_parse_version(row) for row in rows))
 
@@ -171,7 +169,7 @@ class WorkersApi:
         The list is never empty, since a Worker starts with an upload. Raises MalformedCloudflareResponse.
         """
         path = f"{self._scripts}/{worker}/versions"
-        answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
+        answer = self._client.read(path, params={"page": "1", "per_page": "25"})
         rows = _worker_result_rows(answer, "items", f"the uploads of {worker}")
         if not rows:
             raise unexpected_shape(answer, f"the uploads of {worker}")
@@ -182,7 +180,7 @@ class WorkersApi:
     def read_version(self, worker: str, version: str) -> WorkerVersion | None:
         """Return a version with bindings and runtime; None if Cloudflare no longer has it."""
         try:
-            answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}", permission=READ_PERMISSION)
+            answer = self._client.read(f"{self._scripts}/{worker}/versions/{version}")
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None
@@ -207,7 +205,7 @@ class WorkersApi:
         path = f"{self._scripts}/{worker}/deployments"
         params = {"force": "true"} if force else None
         try:
-            answer = self._client.write("POST", path, permission=WRITE_PERMISSION, params=params, json=body)
+            answer = self._client.write("POST", path, params=params, json=body)
         except CloudflareApiError as error:
             if error.code == SECRETS_CHANGED:
                 raise SecretsChanged(_changed_secrets(error.text)) from None
@@ -222,7 +220,7 @@ class WorkersApi:
     @reads("GET /accounts/{account}/workers/scripts/{script}/subdomain")
     def read_subdomain(self, worker: str) -> WorkersDevSubdomain:
         """Return whether workers.dev and previews are enabled (…/scripts/subresources/subdomain)."""
-        answer = self._client.read(f"{self._scripts}/{worker}/subdomain", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._scripts}/{worker}/subdomain")
         on = "enabled", "previews_enabled"
         return parse_result(
             answer,
@@ -233,7 +231,7 @@ class WorkersApi:
     def set_subdomain(self, worker: str, desired: WorkersDevSubdomain) -> None:
         """Set workers.dev and previews; sent once. Raises NotApplied, UnclearWrite and CloudflareApiError."""
         body = {"enabled": desired.enabled, "previews_enabled": desired.previews_enabled}
-        self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE_PERMISSION, json=body)
+        self._client.write("POST", f"{self._scripts}/{worker}/subdomain", json=body)
 
     def read_workers_dev_host(self, worker: str) -> str:
         """Return the Worker's host on workers.dev, enabled or not; empty if the account has no subdomain."""
@@ -244,7 +242,7 @@ class WorkersApi:
     def read_workers_dev_domain(self) -> str:
         """Return the account's domain, such as acme.workers.dev; empty if it has none."""
         try:
-            answer = self._client.read(f"{self._account}/workers/subdomain", permission=READ_PERMISSION)
+            answer = self._client.read(f"{self._account}/workers/subdomain")
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return ""
@@ -255,7 +253,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/schedules")
     def list_cron_triggers(self, worker: str) -> tuple[str, ...]:
-        answer = self._client.read(f"{self._scripts}/{worker}/schedules", permission=READ_PERMISSION)
+        answer = self._client.read(f"{self._scripts}/{worker}/schedules")
         return parse_result(
             answer,
             f"the cron triggers of {worker}",

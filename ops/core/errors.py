@@ -411,6 +411,8 @@ class ProviderError(OpsError):
 
     decision = Decision.FAILED
     exit_code = EXIT_CODES[Decision.FAILED]
+    permission = ""
+    """Permission that the request needs, if the provider rejected the token."""
 
 
 class NotApplied(ProviderError):

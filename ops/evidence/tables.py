@@ -19,6 +19,7 @@ from ops.cloudflare.types.records import (
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.core.clock import Period, format_rfc3339
+from ops.core.permissions import ANY_TOKEN, graphql_permissions, needed_permission
 from ops.github.comments import MAX_TEXT
 from ops.github.protection import EnvironmentUse
 from ops.render import code_span, collapse_blank_lines, load_templates, to_one_line
@@ -134,46 +135,46 @@ def _plain_cell(value: TableCell) -> str | int | None:
 AUDIT = EvidenceTable(
     "Audit log of the account",
     "Cloudflare's audit log, version 2, by its clock",
-    "Account Settings Read",
+    needed_permission("GET /accounts/{account}/logs/audit"),
     ("at", "action", "result", "by", "with", "from", "request", "status", "program", "cf-ray"),
 )
 TOKEN_USE = EvidenceTable(
     "Use of each token, from the audit log",
     "Cloudflare's audit log, version 2, by its clock",
-    "Account Settings Read",
+    needed_permission("GET /accounts/{account}/logs/audit"),
     ("token", "by", "first", "last", "requests", "failed", "from"),
     notes=("The audit log holds requests that change something. Reads with a stolen token are not in it.",),
 )
 VERIFIED = EvidenceTable(
     "Token of this command",
     "Cloudflare's token verification, at present",
-    "any active token",
+    ANY_TOKEN,
     ("token", "kind", "status", "expires"),
 )
 DEPLOYMENTS = EvidenceTable(
     "Deployments and secret changes of {}",
     "Cloudflare's deployments and versions, by its clock",
-    "Workers Scripts Read",
+    needed_permission("GET /accounts/{account}/workers/scripts/{script}/deployments"),
     ("at", "what", "id", "by", "through", "message"),
 )
 PAGES = EvidenceTable(
     "Production deployments of {}",
     "Cloudflare Pages, by its clock",
-    "Pages Read",
+    needed_permission("GET /accounts/{account}/pages/projects/{project}/deployments"),
     ("at", "id", "status", "trigger", "branch", "commit", "message"),
     notes=("Pages has no history of its environment variables; a change of one is in the audit log.",),
 )
 REQUESTS = EvidenceTable(
     "Requests to {} by path and network",
     "Cloudflare's analytics (httpRequestsAdaptiveGroups), by the hour",
-    "Zone Read and, of the zone, Analytics Read",
+    f"{needed_permission('GET /zones')} and, of the zone, {graphql_permissions()['zones']}",
     ("hour", "path", "from", "country", "status", "requests"),
     notes=("Each count is an estimate from a sample. The last minutes are incomplete.",),
 )
 HANDLED = EvidenceTable(
     "Requests that {} handled, by path and status",
     "Cloudflare's Workers Observability, over the whole period",
-    "Workers Observability Read",
+    needed_permission("POST /accounts/{account}/workers/observability/telemetry/query"),
     ("request", "status", "requests"),
     notes=(
         "A Worker with observability off records nothing, and records are kept for a few days only.",
@@ -183,7 +184,7 @@ HANDLED = EvidenceTable(
 D1 = EvidenceTable(
     "Queries of D1 by database",
     "Cloudflare's analytics (d1AnalyticsAdaptiveGroups), by the hour",
-    "Account Analytics Read",
+    graphql_permissions()["accounts"],
     ("hour", "database", "reads", "writes", "rows read", "rows written"),
     notes=("Each number is an estimate from a sample. The statements are not collected.",),
 )

@@ -101,7 +101,7 @@ def check_unknown_token(account: VerificationAccount, results: Measurements) -> 
     """Send a read with a token that nobody has."""
     client = account.client_with(Secret(UNKNOWN_TOKEN), "a token that nobody has")
     try:
-        client.read(f"/accounts/{account.account_id}/workers/scripts", permission="none")
+        client.read(f"/accounts/{account.account_id}/workers/scripts")
         results.compare("unknown-token", "accepted")
     except CloudflareApiError as error:
         results.compare("unknown-token", f"HTTP {error.status}")

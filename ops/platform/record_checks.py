@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from ops.cloudflare import records, tokens
+from ops.cloudflare import records
 from ops.cloudflare.client import next_cursor
 from ops.cloudflare.response import CloudflareResponse, parse_result
 from ops.cloudflare.types.records import WorkerTraffic
@@ -12,7 +12,7 @@ from ops.core.clock import Period
 from ops.core.errors import ProviderError
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.edge import NO_ANSWER, look, worker_url
-from ops.platform.measurements import Measurements, describe_error, is_missing_permission, is_outage
+from ops.platform.measurements import Measurements, is_outage
 from ops.platform.worker_checks import NO_HOST
 
 LONGEST_WAIT, STEP = 300.0, 20.0
@@ -22,7 +22,6 @@ REQUESTS = 20
 SHORT_PAGE = 2
 CLOCK_SKEW = 5.0
 """Seconds by which Cloudflare's clock may differ from this machine's."""
-TELEMETRY_WRITE = "Workers Observability Write"
 Found = Callable[[], bool]
 
 
@@ -115,7 +114,6 @@ class RecordChecks:
         self._attempt("audit-pages", self._check_audit_pages)
         self._attempt("analytics-history", self._check_history)
         self._attempt("telemetry-groups", self._check_groups)
-        self._attempt("telemetry-permission", self._check_permission)
 
     def _attempt(self, name: str, check: Callable[[], None]) -> None:
         try:
@@ -152,21 +150,6 @@ class RecordChecks:
             return
         is_named = any(each.get("key") == records.ERROR for row in rows for each in row.get("groups") or ())
         self._results.compare("telemetry-groups", "named" if is_named else "left out")
-
-    def _check_permission(self) -> None:
-        name = "telemetry-permission"
-        token = tokens.verify_token(self._account.client, self._account.account_id)
-        groups = tokens.read_permission_groups(self._account.client, self._account.account_id, token)
-        if TELEMETRY_WRITE in groups or records.OBSERVABILITY_READ not in groups:
-            self._results.skip(name, f"the token needs {records.OBSERVABILITY_READ}, without Write, for this check")
-            return
-        try:
-            self._is_in_telemetry()
-            self._results.compare(name, "answered")
-        except ProviderError as error:
-            if not is_missing_permission(error):
-                raise
-            self._results.compare(name, describe_error(error))
 
 
 def _read_aggregates(answer: CloudflareResponse) -> list[dict[str, list[dict[str, object]]]]:

@@ -12,6 +12,7 @@ from ops.cloudflare.types.records import HostTraffic, WorkerTraffic
 from ops.core.bounded_http import PROBE_AGENT
 from ops.core.clock import Period
 from ops.core.errors import OpsError, ProviderError, Reason
+from ops.core.permissions import graphql_permissions, needed_permission
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_window
 from ops.report.pictures import MARGIN
@@ -70,7 +71,7 @@ def _add_worker(
     counted = [each for each in environment.services.values() if each.worker == service.worker]
     probes = {each.name: _all_probes(environment, each) for each in counted}
     traffic, problem = _try_read(
-        lambda: _read_traffic(session, impact.worker, impact.shown, evidence.read_at), "Account Analytics Read"
+        lambda: _read_traffic(session, impact.worker, impact.shown, evidence.read_at), graphql_permissions()["accounts"]
     )
     return replace(
         impact,
@@ -96,7 +97,8 @@ def _add_host(impact: ServiceImpact, evidence: IncidentEvidence, session: Sessio
     counted = [each for each in session.environment.services.values() if each.host == service.host]
     others = {each.name: probes_with_other_agent(each) for each in counted}
     responses, problem = _try_read(
-        lambda: _read_responses(session, impact, evidence.read_at), "Analytics Read and Zone Read"
+        lambda: _read_responses(session, impact, evidence.read_at),
+        f"{graphql_permissions()['zones']} and {needed_permission('GET /zones')}",
     )
     own = describe_own_requests(
         evidence.records, others, impact.environment, impact.window, _shortest_interval(counted)

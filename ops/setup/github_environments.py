@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ops.app.registry import load_runbook
 from ops.config.status_page import page_keys
 from ops.core.names import CHECK_OUTAGE, PUBLISH_UPDATE, REMOVE_BANNER
+from ops.core.permissions import graphql_permissions, needed_permission
 from ops.setup import workflow_jobs
 from ops.setup.publish_update_job import publish_update_job
 
@@ -15,16 +16,20 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
-IMPACT = ("Account Analytics Read", "Analytics Read")
+IMPACT = tuple(graphql_permissions().values())
 """Permissions for the numbers in a post-incident report, which has no numbers without them."""
 EVIDENCE = (
-    "Account Settings Read",
-    "Workers Scripts Read",
-    "Pages Read",
-    "Zone Read",
-    "Analytics Read",
-    "Workers Observability Read",
-    "Account Analytics Read",
+    *map(
+        needed_permission,
+        (
+            "GET /accounts/{account}/logs/audit",
+            "GET /accounts/{account}/workers/scripts/{script}/deployments",
+            "GET /accounts/{account}/pages/projects/{project}/deployments",
+            "GET /zones",
+            "POST /accounts/{account}/workers/observability/telemetry/query",
+        ),
+    ),
+    *IMPACT,
 )
 """Permission groups for the tables of `ops evidence`."""
 KEPT_ROWS = "Workers R2 Storage"

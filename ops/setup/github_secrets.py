@@ -15,6 +15,7 @@ from ops.cloudflare.tokens import AccountsApi, dashboard_name
 from ops.config.status_page import page_keys
 from ops.core.client_guards import parse_token
 from ops.core.errors import ProviderError
+from ops.core.permissions import template_key
 from ops.setup import workflow_jobs
 from ops.setup.github_environments import APP_REPO_TOKEN, GitHubEnvironment
 
@@ -22,21 +23,6 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 TOKEN_PAGE = "https://dash.cloudflare.com/profile/api-tokens"  # noqa: S105
-_KEYS = {
-    "Account Analytics": "account_analytics",
-    "Account Settings": "account_settings",
-    "Analytics": "analytics",
-    "D1": "d1",
-    "Workers Scripts": "workers_scripts",
-    "Workers KV Storage": "workers_kv_storage",
-    "Workers Routes": "workers_routes",
-    "Pages": "page",
-    "Zone": "zone",
-}
-"""Area of a permission → its key in a template URL.
-
-developers.cloudflare.com/fundamentals/api/how-to/account-owned-token-template
-"""
 ORDER = ("recovery", "report", "security", "database", "limits")
 _TYPES = {"Write": "edit", "Read": "read"}
 UNPROVED = "Its permissions to write are unknown: the first drill or recovery proves them."
@@ -128,7 +114,8 @@ def _is_of_rotation(config: "Config", github_environment: str, name: str) -> boo
 def _template_key(group: str) -> dict[str, str] | None:
     """Return the permission as in a template URL; None if it has no known key there."""
     area, _, right = group.rpartition(" ")
-    return {"key": _KEYS[area], "type": _TYPES[right]} if area in _KEYS and right in _TYPES else None
+    key = template_key(area)
+    return {"key": key, "type": _TYPES[right]} if key and right in _TYPES else None
 
 
 def _describe_secret(config: "Config", github_environment: str, name: str) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config
 from ops.app.registry import button_runbooks
 from ops.app.session import Session
-from ops.cloudflare.records import AUDIT_PAGE_SIZE, AUDIT_READ, read_audit_log
+from ops.cloudflare.records import AUDIT_PAGE_SIZE, read_audit_log
 from ops.cloudflare.types.audit_changes import NOT_LOGGED, read_change
 from ops.core.anonymization import anonymize_text
 from ops.core.clock import Period, current_time, parse_utc
-from ops.core.errors import OpsError, Reason
+from ops.core.errors import OpsError, ProviderError
 from ops.core.names import RECOVERY_PREFIX
 from ops.core.recent_change import RecentChange, RecentChanges
 from ops.core.redaction import Redactor
@@ -43,7 +43,6 @@ MOST_RUNS = 100
 """Workflow runs of one page."""
 LIMITS, LABELS = "limits", "incident"
 """Workflows besides the buttons: of merged limits, and of labels."""
-NEEDS = f'the token needs "{AUDIT_READ}" for it'
 Source = tuple[list[RecentChange], list[str]]
 """Changes, and why some are unknown."""
 
@@ -123,8 +122,8 @@ def _try_source(name: str, read: Any) -> Source:
     try:
         changes, problems = read()
     except OpsError as error:
-        is_refused = error.reason == Reason.NOT_AUTHORISED
-        return [], [f"{name}: {NEEDS if is_refused else error.message}"]
+        needed = error.permission if isinstance(error, ProviderError) else ""
+        return [], [f'{name}: the token needs "{needed}" for it' if needed else f"{name}: {error.message}"]
     return changes, [f"{name}: {each}" for each in problems]
 
 

@@ -30,6 +30,7 @@ from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
 from sandbox.cloudflare.workers import assets, deployments, scripts, settings, versions
 from sandbox.cloudflare.zones import api as zones
+from sandbox.permissions import CallPermission
 from sandbox.routing import Router
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -108,7 +109,7 @@ class FakeCloudflareApi:
         """Return whether there is a route with that method and path."""
         return match(request) is not None
 
-    def _authorize(self, request: HttpRequest, permission: str | None, account: str | None) -> FakeCloudflareToken:
+    def _authorize(self, request: HttpRequest, access: CallPermission, account: str | None) -> FakeCloudflareToken:
         """Return the token of the request.
 
         A token that is missing, unknown, expired, of another account or without the permission gets the same response:
@@ -119,17 +120,21 @@ class FakeCloudflareApi:
         """
         if account is not None and not re.fullmatch("[0-9a-f]{32}", account):
             raise NoRouteRefusal(request.path)
-        if permission == uploads.UPLOADS:
+        if access is uploads.UPLOADS:
             return uploads.authorize(self._account, request)
-        if permission == assets.UPLOADS:
+        if access is assets.UPLOADS:
             return assets.authorize(self._account, request)
-        if permission == transfers.SIGNED:
+        if access is transfers.SIGNED:
             return transfers.authorize(self._account, request)
         token = self._account.tokens.find(request.headers.get("authorization"))
-        allowed = token is not None and (permission is None or token.may(permission))
-        if token is None or not allowed or account not in {None, self._account.id}:
+        if token is None or not self._is_allowed(token, access) or account not in {None, self._account.id}:
             raise CloudflareRefusal(10000, "Authentication error", status=self._account.switches.auth_error_status)
         return token
+
+    def _is_allowed(self, token: FakeCloudflareToken, access: CallPermission) -> bool:
+        """Where Cloudflare does not say which of two permissions is enough, a switch decides."""
+        is_enough = bool(access.switch) and getattr(self._account.switches, access.switch)
+        return token.may(access.needs) or (is_enough and token.may(access.perhaps))
 
 
 def match(request: HttpRequest) -> tuple[Route, Mapping[str, str]] | None:

@@ -12,6 +12,7 @@ from sandbox.cloudflare.codes import UNREADABLE
 from sandbox.cloudflare.pages.state import FakePagesProject
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
 from sandbox.cloudflare.workers.state import FakeWorker
+from sandbox.permissions import CallPermission, call_permissions
 from sandbox.server import HttpRequest, HttpResponse
 
 BASE = "/client/v4"
@@ -87,9 +88,13 @@ Handler = Callable[[CloudflareCall], CloudflareAnswer | HttpResponse]
 """An HttpResponse is sent without the JSON envelope."""
 
 
-Routes = routing.Routes[str | None, Handler]
-"""The access rule of a route is a permission of the token; None accepts any valid token."""
-Route = routing.ApiRoute[str | None, Handler]
+class Routes(routing.Routes[CallPermission, Handler]):
+    def add(self, method: str, template: str, access: CallPermission | None = None) -> Callable[[Handler], Handler]:
+        """Declare a route. Without `access`, its rule is the row of permissions.toml; KeyError if there is none."""
+        return super().add(method, template, access or call_permissions("cloudflare")[f"{method} {template}"])
+
+
+Route = routing.ApiRoute[CallPermission, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, cast
 
 from sandbox.github.actions import api as actions
 from sandbox.github.actions import policy_api as policy
@@ -27,8 +27,9 @@ from sandbox.github.rulesets import api as rulesets
 from sandbox.github.secrets import api as secrets
 from sandbox.github.urls import Urls
 from sandbox.github.users import api as users
-from sandbox.github.users.state import IdentityError
+from sandbox.github.users.state import IdentityError, Role
 from sandbox.github.users.tokens import FakeGitHubToken, GitHubTokens
+from sandbox.permissions import CallPermission
 from sandbox.routing import Router
 from sandbox.server import HttpRequest, HttpResponse
 
@@ -143,10 +144,10 @@ class FakeGitHubApi:
             return
         if not call.may("read"):
             raise not_found()
-        needed = route.access.permission
-        if needed is not None and not _has_permission(call, needed):
+        needed = route.access.needs
+        if needed and not _has_permission(call, needed):
             raise not_found() if call.token.kind == "classic" else GitHubRefusal(403, call.token.refusal)
-        if not call.may(route.access.needed_role):
+        if not call.may(_needed_role(route.access)):
             raise GitHubRefusal(403, "Must have admin rights to Repository.")
 
     def _urls(self, request: HttpRequest, repository: Repository) -> Urls:
@@ -175,6 +176,10 @@ class FakeGitHubApi:
             headers.append(("x-oauth-scopes", ", ".join(token.scopes)))
         rates = self._repository.rates.usage(token)
         return headers + [(f"x-ratelimit-{name}", str(value)) for name, value in rates.items()]
+
+
+def _needed_role(access: CallPermission) -> Role:
+    return cast("Role", access.role) or ("write" if access.needs.endswith(":write") else "read")
 
 
 def _has_permission(call: GitHubCall, permission: str) -> bool:
@@ -214,7 +219,7 @@ def _failure(error: GitHubRefusal, route: Route | None) -> GitHubAnswer:
         body={
             "message": error.message,
             **({"errors": list(error.errors)} if error.errors else {}),
-            "documentation_url": f"{DOCS}/{route.access.docs}" if route else DOCS,
+            "documentation_url": f"{DOCS}/{route.access.page}" if route else DOCS,
             "status": str(error.status),
         },
     )

@@ -13,6 +13,7 @@ from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls
 from sandbox.github.users.state import GitHubActor, Role, User, includes_role
 from sandbox.github.users.tokens import FakeGitHubToken, GitHubTokens
+from sandbox.permissions import CallPermission, call_permissions
 from sandbox.server import HttpRequest
 
 REPO = "/repos/{owner}/{repo}"
@@ -141,24 +142,13 @@ class GitHubCall:
 Handler = Callable[[GitHubCall], GitHubAnswer]
 
 
-@dataclass(frozen=True)
-class RouteAccess:
-    """Access rule of a route."""
-
-    permission: str | None
-    """Permission of the token; None accepts any token."""
-    docs: str
-    """Documentation page below docs.github.com/rest, which a refusal names."""
-    role: Role | None = None
-    """Role of a person; None: read to read, write to write."""
-
-    @property
-    def needed_role(self) -> Role:
-        return self.role or ("write" if self.permission and self.permission.endswith(":write") else "read")
+class Routes(routing.Routes[CallPermission, Handler]):
+    def add(self, method: str, template: str, access: CallPermission | None = None) -> Callable[[Handler], Handler]:
+        """Declare a route. Without `access`, its rule is the row of permissions.toml; KeyError if there is none."""
+        return super().add(method, template, access or call_permissions("github")[f"{method} {template}"])
 
 
-Routes = routing.Routes[RouteAccess, Handler]
-Route = routing.ApiRoute[RouteAccess, Handler]
+Route = routing.ApiRoute[CallPermission, Handler]
 
 
 Fields = Mapping[str, type | tuple[type, ...]]

@@ -39,11 +39,11 @@ def client(client: CloudflareClient, sandbox: Sandbox) -> CloudflareClient:
 
 
 def read(client: CloudflareClient, path: str = DEPLOYMENTS) -> CloudflareResponse:
-    return client.read(path, permission="Workers Scripts Read")
+    return client.read(path)
 
 
 def write(client: CloudflareClient, method: str = "POST", path: str = DEPLOYMENTS) -> CloudflareResponse:
-    return client.write(method, path, permission="Workers Scripts Write", json={})
+    return client.write(method, path, json={})
 
 
 RETRIED: dict[str, dict[str, Any]] = {
@@ -342,7 +342,7 @@ def test_invalid_page_is_malformed(
     sandbox.fault(body=f'{{"success": true, "errors": [], {answer}}}', content_type="application/json", times=None)
 
     with pytest.raises(MalformedCloudflareResponse, match="unexpected JSON"):
-        list(pages(lambda params: client.read(DEPLOYMENTS, permission="Zone Read", params=params)))
+        list(pages(lambda params: client.read(DEPLOYMENTS, params=params)))
 
 
 NO_RESULT = {"body": '{"success": true, "errors": [], "result": null}', "content_type": "application/json"}
@@ -353,9 +353,9 @@ def test_read_without_a_result_is_read_again(client: CloudflareClient, sandbox: 
     sandbox.fault(**NO_RESULT, times=1)
     before = len(sandbox.requests)
 
-    assert client.read(DEPLOYMENTS, permission="Zone Read").result is not None
+    assert client.read(DEPLOYMENTS).result is not None
 
     assert len(sandbox.requests) == before + 2
     sandbox.fault(**NO_RESULT, times=None)
     with pytest.raises(MalformedCloudflareResponse, match="an answer without a result"):
-        client.read(DEPLOYMENTS, permission="Zone Read")
+        client.read(DEPLOYMENTS)

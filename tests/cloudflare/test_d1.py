@@ -79,7 +79,7 @@ def test_client_sends_only_reading_sql_while_planning(
     client: CloudflareClient, database: str, sandbox: Sandbox, body: object
 ) -> None:
     with pytest.raises(Refused) as refused:
-        client.write("POST", f"/accounts/{ACCOUNT}/d1/database/{database}/query", permission="D1 Write", json=body)
+        client.write("POST", f"/accounts/{ACCOUNT}/d1/database/{database}/query", json=body)
     assert refused.value.reason == Reason.READ_ONLY
     assert sandbox.requests == []
 

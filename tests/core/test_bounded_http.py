@@ -126,7 +126,7 @@ def read_probe(address: str) -> None:
 def write_to_cloudflare(address: str) -> None:
     client = CloudflareClient(address, Secret("token"), token_name="CLOUDFLARE_API_TOKEN", clock=SystemClock())
     with client.writing(), pytest.raises(UnclearWrite, match="AnswerTooLarge"):
-        client.write("POST", "/accounts", permission="Workers Scripts Write", json={})
+        client.write("POST", "/accounts", json={})
     client.close()
 
 

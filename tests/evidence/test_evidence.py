@@ -16,7 +16,7 @@ from tests.support.commands import JSON
 READER = "sandbox-collecting"
 ALL = (
     *("Workers Scripts Read", "Pages Read", "Account Settings Read"),
-    *("Zone Read", "Analytics Read", "Account Analytics Read", "Workers Observability Read"),
+    *("Zone Read", "Analytics Read", "Account Analytics Read", "Workers Observability Write"),
 )
 ADDRESS, SIXTH, PERSON = "203.0.113.77", "2001:db8:12:34::9", "mallory@example.com"
 PATH = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/secrets"
@@ -211,7 +211,7 @@ def test_unreadable_source_names_its_permission(recorded: Incident) -> None:
     for title, permission in (
         ("Audit log of the account", "Account Settings Read"),
         ("Queries of D1 by database", "Account Analytics Read"),
-        ("Requests that the Worker fortunet-api handled, by path and status", "Workers Observability Read"),
+        ("Requests that the Worker fortunet-api handled, by path and status", "Workers Observability Write"),
         ("Production deployments of the site fortunet-frontend", "Pages Read"),
         ("Requests to fortunet.example by path and network", "Zone Read and, of the zone, Analytics Read"),
     ):

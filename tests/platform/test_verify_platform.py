@@ -153,7 +153,7 @@ def test_missing_permissions_are_not_provable(measured: MeasuredAccount) -> None
     outcomes = outcomes_of(result)
     unread = {name for name in CHECKED if outcomes[name] != "confirmed"}
     assert {outcomes[name] for name in unread} == {"not_provable"}
-    assert {"audit-lag", "analytics-lag", "telemetry-lag", "telemetry-permission", "read-zones"} <= unread
+    assert {"audit-lag", "analytics-lag", "telemetry-lag", "read-zones"} <= unread
     assert "worker-propagation" not in unread
     assert result["exit_code"] == 0
 

@@ -70,7 +70,7 @@ def logged(outcome: Outcome) -> list[str]:
 
 def test_plan_queries_last_errors_without_a_tail(place: SwitchWorld) -> None:
     sandbox, now = place.world.sandbox, place.world.sandbox.clock.now()
-    sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Read"])
+    sandbox.add_token("reads-logs", ["Workers Scripts Read", "Workers KV Storage Write", "Workers Observability Write"])
     for minutes, error in (
         (1, "iflow: timeout\nfor ada@example.com"),
         (2, "iflow: timeout\nfor ada@example.com"),
@@ -97,7 +97,7 @@ def test_unreadable_logs_do_not_stop_the_run(place: SwitchWorld) -> None:
     assert outcome.code == 0
     (said,) = logged(outcome)
     assert said.startswith("unknown: ")
-    assert said.endswith('the token needs "Workers Observability Read" for it')
+    assert said.endswith('the token needs "Workers Observability Write" for it')
 
 
 CHOICES = [

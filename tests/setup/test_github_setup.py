@@ -395,9 +395,9 @@ def test_token_of_evidence_has_a_link_with_the_permissions_of_its_tables(shop: S
     named = " ".join(each.permission for each in vars(tables).values() if isinstance(each, EvidenceTable))
     (token,) = [one for one in shop.result()["secrets"] if one["github_environment"] == "evidence"]
 
-    assert set(re.findall(r"(?:[A-Z]\w+ )+?Read\b", named)) == set(EVIDENCE)
+    assert set(re.findall(r"(?:[A-Z]\w+ )+?(?:Read|Write)\b", named)) == set(EVIDENCE)
     assert "Account Settings: Read, Workers Scripts: Read" in token["about"]
-    assert token["about"].endswith("(not in the link, add it there: Workers Observability: Read)")
+    assert token["about"].endswith("(not in the link, add it there: Workers Observability: Edit)")
     assert token["url"].count("%22key%22") == len(EVIDENCE) - 1
 
 

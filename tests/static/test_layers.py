@@ -182,8 +182,9 @@ def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
 
 
 PURE = {"core", "config", *("workers", "pages", "rotation", "maintenance", "switches", "limits")}
-SHARED_READERS = {OPS / "core" / name for name in ("clock.py", "bounded_http.py")}
-"""Modules that every package below the products needs: they read a clock, and the answers of any server."""
+SHARED_READERS = {OPS / "core" / name for name in ("clock.py", "bounded_http.py", "permissions.py")}
+"""Modules that every package below the products needs: they read a clock, the answers of any server, and a table of
+the package."""
 
 
 def test_values_and_rules_do_no_io() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ops.cli.verify_platform import TOKEN
 from ops.cloudflare.own_writes import is_verification_name
 from sandbox import Sandbox
-from sandbox.cloudflare.tokens.state import PERMISSIONS
+from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord
 from sandbox.switches import Switches
 from tests.conftest import Outcome, World
@@ -79,7 +79,7 @@ def measured_account(
         Sandbox(account_id=ACCOUNT, edge=edge, virtual_clock=True, switches=switches) as sandbox,
     ):
         sandbox.rename_account("Measured")
-        sandbox.add_token(SECRET, PERMISSIONS)
+        sandbox.add_token(SECRET, permission_groups())
         sandbox.zones.add(ZONE)
         yield MeasuredAccount(sandbox, Path(folder))
 

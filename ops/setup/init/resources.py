@@ -170,7 +170,7 @@ class InventoryReader:
 
     def list_accounts(self) -> tuple[NamedResource, ...]:
         api = tokens.AccountsApi(self._client)
-        return self._try("accounts", tokens.ACCOUNTS_PERMISSION, api.list_accounts) or ()
+        return self._try("accounts", api.list_accounts) or ()
 
     def read_account(self, account_id: str) -> Inventory:
         """List what the account has. Two rounds of calls: lists, then the routes of each zone."""
@@ -179,13 +179,13 @@ class InventoryReader:
         data_api, value_api = d1.D1Api(self._client, account_id), kv.KvApi(self._client, account_id)
         listed, sites, domains, zones, databases, namespaces, dev_domain = run_parallel_mixed(
             [
-                partial(self._try, "Workers", workers.READ_PERMISSION, script_api.list_workers),
-                partial(self._try, "Pages projects", pages.READ_PERMISSION, page_api.list_projects),
-                partial(self._try, "custom domains", routes.SCRIPTS_READ, route_api.list_domains),
-                partial(self._try, "zones", routes.ZONE_READ, route_api.list_zones),
-                partial(self._try, "D1 databases", d1.READ_PERMISSION, data_api.list_databases),
-                partial(self._try, "KV namespaces", kv.READ_PERMISSION, value_api.list_namespaces),
-                partial(self._try, "workers.dev", workers.READ_PERMISSION, script_api.read_workers_dev_domain),
+                partial(self._try, "Workers", script_api.list_workers),
+                partial(self._try, "Pages projects", page_api.list_projects),
+                partial(self._try, "custom domains", route_api.list_domains),
+                partial(self._try, "zones", route_api.list_zones),
+                partial(self._try, "D1 databases", data_api.list_databases),
+                partial(self._try, "KV namespaces", value_api.list_namespaces),
+                partial(self._try, "workers.dev", script_api.read_workers_dev_domain),
             ]
         )
         self.was_rejected = self.was_rejected or (listed is None and sites is None)
@@ -214,7 +214,7 @@ class InventoryReader:
     def _read_routes(self, api: routes.RoutesApi, zones: Iterable[Zone]) -> list[WorkerRoute]:
         def read(zone: Zone) -> tuple[WorkerRoute, ...]:
             what = f"routes of {quote_name(zone.name)}"
-            return self._try(what, routes.READ_PERMISSION, partial(api.list_routes, zone.id)) or ()
+            return self._try(what, partial(api.list_routes, zone.id)) or ()
 
         reads = [partial(read, zone) for zone in zones]
         return [route for found in run_in_batches(reads, AT_ONCE) for route in found]
@@ -241,15 +241,14 @@ class InventoryReader:
         if resource.kind == "pages":
             api = pages.PagesApi(self._client, resource.account_id)
             read = partial(api.list_deployments, name, limit=MAX_DEPLOYMENTS)
-            listed = self._try(f"deployments of {name}", pages.READ_PERMISSION, read) or ()
+            listed = self._try(f"deployments of {name}", read) or ()
             return replace(resource, deployments=tuple(each for each in listed if each.can_serve_production))
         scripts = workers.WorkersApi(self._client, resource.account_id)
-        permission = workers.READ_PERMISSION
         bindings, subdomain, deployments = run_parallel_mixed(
             [
-                partial(self._try, f"bindings of {name}", permission, partial(scripts.list_bindings, name)),
-                partial(self._try, f"workers.dev of {name}", permission, partial(scripts.read_subdomain, name)),
-                partial(self._try, f"deployments of {name}", permission, partial(scripts.list_deployments, name)),
+                partial(self._try, f"bindings of {name}", partial(scripts.list_bindings, name)),
+                partial(self._try, f"workers.dev of {name}", partial(scripts.read_subdomain, name)),
+                partial(self._try, f"deployments of {name}", partial(scripts.list_deployments, name)),
             ]
         )
         is_on_dev = subdomain is not None and subdomain.enabled and place.dev_domain
@@ -266,18 +265,18 @@ class InventoryReader:
             live_versions=frozenset(deployments[0].serving_versions if deployments else ()),
         )
 
-    def _try(self, what: str, permission: str, call: Callable[[], T]) -> T | None:
+    def _try(self, what: str, call: Callable[[], T]) -> T | None:
         """Return the result of the call. If it fails, note that `what` was not read, and return None."""
         try:
             return call()
         except ProviderError as error:
-            self.unread.append(f"{what}: {_unread_reason(error, permission)}")
+            self.unread.append(f"{what}: {_unread_reason(error)}")
             return None
 
 
-def _unread_reason(error: ProviderError, permission: str) -> str:
+def _unread_reason(error: ProviderError) -> str:
     if isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH:
-        return f'the token may not read this; it needs "{permission}"'
+        return f'the token may not read this; it needs "{error.permission}"'
     return error.message
 
 

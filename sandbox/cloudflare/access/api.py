@@ -8,12 +8,11 @@ from typing import Any
 from sandbox.clock import timestamp
 from sandbox.cloudflare.access.state import ServiceToken
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Routes
-from sandbox.cloudflare.tokens.state import SERVICE_TOKENS_READ
 
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", "/accounts/{account}/access/service_tokens", SERVICE_TOKENS_READ)
+@ROUTES.add("GET", "/accounts/{account}/access/service_tokens")
 def list_service_tokens(call: CloudflareCall) -> CloudflareAnswer:
     page, size = (int(call.request.query.get(name, default)) for name, default in (("page", 1), ("per_page", 25)))
     everything = call.account.access.tokens

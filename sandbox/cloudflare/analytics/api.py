@@ -19,8 +19,8 @@ from sandbox.cloudflare.analytics.state import (
     AnalyticsRow,
 )
 from sandbox.cloudflare.call import CloudflareCall, Routes, fields, json_body
-from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
 from sandbox.graphql import Field, SyntaxProblem, parse
+from sandbox.permissions import read_permissions
 from sandbox.server import HttpResponse, json_response
 
 ROUTES = Routes()
@@ -50,7 +50,7 @@ class QueryRefusal(Exception):
         self.code = code
 
 
-@ROUTES.add("POST", PATH, None)
+@ROUTES.add("POST", PATH)
 def query(call: CloudflareCall) -> HttpResponse:
     body = fields(json_body(call.request), required={"query": str}, optional=_OPTIONAL)
     try:
@@ -75,9 +75,8 @@ def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
         if tag is None or not isinstance(scope, str):
             raise QueryRefusal(f'unknown field "{field.name}", or it lacks its filter')
         is_zone = field.name == "zones"
-        needed = ANALYTICS_READ if is_zone else ACCOUNT_ANALYTICS_READ
         known = scope in call.account.zones.all if is_zone else scope == call.account.id
-        if not known or not call.token.may(needed):
+        if not known or not call.token.may(read_permissions()["graphql"][field.name]):
             raise QueryRefusal(f"{field.name} {scope} is not authorized", "authz")
         sets = ZONE_SETS if is_zone else ACCOUNT_SETS
         shown[field.alias] = [{each.alias: _read_part(call, each, scope, sets) for each in field.fields}]

@@ -10,13 +10,12 @@ from typing import Any
 from sandbox.clock import timestamp
 from sandbox.cloudflare.analytics.state import TelemetryEvent
 from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
-from sandbox.cloudflare.tokens.state import OBSERVABILITY_READ
 
 ROUTES = Routes()
 PATH = "/accounts/{account}/workers/observability/telemetry/query"
 
 
-@ROUTES.add("POST", PATH, OBSERVABILITY_READ)
+@ROUTES.add("POST", PATH)
 def query(call: CloudflareCall) -> CloudflareAnswer:
     body = fields(
         json_body(call.request),

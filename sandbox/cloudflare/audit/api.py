@@ -6,13 +6,12 @@ from urllib.parse import quote
 
 from sandbox.cloudflare.audit.state import FILTERS, FakeAuditEntry, matches_filters
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, Route, Routes, invalid
-from sandbox.cloudflare.tokens.state import AUDIT_READ
 
 ROUTES = Routes()
 _PAGING = {"since", "before", "limit", "cursor", "direction"}
 
 
-@ROUTES.add("GET", "/accounts/{account}/logs/audit", AUDIT_READ)
+@ROUTES.add("GET", "/accounts/{account}/logs/audit")
 def list_entries(call: CloudflareCall) -> CloudflareAnswer:
     """Return the entries between two required times, newest first by default. `count` is a string.
 

@@ -23,7 +23,6 @@ from sandbox.cloudflare.call import (
 from sandbox.cloudflare.d1.sqlite import D1Sqlite, SqlError, Statement, StatementResult, split_statements
 from sandbox.cloudflare.d1.state import FakeDatabase, QueryAnswer
 from sandbox.cloudflare.d1.time_travel import TimeTravelError
-from sandbox.cloudflare.tokens.state import D1_READ, D1_WRITE
 
 ROUTES = Routes()
 DATABASES = "/accounts/{account}/d1/database"
@@ -36,7 +35,7 @@ _REGIONS = {"wnam", "enam", "weur", "eeur", "apac", "oc"}
 ResultsFormat = Literal["ARRAY_OF_OBJECTS", "ROWS_AND_COLUMNS"]
 
 
-@ROUTES.add("GET", DATABASES, D1_READ)
+@ROUTES.add("GET", DATABASES)
 def list_databases(call: CloudflareCall) -> CloudflareAnswer:
     query = call.request.query
     page, per_page = (_positive(query, name, default) for name, default in (("page", 1), ("per_page", 1000)))
@@ -46,7 +45,7 @@ def list_databases(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(shown, result_info=info)
 
 
-@ROUTES.add("POST", DATABASES, D1_WRITE)
+@ROUTES.add("POST", DATABASES)
 def create_database(call: CloudflareCall) -> CloudflareAnswer:
     known = {"primary_location_hint": str, "jurisdiction": str, "read_replication": dict}
     body = fields(json_body(call.request), required={"name": str}, optional=known)
@@ -62,7 +61,7 @@ def create_database(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({**_details(database), "created_in_region": region.upper()})
 
 
-@ROUTES.add("GET", DATABASE, D1_READ)
+@ROUTES.add("GET", DATABASE)
 def get_database(call: CloudflareCall) -> CloudflareAnswer:
     """Return a database by its ID; wrangler also uses its name. `fields` selects fields."""
     details, wanted = _details(database_of(call)), call.request.query.get("fields")
@@ -70,8 +69,8 @@ def get_database(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({name: value for name, value in details.items() if name in names})
 
 
-@ROUTES.add("PATCH", DATABASE, D1_WRITE)
-@ROUTES.add("PUT", DATABASE, D1_WRITE)
+@ROUTES.add("PATCH", DATABASE)
+@ROUTES.add("PUT", DATABASE)
 def update_database(call: CloudflareCall) -> CloudflareAnswer:
     """Turn read replication on or off. It is the only thing that can be changed."""
     body = fields(json_body(call.request), required={"read_replication": dict}, optional={})
@@ -80,13 +79,13 @@ def update_database(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_details(database))
 
 
-@ROUTES.add("DELETE", DATABASE, D1_WRITE)
+@ROUTES.add("DELETE", DATABASE)
 def delete_database(call: CloudflareCall) -> CloudflareAnswer:
     call.account.d1.delete(database_of(call))
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("POST", QUERY, D1_READ)
+@ROUTES.add("POST", QUERY)
 def query(call: CloudflareCall) -> CloudflareAnswer:
     """Run one text, which may hold several statements, or a batch, as one transaction. Returns a result per statement.
 
@@ -95,18 +94,16 @@ def query(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_run(call, "ARRAY_OF_OBJECTS"))
 
 
-@ROUTES.add("POST", RAW, D1_READ)
+@ROUTES.add("POST", RAW)
 def raw(call: CloudflareCall) -> CloudflareAnswer:
     """Run a query and return each result as columns and rows."""
     return CloudflareAnswer(_run(call, "ROWS_AND_COLUMNS"))
 
 
-@ROUTES.add("GET", f"{DATABASE}/time_travel/bookmark", D1_READ)
+@ROUTES.add("GET", f"{DATABASE}/time_travel/bookmark")
 def get_bookmark(call: CloudflareCall) -> CloudflareAnswer:
     """Return the current bookmark, or that of the latest state at or before a timestamp."""
     history = database_of(call).store.history
-    if not (call.account.switches.d1_read_is_enough or call.token.may(D1_WRITE)):
-        raise _authentication_error(call)
     instant = _instant(call.request.query)
     try:
         state = history.shown() if instant is None else history.at(instant)
@@ -115,7 +112,7 @@ def get_bookmark(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"bookmark": state.bookmark})
 
 
-@ROUTES.add("POST", RESTORE, D1_WRITE)
+@ROUTES.add("POST", RESTORE)
 def restore(call: CloudflareCall) -> CloudflareAnswer:
     """Restore a bookmark or a timestamp, which is in the query string. The body is empty."""
     store, given = database_of(call).store, call.request.query
@@ -182,9 +179,9 @@ def _run(call: CloudflareCall, results_format: ResultsFormat) -> list[dict[str, 
 
 
 def _answer(call: CloudflareCall, database: FakeDatabase, statements: Sequence[Statement]) -> QueryAnswer:
-    if call.token.may(D1_WRITE):
+    if call.token.may("D1 Write"):
         return database.store.run_through_api(statements)
-    read = database.store.read(statements) if call.account.switches.d1_read_is_enough else None
+    read = database.store.read(statements)
     if read is None:
         raise _authentication_error(call)
     return read

@@ -21,16 +21,17 @@ from sandbox.cloudflare.call import (
 from sandbox.cloudflare.d1.api import DATABASE, database_of, meta
 from sandbox.cloudflare.d1.sqlite import D1Sqlite, SqlError, quote_name, split_statements
 from sandbox.cloudflare.d1.state import FakeDatabase
-from sandbox.cloudflare.tokens.state import D1_WRITE, FakeCloudflareToken, sign_claims, signed_claims
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken, sign_claims, signed_claims
+from sandbox.permissions import CallPermission
 from sandbox.server import HttpRequest, HttpResponse
 
 ROUTES = Routes()
-SIGNED = "a signed address"
+SIGNED = CallPermission(needs="a signed address")
 """Permission of an upload or download URL, which takes no token."""
 _FILE = "/d1-files/{filename}"
 
 
-@ROUTES.add("POST", f"{DATABASE}/import", D1_WRITE)
+@ROUTES.add("POST", f"{DATABASE}/import")
 def import_file(call: CloudflareCall) -> CloudflareAnswer:
     """Import a file as `wrangler d1 execute --file` does: announce its MD5, upload it, run it, and poll the progress.
 
@@ -49,7 +50,7 @@ def import_file(call: CloudflareCall) -> CloudflareAnswer:
     raise invalid("body", "must be init with an etag, ingest with a filename and an etag, or poll with a bookmark")
 
 
-@ROUTES.add("POST", f"{DATABASE}/export", D1_WRITE)
+@ROUTES.add("POST", f"{DATABASE}/export")
 def export(call: CloudflareCall) -> CloudflareAnswer:
     """Export a database. The first answer is `active`, and the database serves no query until the next one.
 
@@ -92,7 +93,7 @@ def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken
     claims = signed_claims(account.clock, request.query.get("signature", ""))
     if claims is None or claims.get("filename") != request.path.rpartition("/")[2]:
         raise CloudflareRefusal(10000, "Authentication error", status=403)
-    return FakeCloudflareToken(secret="", permissions=frozenset({SIGNED}))
+    return FakeCloudflareToken(secret="", permissions=frozenset({SIGNED.needs}))
 
 
 def _sign_url(call: CloudflareCall, filename: str) -> str:

@@ -21,7 +21,6 @@ from sandbox.cloudflare.call import (
     parse,
 )
 from sandbox.cloudflare.kv.state import KvEntry, KvNamespace
-from sandbox.cloudflare.tokens.state import KV_READ, KV_WRITE
 from sandbox.cloudflare.workers.uploads import form_parts
 from sandbox.server import HttpResponse
 
@@ -37,7 +36,7 @@ _MIN_TTL_SECONDS = 60
 _MAX_BULK, _MAX_BULK_READ = 10_000, 100
 
 
-@ROUTES.add("GET", _NAMESPACES, KV_READ)
+@ROUTES.add("GET", _NAMESPACES)
 def list_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     page, per_page = _number(call, "page", 1, 1, 10_000), _number(call, "per_page", 20, 1, 1000)
     found = list(call.account.kv.namespaces.values())
@@ -46,7 +45,7 @@ def list_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(shown, result_info=info)
 
 
-@ROUTES.add("POST", _NAMESPACES, KV_WRITE)
+@ROUTES.add("POST", _NAMESPACES)
 def create_namespace(call: CloudflareCall) -> CloudflareAnswer:
     title = fields(json_body(call.request), required={"title": str}, optional={})["title"]
     if not 1 <= len(title.encode()) <= 512:
@@ -57,12 +56,12 @@ def create_namespace(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_namespace_to_json(kv.namespaces[kv.add(title)]))
 
 
-@ROUTES.add("GET", _NAMESPACE, KV_READ)
+@ROUTES.add("GET", _NAMESPACE)
 def get_namespace(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_namespace_to_json(_find_namespace(call)))
 
 
-@ROUTES.add("DELETE", _NAMESPACE, KV_WRITE)
+@ROUTES.add("DELETE", _NAMESPACE)
 def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
     """Delete a namespace with all its keys. A version that binds it can no longer be deployed."""
     namespace = _find_namespace(call)
@@ -71,7 +70,7 @@ def delete_namespace(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("GET", _NAMESPACE + "/keys", KV_READ)
+@ROUTES.add("GET", _NAMESPACE + "/keys")
 def list_keys(call: CloudflareCall) -> CloudflareAnswer:
     """Return the keys in byte order, page by page; the cursor of the last page is empty."""
     limit, prefix = _number(call, "limit", 1000, 10, 1000), call.request.query.get("prefix", "")
@@ -84,7 +83,7 @@ def list_keys(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(shown, result_info={"count": len(page), "cursor": cursor})
 
 
-@ROUTES.add("GET", _VALUE, KV_READ)
+@ROUTES.add("GET", _VALUE)
 def get_value(call: CloudflareCall) -> HttpResponse:
     """Return the bytes of the value, without an envelope."""
     entry = _entry(call)
@@ -92,12 +91,12 @@ def get_value(call: CloudflareCall) -> HttpResponse:
     return HttpResponse(headers=[("content-type", "application/octet-stream"), *expiration], body=entry.value)
 
 
-@ROUTES.add("GET", _NAMESPACE + "/metadata/{key}", KV_READ)
+@ROUTES.add("GET", _NAMESPACE + "/metadata/{key}")
 def get_metadata(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_entry(call).metadata)
 
 
-@ROUTES.add("PUT", _VALUE, KV_WRITE)
+@ROUTES.add("PUT", _VALUE)
 def put_value(call: CloudflareCall) -> CloudflareAnswer:
     """Write a value: the whole body, or the part `value` of a form, which may also have JSON `metadata`.
 
@@ -122,7 +121,7 @@ def put_value(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("DELETE", _VALUE, KV_WRITE)
+@ROUTES.add("DELETE", _VALUE)
 def delete_value(call: CloudflareCall) -> CloudflareAnswer:
     """Delete a key; a missing key is not an error."""
     namespace, key = _find_namespace(call), call.parameters["key"]
@@ -132,7 +131,7 @@ def delete_value(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("PUT", _NAMESPACE + "/bulk", KV_WRITE)
+@ROUTES.add("PUT", _NAMESPACE + "/bulk")
 def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
     """Write all pairs after all are checked.
 
@@ -156,8 +155,8 @@ def bulk_put(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"successful_key_count": len(sent) - len(refused), "unsuccessful_keys": refused})
 
 
-@ROUTES.add("DELETE", _NAMESPACE + "/bulk", KV_WRITE)
-@ROUTES.add("POST", _NAMESPACE + "/bulk/delete", KV_WRITE)
+@ROUTES.add("DELETE", _NAMESPACE + "/bulk")
+@ROUTES.add("POST", _NAMESPACE + "/bulk/delete")
 def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
     namespace, kv, keys = _find_namespace(call), call.account.kv, _keys(_list(call, _MAX_BULK), "body")
     refused = [key for key in keys if not kv.accepts_write(namespace.id, key)]
@@ -167,7 +166,7 @@ def bulk_delete(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"successful_key_count": len(keys) - len(refused), "unsuccessful_keys": refused})
 
 
-@ROUTES.add("POST", BULK_GET, KV_READ)
+@ROUTES.add("POST", BULK_GET)
 def bulk_get(call: CloudflareCall) -> CloudflareAnswer:
     """Return the values as text or JSON; null for a missing key."""
     namespace = _find_namespace(call)

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from sandbox.clock import timestamp
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, CloudflareRefusal, Routes, fields, invalid, parse
 from sandbox.cloudflare.pages.state import FakePagesDeployment, FakePagesProject, merge_config
-from sandbox.cloudflare.tokens.state import PAGES_READ, PAGES_WRITE
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ _DEFAULTS = {
 _STAGES = ("queued", "initialize", "clone_repo", "build", "deploy")
 
 
-@ROUTES.add("GET", _PROJECTS, PAGES_READ)
+@ROUTES.add("GET", _PROJECTS)
 def list_projects(call: CloudflareCall) -> CloudflareAnswer:
     """Return a page of projects, without total counts."""
     projects, info = _page(call, list(call.account.pages.projects.values()), most=10)
@@ -42,7 +41,7 @@ def list_projects(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([_project_to_json(call, project) for project in projects], result_info=info)
 
 
-@ROUTES.add("POST", _PROJECTS, PAGES_WRITE)
+@ROUTES.add("POST", _PROJECTS)
 def create_project(call: CloudflareCall) -> CloudflareAnswer:
     """Create a project. The body is JSON, although wrangler does not set the content type."""
     body = fields(parse(call.request.body), required={"name": str}, optional=_SETTINGS)
@@ -63,12 +62,12 @@ def create_project(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_project_to_json(call, project))
 
 
-@ROUTES.add("GET", _PROJECT, PAGES_READ)
+@ROUTES.add("GET", _PROJECT)
 def get_project(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_project_to_json(call, call.project))
 
 
-@ROUTES.add("PATCH", _PROJECT, PAGES_WRITE)
+@ROUTES.add("PATCH", _PROJECT)
 def patch_project(call: CloudflareCall) -> CloudflareAnswer:
     """Change settings. Existing deployments stay unchanged."""
     project = call.project
@@ -82,7 +81,7 @@ def patch_project(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_project_to_json(call, project))
 
 
-@ROUTES.add("DELETE", _PROJECT, PAGES_WRITE)
+@ROUTES.add("DELETE", _PROJECT)
 def delete_project(call: CloudflareCall) -> CloudflareAnswer:
     """Delete the project with its deployments. Its answer has no result."""
     # developers.cloudflare.com/api/resources/pages/subresources/projects/methods/delete
@@ -114,7 +113,7 @@ def _patched_source(call: CloudflareCall, project: FakePagesProject, change: Map
     return {**project.source, **change, "config": config}
 
 
-@ROUTES.add("GET", _DEPLOYMENTS, PAGES_READ)
+@ROUTES.add("GET", _DEPLOYMENTS)
 def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     """Return the deployments, newest first; of both environments unless the query names one."""
     wanted = call.request.query.get("env")
@@ -125,12 +124,12 @@ def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([_deployment_to_json(call.project, deployment) for deployment in rows], result_info=info)
 
 
-@ROUTES.add("GET", _DEPLOYMENT, PAGES_READ)
+@ROUTES.add("GET", _DEPLOYMENT)
 def get_deployment(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_deployment_to_json(call.project, _find_deployment(call)))
 
 
-@ROUTES.add("DELETE", _DEPLOYMENT, PAGES_WRITE)
+@ROUTES.add("DELETE", _DEPLOYMENT)
 def delete_deployment(call: CloudflareCall) -> CloudflareAnswer:
     project, deployment = call.project, _find_deployment(call)
     if deployment is project.live:
@@ -142,7 +141,7 @@ def delete_deployment(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("POST", _DEPLOYMENT + "/rollback", PAGES_WRITE)
+@ROUTES.add("POST", _DEPLOYMENT + "/rollback")
 def rollback(call: CloudflareCall) -> CloudflareAnswer:
     """Make a deployment live, at once and without a build. The target may be newer than the live deployment.
 
@@ -155,7 +154,7 @@ def rollback(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_deployment_to_json(project, deployment))
 
 
-@ROUTES.add("POST", _DEPLOYMENT + "/retry", PAGES_WRITE)
+@ROUTES.add("POST", _DEPLOYMENT + "/retry")
 def retry(call: CloudflareCall) -> CloudflareAnswer:
     """Build the same commit again as a new deployment; only for Git projects."""
     project, old = call.project, _find_deployment(call)
@@ -174,7 +173,7 @@ def retry(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(queued_deployment(call, new_id))
 
 
-@ROUTES.add("GET", _DEPLOYMENT + "/history/logs", PAGES_READ)
+@ROUTES.add("GET", _DEPLOYMENT + "/history/logs")
 def get_logs(call: CloudflareCall) -> CloudflareAnswer:
     deployment = _find_deployment(call)
     data = [{"ts": timestamp(deployment.created_on), "line": deployment.log}]

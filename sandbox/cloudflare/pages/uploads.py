@@ -21,13 +21,14 @@ from sandbox.cloudflare.call import (
 )
 from sandbox.cloudflare.pages.api import queued_deployment
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.tokens.state import PAGES_WRITE, FakeCloudflareToken, sign_claims, signed_claims
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
+from sandbox.permissions import CallPermission
 from sandbox.server import HttpRequest
 
 ROUTES = Routes()
 _PROJECT = "/accounts/{account}/pages/projects/{project}"
-UPLOADS = "an upload token"
+UPLOADS = CallPermission(needs="an upload token")
 """Permission of the routes below /pages/assets, which accept only a token from `upload-token`."""
 
 MAX_FILES = 20_000
@@ -40,7 +41,7 @@ _ROUTING = "functions-filepath-routing-config.json"
 _RULES = ("_headers", "_redirects", "_routes.json", "_worker.bundle", "_worker.js", _ROUTING)
 
 
-@ROUTES.add("GET", _PROJECT + "/upload-token", PAGES_WRITE)
+@ROUTES.add("GET", _PROJECT + "/upload-token")
 def get_upload_token(call: CloudflareCall) -> CloudflareAnswer:
     claims = {"max_file_count_allowed": MAX_FILES, "account": call.account.id, "id": call.project.id}
     return CloudflareAnswer({"jwt": sign_claims(call.account.clock, claims)})
@@ -52,7 +53,7 @@ def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken
     claims = signed_claims(account.clock, jwt)
     if claims is None or "max_file_count_allowed" not in claims:
         raise CloudflareRefusal(8000013, "Authorization failed", status=401)
-    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS}))
+    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS.needs}))
 
 
 @ROUTES.add("POST", "/pages/assets/check-missing", UPLOADS)
@@ -77,7 +78,7 @@ def upsert_hashes(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("POST", _PROJECT + "/deployments", PAGES_WRITE)
+@ROUTES.add("POST", _PROJECT + "/deployments")
 def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     """Create a deployment. It is for production if its branch is the production branch or missing."""
     project, account = call.project, call.account

@@ -18,7 +18,6 @@ from sandbox.cloudflare.call import (
     json_body,
 )
 from sandbox.cloudflare.r2.state import R2Bucket, R2Object
-from sandbox.cloudflare.tokens.state import R2_READ, R2_WRITE
 from sandbox.server import HttpResponse
 
 ROUTES = Routes()
@@ -29,7 +28,7 @@ _MAX_KEY_BYTES, _MAX_OBJECT_BYTES = 1024, 300 * 2**20
 """In bytes (developers.cloudflare.com/r2/platform/limits); wrangler uploads at most 300 MiB through this API."""
 
 
-@ROUTES.add("GET", _OBJECTS, R2_READ)
+@ROUTES.add("GET", _OBJECTS)
 def list_objects(call: CloudflareCall) -> CloudflareAnswer:
     prefix, per_page = call.request.query.get("prefix", ""), int(call.request.query.get("per_page", "1000"))
     found = [(key, each) for key, each in sorted(_bucket(call).objects.items()) if key.startswith(prefix)]
@@ -37,7 +36,7 @@ def list_objects(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([_listed(key, each) for key, each in found[:per_page]], result_info=info)
 
 
-@ROUTES.add("PUT", _OBJECT, R2_WRITE)
+@ROUTES.add("PUT", _OBJECT)
 def put_object(call: CloudflareCall) -> CloudflareAnswer:
     """Write an object, which replaces an earlier one of its key."""
     bucket, key, content = _bucket(call), call.parameters["key"], call.request.body
@@ -48,7 +47,7 @@ def put_object(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({**answer, "uploaded": timestamp(written.uploaded), "version": call.account.new_id().hex})
 
 
-@ROUTES.add("GET", _OBJECT, R2_READ)
+@ROUTES.add("GET", _OBJECT)
 def get_object(call: CloudflareCall) -> HttpResponse:
     """Return the bytes of an object, without an envelope."""
     found = _bucket(call).objects.get(call.parameters["key"])
@@ -58,26 +57,26 @@ def get_object(call: CloudflareCall) -> HttpResponse:
     return HttpResponse(headers=headers, body=found.content)
 
 
-@ROUTES.add("DELETE", _OBJECT, R2_WRITE)
+@ROUTES.add("DELETE", _OBJECT)
 def delete_object(call: CloudflareCall) -> CloudflareAnswer:
     _bucket(call).objects.pop(call.parameters["key"], None)
     return CloudflareAnswer({"key": call.parameters["key"]})
 
 
-@ROUTES.add("GET", f"{_BUCKET}/domains/managed", R2_READ)
+@ROUTES.add("GET", f"{_BUCKET}/domains/managed")
 def get_managed_domain(call: CloudflareCall) -> CloudflareAnswer:
     """Return the r2.dev domain of a bucket, which it has also while it is off."""
     return CloudflareAnswer(_managed(_bucket(call)))
 
 
-@ROUTES.add("PUT", f"{_BUCKET}/domains/managed", R2_WRITE)
+@ROUTES.add("PUT", f"{_BUCKET}/domains/managed")
 def set_managed_domain(call: CloudflareCall) -> CloudflareAnswer:
     bucket = _bucket(call)
     bucket.is_public = fields(json_body(call.request), required={"enabled": bool}, optional={})["enabled"]
     return CloudflareAnswer(_managed(bucket))
 
 
-@ROUTES.add("GET", f"{_BUCKET}/domains/custom", R2_READ)
+@ROUTES.add("GET", f"{_BUCKET}/domains/custom")
 def list_custom_domains(call: CloudflareCall) -> CloudflareAnswer:
     status = {"ownership": "active", "ssl": "active"}
     found = _bucket(call).domains.items()

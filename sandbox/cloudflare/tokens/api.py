@@ -18,18 +18,19 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.tokens.state import PERMISSIONS, FakeCloudflareToken
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken
+from sandbox.permissions import permission_groups
 
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", "/user/tokens/verify", None)
+@ROUTES.add("GET", "/user/tokens/verify")
 def verify_user_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/user/subresources/tokens/methods/verify
     return _verify(call, "user")
 
 
-@ROUTES.add("GET", "/accounts/{account}/tokens/verify", None)
+@ROUTES.add("GET", "/accounts/{account}/tokens/verify")
 def verify_account_token(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/subresources/tokens/methods/verify
     return _verify(call, "account")
@@ -44,20 +45,20 @@ def _verify(call: CloudflareCall, owner: Literal["user", "account"]) -> Cloudfla
     return CloudflareAnswer({"id": call.token.id, "status": "active", **end}, messages=(valid,))
 
 
-@ROUTES.add("GET", "/user", None)
+@ROUTES.add("GET", "/user")
 def get_user(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/user/methods/get
     return CloudflareAnswer({"id": call.token.id, "email": call.token.email})
 
 
-@ROUTES.add("GET", "/accounts", None)
+@ROUTES.add("GET", "/accounts")
 def list_accounts(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/accounts/methods/list
     rows = [_account(each) for each in call.account.visible]
     return CloudflareAnswer(rows, result_info={**_ONE, "count": len(rows), "total_count": len(rows)})
 
 
-@ROUTES.add("GET", "/memberships", None)
+@ROUTES.add("GET", "/memberships")
 def list_memberships(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/memberships/methods/list
     account = {"account": _account(call.account)}
@@ -75,25 +76,28 @@ def _account(account: FakeAccount) -> dict[str, Any]:
 Owner = Literal["user", "account"]
 
 
-def _add_routes(owner: Owner, base: str, permission: str) -> None:
+def _add_routes(owner: Owner, base: str) -> None:
     """Add the routes for tokens of one kind of owner. Each kind lists only its own tokens."""
-    table: tuple[tuple[str, str, str, Callable[[CloudflareCall, Owner], CloudflareAnswer]], ...] = (
-        ("GET", "/permission_groups", "Read", _list_groups),
-        ("GET", "", "Read", _list),
-        ("POST", "", "Write", _create),
-        ("GET", "/{token}", "Read", _get),
-        ("PUT", "/{token}", "Write", _update),
-        ("PUT", "/{token}/value", "Write", _roll),
-        ("DELETE", "/{token}", "Write", _delete),
+    table: tuple[tuple[str, str, Callable[[CloudflareCall, Owner], CloudflareAnswer]], ...] = (
+        ("GET", "/permission_groups", _list_groups),
+        ("GET", "", _list),
+        ("POST", "", _create),
+        ("GET", "/{token}", _get),
+        ("PUT", "/{token}", _update),
+        ("PUT", "/{token}/value", _roll),
+        ("DELETE", "/{token}", _delete),
     )
-    for method, path, right, handler in table:
-        ROUTES.add(method, base + path, f"{permission} {right}")(lambda call, h=handler: h(call, owner))  # type: ignore[misc]
+    for method, path, handler in table:
+        ROUTES.add(method, base + path)(lambda call, h=handler: h(call, owner))  # type: ignore[misc]
 
 
 def _list_groups(_: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """Return the permission groups. Their IDs are stable; clients must not rely on their names."""
     return CloudflareAnswer(
-        [{"id": _group_id(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]} for name in PERMISSIONS]
+        [
+            {"id": _group_id(name), "name": name, "scopes": [f"com.cloudflare.api.{owner}"]}
+            for name in permission_groups()
+        ]
     )
 
 
@@ -156,7 +160,7 @@ def _find_token(call: CloudflareCall, owner: Owner) -> FakeCloudflareToken:
 
 def _permissions(policies: list[Any]) -> frozenset[str]:
     """Return the permissions named by the groups' IDs. `resources` is ignored because there is only one account."""
-    known = {_group_id(name): name for name in PERMISSIONS}
+    known = {_group_id(name): name for name in permission_groups()}
     names: set[str] = set()
     for index, policy in enumerate(policies):
         at = f"body.policies[{index}]"
@@ -181,5 +185,5 @@ def _group_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-_add_routes("user", "/user/tokens", "API Tokens")
-_add_routes("account", "/accounts/{account}/tokens", "Account API Tokens")
+_add_routes("user", "/user/tokens")
+_add_routes("account", "/accounts/{account}/tokens")

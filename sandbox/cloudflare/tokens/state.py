@@ -11,47 +11,7 @@ from typing import Any, Literal
 
 from sandbox.clock import FakeClock
 
-SCRIPTS_READ = "Workers Scripts Read"
-SCRIPTS_WRITE = "Workers Scripts Write"
-ZONE_READ = "Zone Read"
-ROUTES_READ = "Workers Routes Read"
-ROUTES_WRITE = "Workers Routes Write"
-AUDIT_READ = "Account Settings Read"
-ANALYTICS_READ = "Analytics Read"
-ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
-OBSERVABILITY_READ = "Workers Observability Read"
-PAGES_READ = "Pages Read"
-PAGES_WRITE = "Pages Write"
-D1_READ = "D1 Read"
-D1_WRITE = "D1 Write"
-KV_READ = "Workers KV Storage Read"
-KV_WRITE = "Workers KV Storage Write"
-SERVICE_TOKENS_READ = "Access: Service Tokens Read"
-R2_READ = "Workers R2 Storage Read"
-R2_WRITE = "Workers R2 Storage Write"
-PERMISSIONS = (
-    *(
-        f"{area} {right}"
-        for area in (
-            "Workers Scripts",
-            "Workers Routes",
-            "Workers KV Storage",
-            "Workers R2 Storage",
-            "D1",
-            "Pages",
-            "Zone",
-        )
-        for right in ("Read", "Write")
-    ),
-    *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),
-    AUDIT_READ,
-    ANALYTICS_READ,
-    ACCOUNT_ANALYTICS_READ,
-    OBSERVABILITY_READ,
-    SERVICE_TOKENS_READ,
-)
-"""All permissions that a route of the sandbox requires."""
-DEFAULT_PERMISSIONS = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})
+DEFAULT_PERMISSIONS = frozenset({"Workers Scripts Write", "Pages Write", "Workers KV Storage Write", "D1 Write"})
 """Permissions of the default token of a sandbox."""
 
 Owner = Literal["user", "account"]
@@ -75,11 +35,12 @@ class FakeCloudflareToken:
         self.id = self.id or hashlib.sha256(self.secret.encode()).hexdigest()[:32]
 
     def may(self, permission: str) -> bool:
-        """Return whether the token has the permission. Write includes read.
+        """Return whether the token has the permission. Write includes read; an empty one accepts any token.
 
         developers.cloudflare.com/fundamentals/api/reference/permissions
         """
-        return not {permission, permission.replace(" Read", " Write")}.isdisjoint(self.permissions)
+        wanted = {permission, permission.replace(" Read", " Write")}
+        return not permission or not wanted.isdisjoint(self.permissions)
 
 
 class CloudflareTokens:

@@ -19,18 +19,19 @@ from sandbox.cloudflare.call import (
     json_body,
 )
 from sandbox.cloudflare.pages.state import Asset
-from sandbox.cloudflare.tokens.state import SCRIPTS_WRITE, FakeCloudflareToken, sign_claims, signed_claims
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken, sign_claims, signed_claims
 from sandbox.cloudflare.workers.uploads import form_parts
+from sandbox.permissions import CallPermission
 from sandbox.server import HttpRequest
 
 ROUTES = Routes()
-UPLOADS = "an assets upload session"
+UPLOADS = CallPermission(needs="an assets upload session")
 """Permission of the upload route, which accepts only the token of a session."""
 BUCKET_FILES = 2
 """Files in one bucket. It is small so that every client sends several."""
 
 
-@ROUTES.add("POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session", SCRIPTS_WRITE)
+@ROUTES.add("POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session")
 def start_session(call: CloudflareCall) -> CloudflareAnswer:
     """Start an upload session. The Worker may not exist yet; if no file is missing, the token completes the upload."""
     manifest = fields(json_body(call.request), required={"manifest": dict}, optional={})["manifest"]
@@ -51,7 +52,7 @@ def authorize(account: FakeAccount, request: HttpRequest) -> FakeCloudflareToken
     claims = signed_claims(account.clock, jwt)
     if claims is None or "session" not in claims:
         raise CloudflareRefusal(10000, "Authentication error", status=account.switches.auth_error_status)
-    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS}))
+    return FakeCloudflareToken(secret=jwt, permissions=frozenset({UPLOADS.needs}))
 
 
 @ROUTES.add("POST", "/accounts/{account}/workers/assets/upload", UPLOADS)

@@ -7,7 +7,6 @@ from typing import Any
 
 from sandbox.clock import timestamp
 from sandbox.cloudflare.call import NUMBER, CloudflareAnswer, CloudflareCall, Routes, fields, invalid, json_body
-from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
 from sandbox.cloudflare.workers.versions import changed_secrets_refusal, deployment_refusal, find_version, parse_number
 from sandbox.switches import Switches
@@ -16,7 +15,7 @@ ROUTES = Routes()
 _DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
 
 
-@ROUTES.add("GET", _DEPLOYMENTS, SCRIPTS_READ)
+@ROUTES.add("GET", _DEPLOYMENTS)
 def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
     """Return the deployments, newest first, in pages. Their default size is a switch because it is not documented.
 
@@ -49,7 +48,7 @@ def _time_bound(call: CloudflareCall, name: str) -> datetime | None:
     return moment
 
 
-@ROUTES.add("POST", _DEPLOYMENTS, SCRIPTS_WRITE)
+@ROUTES.add("POST", _DEPLOYMENTS)
 def create_deployment(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/create
     worker, account = call.worker, call.account

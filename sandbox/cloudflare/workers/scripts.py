@@ -16,7 +16,6 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.assets import completed_files
 from sandbox.cloudflare.workers.deployments import code_update_strategy
 from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
@@ -29,7 +28,7 @@ from sandbox.server import HttpResponse
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}/versions/{version}", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}/versions/{version}")
 def get_version(call: CloudflareCall) -> CloudflareAnswer:
     """Return any version. With `include=modules`, the only way to read the code of an earlier version.
 
@@ -75,7 +74,7 @@ def _modules(upload: WorkerUpload) -> list[dict[str, str]]:
     ]
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/scripts/{script}/content/v2", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/scripts/{script}/content/v2")
 def get_content(call: CloudflareCall) -> HttpResponse:
     """Return a form with one part per module; a header names the main module.
 
@@ -102,7 +101,7 @@ _SCRIPT = _SCRIPTS + "/{script}"
 _REFERENCES = ("dispatch_namespace_outbounds", "domains", "durable_objects", "queues", "workers")
 
 
-@ROUTES.add("GET", _SCRIPTS, SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPTS)
 def list_scripts(call: CloudflareCall) -> CloudflareAnswer:
     """Return all scripts of the account in one list, each with data of its latest upload.
 
@@ -126,7 +125,7 @@ def _listed_script(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]
     return {**script, "has_assets": upload.has_assets} if has_assets else script
 
 
-@ROUTES.add("PUT", _SCRIPT, SCRIPTS_WRITE)
+@ROUTES.add("PUT", _SCRIPT)
 def put_script(call: CloudflareCall) -> CloudflareAnswer:
     """Upload and deploy in one call; required for a new Worker or a Durable Object migration.
 
@@ -154,7 +153,7 @@ def put_script(call: CloudflareCall) -> CloudflareAnswer:
     )
 
 
-@ROUTES.add("POST", _SCRIPT + "/versions", SCRIPTS_WRITE)
+@ROUTES.add("POST", _SCRIPT + "/versions")
 def create_version(call: CloudflareCall) -> CloudflareAnswer:
     """Upload a version without deploying it.
 
@@ -189,8 +188,8 @@ def _migration_tag(worker: FakeWorker, migrations: Any) -> str | None:
     return tag
 
 
-@ROUTES.add("DELETE", _SCRIPT, SCRIPTS_WRITE)
-@ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}", SCRIPTS_WRITE)
+@ROUTES.add("DELETE", _SCRIPT)
+@ROUTES.add("DELETE", "/accounts/{account}/workers/services/{script}")
 def delete_script(call: CloudflareCall) -> CloudflareAnswer:
     """Delete the Worker with its versions, deployments and secrets."""
     worker = call.worker
@@ -198,7 +197,7 @@ def delete_script(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"id": worker.name})
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/durable_objects/namespaces")
 def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     """Return a namespace for each Durable Object class that the latest upload of a Worker exports."""
     found = [
@@ -221,7 +220,7 @@ def list_object_namespaces(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(rows, result_info=info)
 
 
-@ROUTES.add("GET", _SCRIPT + "/references", SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPT + "/references")
 def get_references(_: CloudflareCall) -> CloudflareAnswer:
     """Return no references: the sandbox has no bindings that `wrangler delete` warns about."""
     return CloudflareAnswer(
@@ -229,23 +228,23 @@ def get_references(_: CloudflareCall) -> CloudflareAnswer:
     )
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/tails/by-consumer/{script}", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/tails/by-consumer/{script}")
 def get_tail_producers(_: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([])
 
 
-@ROUTES.add("POST", _SCRIPT + "/tails", None)
+@ROUTES.add("POST", _SCRIPT + "/tails")
 def create_tail(_: CloudflareCall) -> CloudflareAnswer:
     message = "The sandbox has no live logs. Read what a Worker handled with telemetry queries instead."
     raise CloudflareRefusal(10026, message)
 
 
-@ROUTES.add("GET", _SCRIPT + "/subdomain", SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPT + "/subdomain")
 def get_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(call.worker.subdomain)
 
 
-@ROUTES.add("POST", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+@ROUTES.add("POST", _SCRIPT + "/subdomain")
 def post_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/subdomain/methods/create
     worker = call.worker
@@ -254,18 +253,18 @@ def post_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(worker.subdomain)
 
 
-@ROUTES.add("DELETE", _SCRIPT + "/subdomain", SCRIPTS_WRITE)
+@ROUTES.add("DELETE", _SCRIPT + "/subdomain")
 def delete_script_subdomain(call: CloudflareCall) -> CloudflareAnswer:
     call.worker.subdomain |= {"enabled": False, "previews_enabled": False}
     return CloudflareAnswer(call.worker.subdomain)
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/subdomain", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/subdomain")
 def get_account_subdomain(_: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"subdomain": ACCOUNT_SUBDOMAIN})
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/services/{script}", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/services/{script}")
 def get_service(call: CloudflareCall) -> CloudflareAnswer:
     """Return the service. Undocumented: wrangler uses it to check that a Worker exists and who deployed it last."""
     worker = call.account.workers.get(call.parameters["script"])
@@ -275,7 +274,7 @@ def get_service(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"id": worker.name, "default_environment": environment})
 
 
-@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}", SCRIPTS_READ)
+@ROUTES.add("GET", "/accounts/{account}/workers/workers/{script}")
 def get_worker(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/methods/get
     worker = call.worker

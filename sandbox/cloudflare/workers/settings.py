@@ -19,7 +19,6 @@ from sandbox.cloudflare.call import (
     json_body,
     parse,
 )
-from sandbox.cloudflare.tokens.state import SCRIPTS_READ, SCRIPTS_WRITE
 from sandbox.cloudflare.workers.uploads import form_parts, parse_bindings, split_secrets
 from sandbox.cloudflare.workers.versions import version_to_json
 
@@ -39,13 +38,13 @@ _VERSIONED = {
 }
 
 
-@ROUTES.add("GET", _SECRETS, SCRIPTS_READ)
+@ROUTES.add("GET", _SECRETS)
 def list_secrets(call: CloudflareCall) -> CloudflareAnswer:
     """Return the names of the secrets in effect."""
     return CloudflareAnswer([_to_json(name) for name in call.worker.secrets_in_effect])
 
 
-@ROUTES.add("PUT", _SECRETS, SCRIPTS_WRITE)
+@ROUTES.add("PUT", _SECRETS)
 def put_secret(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/update
     worker = call.worker
@@ -55,7 +54,7 @@ def put_secret(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_to_json(secret["name"]))
 
 
-@ROUTES.add("DELETE", _SECRETS + "/{secret}", SCRIPTS_WRITE)
+@ROUTES.add("DELETE", _SECRETS + "/{secret}")
 def delete_secret(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/secrets/methods/delete
     worker, name = call.worker, call.parameters["secret"]
@@ -66,7 +65,7 @@ def delete_secret(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(None)
 
 
-@ROUTES.add("PATCH", "/accounts/{account}/workers/scripts/{script}/secrets-bulk", SCRIPTS_WRITE)
+@ROUTES.add("PATCH", "/accounts/{account}/workers/scripts/{script}/secrets-bulk")
 def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
     """Edit several secrets with one version and one deployment. null deletes; unnamed secrets stay."""
     worker = call.worker
@@ -80,7 +79,7 @@ def patch_secrets(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({name: _to_json(name) for name in worker.secrets_in_effect})
 
 
-@ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest", SCRIPTS_WRITE)
+@ROUTES.add("PATCH", "/accounts/{account}/workers/workers/{script}/versions/latest")
 def patch_latest_version(call: CloudflareCall) -> CloudflareAnswer:
     """Edit secrets as `wrangler versions secret` does: a new version of the latest one, not deployed.
 
@@ -134,7 +133,7 @@ def _to_json(name: str) -> dict[str, str]:
     return {"name": name, "type": "secret_text"}
 
 
-@ROUTES.add("GET", _SCRIPT + "/settings", SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPT + "/settings")
 def get_settings(call: CloudflareCall) -> CloudflareAnswer:
     """Return the settings of the latest version, deployed or not.
 
@@ -162,7 +161,7 @@ def _settings(call: CloudflareCall) -> CloudflareAnswer:
     )
 
 
-@ROUTES.add("PATCH", _SCRIPT + "/settings", SCRIPTS_WRITE)
+@ROUTES.add("PATCH", _SCRIPT + "/settings")
 def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
     """Create and deploy a version like the latest but with these settings. `bindings` replaces all bindings.
 
@@ -190,12 +189,12 @@ def patch_settings(call: CloudflareCall) -> CloudflareAnswer:
     return _settings(call)
 
 
-@ROUTES.add("GET", _SCRIPT + "/script-settings", SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPT + "/script-settings")
 def get_script_settings(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(call.worker.script_settings)
 
 
-@ROUTES.add("PATCH", _SCRIPT + "/script-settings", SCRIPTS_WRITE)
+@ROUTES.add("PATCH", _SCRIPT + "/script-settings")
 def patch_script_settings(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/settings/methods/edit
     worker = call.worker
@@ -203,13 +202,13 @@ def patch_script_settings(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(worker.script_settings)
 
 
-@ROUTES.add("GET", _SCRIPT + "/schedules", SCRIPTS_READ)
+@ROUTES.add("GET", _SCRIPT + "/schedules")
 def get_schedules(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/schedules/methods/get
     return CloudflareAnswer({"schedules": call.worker.schedules})
 
 
-@ROUTES.add("PUT", _SCRIPT + "/schedules", SCRIPTS_WRITE)
+@ROUTES.add("PUT", _SCRIPT + "/schedules")
 def put_schedules(call: CloudflareCall) -> CloudflareAnswer:
     """Replace all cron triggers; an empty list removes them. They are not versioned."""
     worker, body, now = call.worker, json_body(call.request), timestamp(call.account.clock.now())

@@ -10,7 +10,6 @@ from typing import Any
 from sandbox.clock import timestamp
 from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.call import CloudflareAnswer, CloudflareCall, CloudflareRefusal, Routes, invalid
-from sandbox.cloudflare.tokens.state import SCRIPTS_READ
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, WorkerUpload
 from sandbox.switches import Switches
 
@@ -84,7 +83,7 @@ ROUTES = Routes()
 _VERSIONS = "/accounts/{account}/workers/scripts/{script}/versions"
 
 
-@ROUTES.add("GET", _VERSIONS, SCRIPTS_READ)
+@ROUTES.add("GET", _VERSIONS)
 def list_versions(call: CloudflareCall) -> CloudflareAnswer:
     """Return the versions, newest first. `deployable=true` returns all that can be deployed, without pages.
 
@@ -102,7 +101,7 @@ def list_versions(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer({"items": [version_summary(version) for version in items]}, result_info=info)
 
 
-@ROUTES.add("GET", _VERSIONS + "/{version}", SCRIPTS_READ)
+@ROUTES.add("GET", _VERSIONS + "/{version}")
 def get_version(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/methods/get
     version = find_version(call.worker, call.parameters["version"])

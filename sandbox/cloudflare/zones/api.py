@@ -14,7 +14,6 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.tokens.state import ROUTES_READ, ROUTES_WRITE, SCRIPTS_READ, SCRIPTS_WRITE, ZONE_READ
 from sandbox.cloudflare.zones.state import FakeCustomDomain, FakeWorkerRoute, FakeZone, is_pattern, split_pattern
 
 ROUTES = Routes()
@@ -23,7 +22,7 @@ _ROUTES = "/zones/{zone}/workers/routes"
 _DOMAINS = "/accounts/{account}/workers/domains"
 
 
-@ROUTES.add("GET", "/zones", ZONE_READ)
+@ROUTES.add("GET", "/zones")
 def list_zones(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/zones/methods/list
     query, zones = call.request.query, list(call.account.zones.all.values())
@@ -34,12 +33,12 @@ def list_zones(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(shown, result_info={**info, "total_pages": -(-len(found) // per_page)})
 
 
-@ROUTES.add("GET", "/zones/{zone}", ZONE_READ)
+@ROUTES.add("GET", "/zones/{zone}")
 def get_zone(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_zone(call, _find_zone(call)))
 
 
-@ROUTES.add("GET", _ROUTES, ROUTES_READ)
+@ROUTES.add("GET", _ROUTES)
 def list_routes(call: CloudflareCall) -> CloudflareAnswer:
     """Return all routes of the zone in one list.
 
@@ -48,33 +47,33 @@ def list_routes(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([_to_json(route) for route in _find_zone(call).routes.values()])
 
 
-@ROUTES.add("POST", _ROUTES, ROUTES_WRITE)
+@ROUTES.add("POST", _ROUTES)
 def create_route(call: CloudflareCall) -> CloudflareAnswer:
     zone = _find_zone(call)
     pattern, script = _check_route(call, zone)
     return CloudflareAnswer(_to_json(call.account.zones.add_route(zone, pattern, script)))
 
 
-@ROUTES.add("GET", _ROUTES + "/{route}", ROUTES_READ)
+@ROUTES.add("GET", _ROUTES + "/{route}")
 def get_route(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_to_json(_find_route(call)))
 
 
-@ROUTES.add("PUT", _ROUTES + "/{route}", ROUTES_WRITE)
+@ROUTES.add("PUT", _ROUTES + "/{route}")
 def put_route(call: CloudflareCall) -> CloudflareAnswer:
     zone, route = _find_zone(call), _find_route(call)
     pattern, script = _check_route(call, zone, route)
     return CloudflareAnswer(_to_json(call.account.zones.add_route(zone, pattern, script, id=route.id)))
 
 
-@ROUTES.add("DELETE", _ROUTES + "/{route}", ROUTES_WRITE)
+@ROUTES.add("DELETE", _ROUTES + "/{route}")
 def delete_route(call: CloudflareCall) -> CloudflareAnswer:
     route = _find_route(call)
     del _find_zone(call).routes[route.id]
     return CloudflareAnswer({"id": route.id})
 
 
-@ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes", ROUTES_WRITE)
+@ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes")
 def put_routes(call: CloudflareCall) -> CloudflareAnswer:
     """Replace all routes of a script in all zones. Undocumented: wrangler uses it."""
     name, body, zones = call.worker.name, json_body(call.request), call.account.zones
@@ -96,13 +95,13 @@ def put_routes(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer([pattern for pattern, _ in found])
 
 
-@ROUTES.add("GET", _DOMAINS, SCRIPTS_READ)
+@ROUTES.add("GET", _DOMAINS)
 def list_domains(call: CloudflareCall) -> CloudflareAnswer:
     # developers.cloudflare.com/api/resources/workers/subresources/domains
     return CloudflareAnswer([_domain(domain) for domain in call.account.zones.domains.values()])
 
 
-@ROUTES.add("PUT", _DOMAINS, SCRIPTS_WRITE)
+@ROUTES.add("PUT", _DOMAINS)
 def put_domain(call: CloudflareCall) -> CloudflareAnswer:
     known = {"environment": str, "zone_id": str, "zone_name": str}
     body = fields(json_body(call.request), required={"hostname": str, "service": str}, optional=known)
@@ -113,7 +112,7 @@ def put_domain(call: CloudflareCall) -> CloudflareAnswer:
     return CloudflareAnswer(_domain(call.account.zones.add_domain(zone, body["hostname"], body["service"])))
 
 
-@ROUTES.add("DELETE", _DOMAINS + "/{domain}", SCRIPTS_WRITE)
+@ROUTES.add("DELETE", _DOMAINS + "/{domain}")
 def delete_domain(call: CloudflareCall) -> CloudflareAnswer:
     if call.account.zones.domains.pop(call.parameters["domain"], None) is None:
         raise NoRouteRefusal(call.request.path)

@@ -22,7 +22,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -37,13 +36,13 @@ _LONGEST_EVENT_TYPE = 100
 _MOST_KEYS = 10
 
 
-@ROUTES.add("GET", _WORKFLOWS, RouteAccess("actions:read", "actions/workflows#list-repository-workflows"))
+@ROUTES.add("GET", _WORKFLOWS)
 def list_workflows(call: GitHubCall) -> GitHubAnswer:
     found = changes.workflows(call.repository)
     return call.page(found, lambda one: serializers.workflow(call.repository, one, call.urls), under="workflows")
 
 
-@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}", RouteAccess("actions:read", "actions/workflows#get-a-workflow"))
+@ROUTES.add("GET", _WORKFLOWS + "/{workflow_id}")
 def get_workflow(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.workflow(call.repository, find_workflow(call), call.urls))
 
@@ -59,7 +58,7 @@ def find_workflow(call: GitHubCall) -> Workflow:
 _DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
 
 
-@ROUTES.add("POST", _DISPATCHES, RouteAccess("actions:write", "actions/workflows#create-a-workflow-dispatch-event"))
+@ROUTES.add("POST", _DISPATCHES)
 def dispatch(call: GitHubCall) -> GitHubAnswer:
     """Dispatch a workflow: 204, or 200 with the run if the body has `return_run_details`."""
     workflow, switches = find_workflow(call), call.repository.switches
@@ -94,9 +93,7 @@ def _inputs(text: bytes, given: dict[str, Any]) -> dict[str, str]:
         raise GitHubRefusal(422, str(error)) from error
 
 
-@ROUTES.add(
-    "POST", REPO + "/dispatches", RouteAccess("contents:write", "repos/repos#create-a-repository-dispatch-event")
-)
+@ROUTES.add("POST", REPO + "/dispatches")
 def dispatch_to_repository(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"event_type": str}, optional={"client_payload": dict})
     payload = body.get("client_payload", {})
@@ -119,17 +116,13 @@ _RUNS = REPO + "/actions/runs"
 _RUN = _RUNS + "/{run_id}"
 
 
-@ROUTES.add("GET", _RUNS, RouteAccess("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-repository"))
+@ROUTES.add("GET", _RUNS)
 def list_runs(call: GitHubCall) -> GitHubAnswer:
     """Return all runs, newest first."""
     return _listed(call, list(call.repository.runs.values()))
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/actions/workflows/{workflow_id}/runs",
-    RouteAccess("actions:read", "actions/workflow-runs#list-workflow-runs-for-a-workflow"),
-)
+@ROUTES.add("GET", REPO + "/actions/workflows/{workflow_id}/runs")
 def list_runs_of_workflow(call: GitHubCall) -> GitHubAnswer:
     workflow = find_workflow(call)
     return _listed(call, [run for run in call.repository.runs.values() if run.workflow is workflow])
@@ -169,12 +162,12 @@ def _find_run(call: GitHubCall) -> FakeRun:
     return run
 
 
-@ROUTES.add("GET", _RUN, RouteAccess("actions:read", "actions/workflow-runs#get-a-workflow-run"))
+@ROUTES.add("GET", _RUN)
 def get_run(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.run(call.repository, _find_run(call), call.urls))
 
 
-@ROUTES.add("GET", _RUN + "/jobs", RouteAccess("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run"))
+@ROUTES.add("GET", _RUN + "/jobs")
 def list_jobs(call: GitHubCall) -> GitHubAnswer:
     """Return the jobs of the latest attempt, or of all attempts."""
     run = _find_run(call)
@@ -182,11 +175,7 @@ def list_jobs(call: GitHubCall) -> GitHubAnswer:
     return _jobs(call, run, run.run_attempt if latest else None)
 
 
-@ROUTES.add(
-    "GET",
-    _RUN + "/attempts/{attempt_number}/jobs",
-    RouteAccess("actions:read", "actions/workflow-jobs#list-jobs-for-a-workflow-run-attempt"),
-)
+@ROUTES.add("GET", _RUN + "/attempts/{attempt_number}/jobs")
 def list_jobs_of_attempt(call: GitHubCall) -> GitHubAnswer:
     run, attempt = _find_run(call), call.number("attempt_number")
     if not 1 <= attempt <= run.run_attempt:
@@ -199,7 +188,7 @@ def _jobs(call: GitHubCall, run: FakeRun, attempt: int | None) -> GitHubAnswer:
     return call.page(found, lambda job: serializers.job(run, job, call.urls), under="jobs")
 
 
-@ROUTES.add("GET", _RUN + "/artifacts", RouteAccess("actions:read", "actions/artifacts#list-workflow-run-artifacts"))
+@ROUTES.add("GET", _RUN + "/artifacts")
 def list_artifacts(call: GitHubCall) -> GitHubAnswer:
     """Return the artifacts of a run, which appear after `artifacts_lag_reads` reads."""
     run, repository = _find_run(call), call.repository
@@ -216,7 +205,7 @@ def list_artifacts(call: GitHubCall) -> GitHubAnswer:
 _DEPLOYMENTS = REPO + "/deployments"
 
 
-@ROUTES.add("GET", _DEPLOYMENTS, RouteAccess("deployments:read", "deployments/deployments#list-deployments"))
+@ROUTES.add("GET", _DEPLOYMENTS)
 def list_deployments(call: GitHubCall) -> GitHubAnswer:
     """Return the deployments, newest first."""
     asked = {name: call.query.get(name) for name in ("sha", "ref", "environment")}
@@ -228,11 +217,7 @@ def list_deployments(call: GitHubCall) -> GitHubAnswer:
     return call.page(found, lambda one: serializers.deployment(one, call.urls))
 
 
-@ROUTES.add(
-    "GET",
-    _DEPLOYMENTS + "/{deployment_id}/statuses",
-    RouteAccess("deployments:read", "deployments/statuses#list-deployment-statuses"),
-)
+@ROUTES.add("GET", _DEPLOYMENTS + "/{deployment_id}/statuses")
 def list_statuses(call: GitHubCall) -> GitHubAnswer:
     """Return the latest status only, because the sandbox does not keep earlier ones."""
     found: FakeGitHubDeployment | None = call.repository.deployments.get(call.number("deployment_id"))
@@ -241,7 +226,7 @@ def list_statuses(call: GitHubCall) -> GitHubAnswer:
     return call.page([found], lambda one: serializers.deployment_status(one, call.urls))
 
 
-@ROUTES.add("POST", _RUN + "/cancel", RouteAccess("actions:write", "actions/workflow-runs#cancel-a-workflow-run"))
+@ROUTES.add("POST", _RUN + "/cancel")
 def cancel(call: GitHubCall) -> GitHubAnswer:
     run = _find_run(call)
     if run.status == "completed":
@@ -250,16 +235,12 @@ def cancel(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=202, body={})
 
 
-@ROUTES.add("POST", _RUN + "/rerun", RouteAccess("actions:write", "actions/workflow-runs#re-run-a-workflow"))
+@ROUTES.add("POST", _RUN + "/rerun")
 def rerun(call: GitHubCall) -> GitHubAnswer:
     return _rerun(call, _find_run(call), lambda _: ())
 
 
-@ROUTES.add(
-    "POST",
-    _RUN + "/rerun-failed-jobs",
-    RouteAccess("actions:write", "actions/workflow-runs#re-run-failed-jobs-from-a-workflow-run"),
-)
+@ROUTES.add("POST", _RUN + "/rerun-failed-jobs")
 def rerun_failed_jobs(call: GitHubCall) -> GitHubAnswer:
     return _rerun(call, _find_run(call), changes.failed_jobs)
 
@@ -267,15 +248,13 @@ def rerun_failed_jobs(call: GitHubCall) -> GitHubAnswer:
 _JOB = REPO + "/actions/jobs/{job_id}"
 
 
-@ROUTES.add(
-    "POST", _JOB + "/rerun", RouteAccess("actions:write", "actions/workflow-runs#re-run-a-job-from-a-workflow-run")
-)
+@ROUTES.add("POST", _JOB + "/rerun")
 def rerun_job(call: GitHubCall) -> GitHubAnswer:
     run, job = _find_job(call)
     return _rerun(call, run, lambda _: [job])
 
 
-@ROUTES.add("GET", _JOB, RouteAccess("actions:read", "actions/workflow-jobs#get-a-job-for-a-workflow-run"))
+@ROUTES.add("GET", _JOB)
 def get_job(call: GitHubCall) -> GitHubAnswer:
     run, job = _find_job(call)
     return GitHubAnswer(body=serializers.job(run, job, call.urls))
@@ -303,9 +282,7 @@ def _rerun(call: GitHubCall, run: FakeRun, choose: Callable[[FakeRun], Collectio
 _PENDING = _RUN + "/pending_deployments"
 
 
-@ROUTES.add(
-    "GET", _PENDING, RouteAccess("actions:read", "actions/workflow-runs#get-pending-deployments-for-a-workflow-run")
-)
+@ROUTES.add("GET", _PENDING)
 def list_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     run = _find_run(call)
     return GitHubAnswer(
@@ -323,13 +300,7 @@ def _one_of_each(gates: Iterable[PendingDeployment]) -> Iterable[PendingDeployme
     return {gate.environment.id: gate for gate in gates}.values()
 
 
-@ROUTES.add(
-    "POST",
-    _PENDING,
-    RouteAccess(
-        "deployments:write", "actions/workflow-runs#review-pending-deployments-for-a-workflow-run", role="read"
-    ),
-)
+@ROUTES.add("POST", _PENDING)
 def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     """Review environments and return their deployments. Only a required reviewer may, so GITHUB_TOKEN may not."""
     run = _find_run(call)
@@ -347,9 +318,7 @@ def review_pending_deployments(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=[serializers.deployment(one, call.urls) for one in found])
 
 
-@ROUTES.add(
-    "GET", _RUN + "/approvals", RouteAccess("actions:read", "actions/workflow-runs#get-the-review-history-for-a-run")
-)
+@ROUTES.add("GET", _RUN + "/approvals")
 def list_approvals(call: GitHubCall) -> GitHubAnswer:
     """Return the reviews of all attempts, oldest first, without times."""
     return GitHubAnswer(body=[serializers.review(one, call.urls) for one in _find_run(call).reviews])

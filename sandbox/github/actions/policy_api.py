@@ -7,17 +7,13 @@ Only an admin reads it, and no GITHUB_TOKEN.
 from typing import Any
 
 from sandbox.github.actions import changes, serializers
-from sandbox.github.call import REPO, GitHubAnswer, GitHubCall, GitHubRefusal, RouteAccess, Routes
+from sandbox.github.call import REPO, GitHubAnswer, GitHubCall, GitHubRefusal, Routes
 
 ROUTES = Routes()
 _PERMISSIONS = REPO + "/actions/permissions"
 
 
-def _access(page: str) -> RouteAccess:
-    return RouteAccess("administration:read", f"actions/permissions#{page}", role="admin")
-
-
-@ROUTES.add("GET", _PERMISSIONS, _access("get-github-actions-permissions-for-a-repository"))
+@ROUTES.add("GET", _PERMISSIONS)
 def get_permissions(call: GitHubCall) -> GitHubAnswer:
     policy = call.repository.actions_policy
     if not policy.enabled:
@@ -31,9 +27,7 @@ def get_permissions(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={**body, **({"selected_actions_url": url} if policy.allowed == "selected" else {})})
 
 
-@ROUTES.add(
-    "GET", _PERMISSIONS + "/selected-actions", _access("get-allowed-actions-and-reusable-workflows-for-a-repository")
-)
+@ROUTES.add("GET", _PERMISSIONS + "/selected-actions")
 def get_selected_actions(call: GitHubCall) -> GitHubAnswer:
     policy = call.repository.actions_policy
     if policy.allowed != "selected":
@@ -46,7 +40,7 @@ def get_selected_actions(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=body)
 
 
-@ROUTES.add("GET", _PERMISSIONS + "/workflow", _access("get-default-workflow-permissions-for-a-repository"))
+@ROUTES.add("GET", _PERMISSIONS + "/workflow")
 def get_workflow_permissions(call: GitHubCall) -> GitHubAnswer:
     may_create = call.repository.switches.actions_may_create_pull_requests
     body = {
@@ -56,22 +50,12 @@ def get_workflow_permissions(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=body)
 
 
-@ROUTES.add(
-    "GET",
-    _PERMISSIONS + "/fork-pr-contributor-approval",
-    _access("get-fork-pr-contributor-approval-permissions-for-a-repository"),
-)
+@ROUTES.add("GET", _PERMISSIONS + "/fork-pr-contributor-approval")
 def get_fork_approval(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"approval_policy": call.repository.actions_policy.fork_approval})
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/actions/runners",
-    RouteAccess(
-        "administration:read", "actions/self-hosted-runners#list-self-hosted-runners-for-a-repository", role="admin"
-    ),
-)
+@ROUTES.add("GET", REPO + "/actions/runners")
 def list_runners(call: GitHubCall) -> GitHubAnswer:
     own = [one for one in call.repository.runners.values() if not one.of_owner]
     busy = changes.busy_runners(call.repository)

@@ -11,7 +11,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -22,7 +21,6 @@ from sandbox.github.users.state import User
 
 ROUTES = Routes()
 ENVIRONMENT = REPO + "/environments/{environment}"
-_PAGE = "deployments/environments"
 _MOST_REVIEWERS = 6
 _PLAN_GATED: Fields = {"wait_timer": int, "prevent_self_review": bool, "reviewers": (list, type(None))}
 """Rules that need Enterprise in a private repository."""
@@ -35,22 +33,18 @@ def find_environment(call: GitHubCall) -> FakeEnvironment:
     return environment
 
 
-@ROUTES.add("GET", REPO + "/environments", RouteAccess("actions:read", f"{_PAGE}#list-environments"))
+@ROUTES.add("GET", REPO + "/environments")
 def list_environments(call: GitHubCall) -> GitHubAnswer:
     found = call.repository.environments.values()
     return call.page(found, lambda one: serializers.environment(one, call.urls), under="environments")
 
 
-@ROUTES.add("GET", ENVIRONMENT, RouteAccess("actions:read", f"{_PAGE}#get-an-environment"))
+@ROUTES.add("GET", ENVIRONMENT)
 def get_environment(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.environment(find_environment(call), call.urls))
 
 
-@ROUTES.add(
-    "PUT",
-    ENVIRONMENT,
-    RouteAccess("administration:write", f"{_PAGE}#create-or-update-an-environment", role="admin"),
-)
+@ROUTES.add("PUT", ENVIRONMENT)
 def put_environment(call: GitHubCall) -> GitHubAnswer:
     """Create an environment or replace its rules; missing rules are removed."""
     body = fields(call, optional={**_PLAN_GATED, "deployment_branch_policy": (dict, type(None))})
@@ -117,17 +111,16 @@ def _reviewer(call: GitHubCall, given: Any) -> User:
     return found[0]
 
 
-@ROUTES.add("DELETE", ENVIRONMENT, RouteAccess("administration:write", f"{_PAGE}#delete-an-environment", role="admin"))
+@ROUTES.add("DELETE", ENVIRONMENT)
 def delete_environment(call: GitHubCall) -> GitHubAnswer:
     del call.repository.environments[find_environment(call).name.lower()]
     return NO_CONTENT
 
 
 _BRANCH_POLICIES = ENVIRONMENT + "/deployment-branch-policies"
-_POLICY_PAGE = "deployments/branch-policies"
 
 
-@ROUTES.add("GET", _BRANCH_POLICIES, RouteAccess("actions:read", f"{_POLICY_PAGE}#list-deployment-branch-policies"))
+@ROUTES.add("GET", _BRANCH_POLICIES)
 def list_branch_policies(call: GitHubCall) -> GitHubAnswer:
     return call.page(_patterns(find_environment(call)), serializers.branch_policy, under="branch_policies")
 
@@ -141,11 +134,7 @@ def _patterns(environment: FakeEnvironment) -> list[serializers.Pattern]:
     ]
 
 
-@ROUTES.add(
-    "POST",
-    _BRANCH_POLICIES,
-    RouteAccess("administration:write", f"{_POLICY_PAGE}#create-a-deployment-branch-policy", role="admin"),
-)
+@ROUTES.add("POST", _BRANCH_POLICIES)
 def add_branch_policy(call: GitHubCall) -> GitHubAnswer:
     """Add a pattern: 404 unless the policy is `custom`, 303 if it exists."""
     found, body = find_environment(call), fields(call, required={"name": str}, optional={"type": str})
@@ -163,11 +152,7 @@ def add_branch_policy(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.branch_policy(added))
 
 
-@ROUTES.add(
-    "DELETE",
-    _BRANCH_POLICIES + "/{policy_number}",
-    RouteAccess("administration:write", f"{_POLICY_PAGE}#delete-a-deployment-branch-policy", role="admin"),
-)
+@ROUTES.add("DELETE", _BRANCH_POLICIES + "/{policy_number}")
 def delete_branch_policy(call: GitHubCall) -> GitHubAnswer:
     found = find_environment(call)
     patterns = _patterns(found)

@@ -13,7 +13,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -30,8 +29,8 @@ ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"
 
 
-@ROUTES.add("GET", REPO + "/contents", RouteAccess("contents:read", "repos/contents#get-repository-content"))
-@ROUTES.add("GET", _CONTENTS, RouteAccess("contents:read", "repos/contents#get-repository-content"))
+@ROUTES.add("GET", REPO + "/contents")
+@ROUTES.add("GET", _CONTENTS)
 def get_content(call: GitHubCall) -> GitHubAnswer:
     """Return a file or the entries of a folder; with the media type `raw`, the bytes of the file."""
     name = call.query.get("ref", call.repository.git.default_branch)
@@ -70,7 +69,7 @@ def _content(call: GitHubCall, commit: FakeCommit, path: str, name: str) -> dict
 _OPTIONAL = {"sha": str, "branch": str, "committer": dict, "author": dict}
 
 
-@ROUTES.add("PUT", _CONTENTS, RouteAccess("contents:write", "repos/contents#create-or-update-file-contents"))
+@ROUTES.add("PUT", _CONTENTS)
 def put_content(call: GitHubCall) -> GitHubAnswer:
     """Create or update a file. An update must send the current `sha` of the file."""
     body = fields(call, required={"message": str, "content": str}, optional=_OPTIONAL)
@@ -89,7 +88,7 @@ def put_content(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=status, body={"content": written, "commit": serializers.file_commit(made, call.urls)})
 
 
-@ROUTES.add("DELETE", _CONTENTS, RouteAccess("contents:write", "repos/contents#delete-a-file"))
+@ROUTES.add("DELETE", _CONTENTS)
 def delete_content(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"message": str, "sha": str}, optional=_OPTIONAL)
     path, branch = call.parameters["path"], body.get("branch", call.repository.git.default_branch)
@@ -135,7 +134,7 @@ def _commit_on(
     return made
 
 
-@ROUTES.add("GET", REPO + "/commits", RouteAccess("contents:read", "commits/commits#list-commits"))
+@ROUTES.add("GET", REPO + "/commits")
 def list_commits(call: GitHubCall) -> GitHubAnswer:
     """Return the commits, newest first."""
     git = call.repository.git
@@ -155,11 +154,7 @@ def _filtered(call: GitHubCall, commits: list[FakeCommit]) -> Iterator[FakeCommi
             yield commit
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/commits/{sha}/pulls",
-    RouteAccess("contents:read", "commits/commits#list-pull-requests-associated-with-a-commit"),
-)
+@ROUTES.add("GET", REPO + "/commits/{sha}/pulls")
 def list_pulls_of_commit(call: GitHubCall) -> GitHubAnswer:
     """Return the pull requests of a commit; only merged ones if it is on the default branch."""
     git, commit = call.repository.git, _find_commit(call, call.parameters["sha"])
@@ -180,7 +175,7 @@ def _is_in_pull(git: Git, commit: FakeCommit, pull: FakePullRequest) -> bool:
     return commit in git.commits_since(pull.merge_base_sha, git.commits[pull.head_sha])
 
 
-@ROUTES.add("GET", REPO + "/commits/{ref*}", RouteAccess("contents:read", "commits/commits#get-a-commit"))
+@ROUTES.add("GET", REPO + "/commits/{ref*}")
 def get_commit(call: GitHubCall) -> GitHubAnswer:
     commit = _find_commit(call, call.parameters["ref"])
     return GitHubAnswer(body=serializers.commit_with_files(commit, call.repository.git, call.urls))
@@ -197,7 +192,7 @@ UNPAGED = 250
 """Most commits of a comparison without a page."""
 
 
-@ROUTES.add("GET", REPO + "/compare/{basehead*}", RouteAccess("contents:read", "commits/commits#compare-two-commits"))
+@ROUTES.add("GET", REPO + "/compare/{basehead*}")
 def compare(call: GitHubCall) -> GitHubAnswer:
     """Compare as with three dots: from the merge base to the head."""
     git = call.repository.git
@@ -241,7 +236,7 @@ _PULL_REFS = "refs/pull/"
 _REF_NAME = re.compile(r"refs/[^/\s~^:?*\[\\]+(/[^/\s~^:?*\[\\]+)+")
 
 
-@ROUTES.add("GET", REPO + "/git/ref/{ref*}", RouteAccess("contents:read", "git/refs#get-a-reference"))
+@ROUTES.add("GET", REPO + "/git/ref/{ref*}")
 def get_ref(call: GitHubCall) -> GitHubAnswer:
     name = f"refs/{call.parameters['ref']}"
     sha = call.repository.git.refs.get(name)
@@ -250,16 +245,14 @@ def get_ref(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.ref(name, sha, call.urls))
 
 
-@ROUTES.add(
-    "GET", REPO + "/git/matching-refs/{ref*}", RouteAccess("contents:read", "git/refs#list-matching-references")
-)
+@ROUTES.add("GET", REPO + "/git/matching-refs/{ref*}")
 def list_matching_refs(call: GitHubCall) -> GitHubAnswer:
     prefix = f"refs/{call.parameters['ref']}"
     found = [item for item in sorted(call.repository.git.refs.items()) if item[0].startswith(prefix)]
     return call.page(found, lambda item: serializers.ref(*item, call.urls))
 
 
-@ROUTES.add("POST", _REFS, RouteAccess("contents:write", "git/refs#create-a-reference"))
+@ROUTES.add("POST", _REFS)
 def create_ref(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"ref": str, "sha": str})
     if not _REF_NAME.fullmatch(body["ref"]) or body["ref"].startswith(_PULL_REFS):
@@ -272,7 +265,7 @@ def create_ref(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201, body=shown, headers=[("location", shown["url"])])
 
 
-@ROUTES.add("PATCH", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#update-a-reference"))
+@ROUTES.add("PATCH", _REFS + "/{ref*}")
 def update_ref(call: GitHubCall) -> GitHubAnswer:
     """Move a ref; only a fast-forward unless `force` is set."""
     body = fields(call, required={"sha": str}, optional={"force": bool})
@@ -285,7 +278,7 @@ def update_ref(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.ref(name, body["sha"], call.urls))
 
 
-@ROUTES.add("DELETE", _REFS + "/{ref*}", RouteAccess("contents:write", "git/refs#delete-a-reference"))
+@ROUTES.add("DELETE", _REFS + "/{ref*}")
 def delete_ref(call: GitHubCall) -> GitHubAnswer:
     name = _find_ref(call)
     if name == f"refs/heads/{call.repository.git.default_branch}":
@@ -308,12 +301,12 @@ def _require_object(call: GitHubCall, sha: str) -> None:
         raise GitHubRefusal(422, "Object does not exist")
 
 
-@ROUTES.add("GET", REPO + "/branches", RouteAccess("contents:read", "branches/branches#list-branches"))
+@ROUTES.add("GET", REPO + "/branches")
 def list_branches(call: GitHubCall) -> GitHubAnswer:
     return call.page(call.repository.git.branches.items(), lambda item: serializers.short_branch(*item, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/branches/{branch*}", RouteAccess("contents:read", "branches/branches#get-a-branch"))
+@ROUTES.add("GET", REPO + "/branches/{branch*}")
 def get_branch(call: GitHubCall) -> GitHubAnswer:
     name = call.parameters["branch"]
     head = call.repository.git.head(name)

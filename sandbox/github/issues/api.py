@@ -10,7 +10,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     check_fields,
     custom,
@@ -32,7 +31,7 @@ ISSUE = REPO + "/issues/{issue_number}"
 _REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
 
 
-@ROUTES.add("GET", REPO + "/issues", RouteAccess("issues:read", "issues/issues#list-repository-issues"))
+@ROUTES.add("GET", REPO + "/issues")
 def list_issues(call: GitHubCall) -> GitHubAnswer:
     """Return the issues, including pull requests, which are issues for this endpoint."""
     state = call.choice("state", "open", "closed", "all")
@@ -84,7 +83,7 @@ def query_time(call: GitHubCall, name: str) -> datetime | None:
 _OPTIONAL: Fields = {"body": TEXT, "labels": list, "assignees": list, "assignee": TEXT, "milestone": type(None)}
 
 
-@ROUTES.add("POST", REPO + "/issues", RouteAccess("issues:write", "issues/issues#create-an-issue", role="read"))
+@ROUTES.add("POST", REPO + "/issues")
 def create_issue(call: GitHubCall) -> GitHubAnswer:
     """Open an issue. Labels and assignees are silently dropped without push access."""
     body = fields(call, required={"title": (str, int)}, optional=_OPTIONAL)
@@ -100,12 +99,12 @@ def create_issue(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201, body=serializers.issue_with_body(issue, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", ISSUE, RouteAccess("issues:read", "issues/issues#get-an-issue"))
+@ROUTES.add("GET", ISSUE)
 def get_issue(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.issue_with_body(call.issue, call.urls))
 
 
-@ROUTES.add("PATCH", ISSUE, RouteAccess("issues:write", "issues/issues#update-an-issue", role="read"))
+@ROUTES.add("PATCH", ISSUE)
 def update_issue(call: GitHubCall) -> GitHubAnswer:
     """Edit an issue, as its author or with the triage role.
 
@@ -172,20 +171,14 @@ def _people(call: GitHubCall, logins: list[str]) -> list[User]:
     return [user for _, user in found if user]
 
 
-@ROUTES.add(
-    "POST",
-    ISSUE + "/assignees",
-    RouteAccess("issues:write", "issues/assignees#add-assignees-to-an-issue", role="triage"),
-)
+@ROUTES.add("POST", ISSUE + "/assignees")
 def add_assignees(call: GitHubCall) -> GitHubAnswer:
     people = _people(call, parse_strings(_assignee_body(call)["assignees"], "assignees"))
     changes.assign(call.repository, call.issue, call.by, [*call.issue.assignees, *people])
     return GitHubAnswer(status=201, body=serializers.issue_with_body(call.issue, call.urls))
 
 
-@ROUTES.add(
-    "DELETE", ISSUE + "/assignees", RouteAccess("issues:write", "issues/assignees#remove-assignees-from-an-issue")
-)
+@ROUTES.add("DELETE", ISSUE + "/assignees")
 def remove_assignees(call: GitHubCall) -> GitHubAnswer:
     people = _people(call, parse_strings(_assignee_body(call)["assignees"], "assignees"))
     kept = [user for user in call.issue.assignees if user not in people]
@@ -200,19 +193,19 @@ def _assignee_body(call: GitHubCall) -> dict[str, Any]:
     return body
 
 
-@ROUTES.add("GET", ISSUE + "/timeline", RouteAccess("issues:read", "issues/timeline#list-timeline-events-for-an-issue"))
+@ROUTES.add("GET", ISSUE + "/timeline")
 def list_timeline(call: GitHubCall) -> GitHubAnswer:
     """Return the timeline, oldest first."""
     return call.page(call.listed(call.issue.timeline), lambda entry: serializers.timeline_entry(entry, call.urls))
 
 
-@ROUTES.add("GET", ISSUE + "/events", RouteAccess("issues:read", "issues/events#list-issue-events"))
+@ROUTES.add("GET", ISSUE + "/events")
 def list_events(call: GitHubCall) -> GitHubAnswer:
     """Return the events, oldest first, without comments and cross-references."""
     return call.page(call.listed(_events(call.issue.events)), lambda event: serializers.event(event, call.urls))
 
 
-@ROUTES.add("GET", REPO + "/issues/events/{event_id}", RouteAccess("issues:read", "issues/events#get-an-issue-event"))
+@ROUTES.add("GET", REPO + "/issues/events/{event_id}")
 def get_event(call: GitHubCall) -> GitHubAnswer:
     wanted = call.number("event_id")
     for issue in call.repository.threads.values():

@@ -6,7 +6,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     custom,
     fields,
@@ -23,15 +22,13 @@ _COMMENTS = ISSUE + "/comments"
 _COMMENT = REPO + "/issues/comments/{comment_id}"
 
 
-@ROUTES.add(
-    "GET", REPO + "/issues/comments", RouteAccess("issues:read", "issues/comments#list-issue-comments-for-a-repository")
-)
+@ROUTES.add("GET", REPO + "/issues/comments")
 def list_all_comments(call: GitHubCall) -> GitHubAnswer:
     found = [comment for issue in call.repository.threads.values() for comment in issue.comments]
     return _listed(call, sorted(found, key=lambda comment: comment.id))
 
 
-@ROUTES.add("GET", _COMMENTS, RouteAccess("issues:read", "issues/comments#list-issue-comments"))
+@ROUTES.add("GET", _COMMENTS)
 def list_comments(call: GitHubCall) -> GitHubAnswer:
     """Return the comments of an issue, oldest first."""
     return _listed(call, call.issue.comments)
@@ -43,26 +40,26 @@ def _listed(call: GitHubCall, comments: list[FakeComment]) -> GitHubAnswer:
     return call.page(found, lambda comment: serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("POST", _COMMENTS, RouteAccess("issues:write", "issues/comments#create-an-issue-comment", role="read"))
+@ROUTES.add("POST", _COMMENTS)
 def create_comment(call: GitHubCall) -> GitHubAnswer:
     comment = changes.create_comment(call.repository, call.issue, call.by, _body(call))
     location = ("location", call.urls.repo(f"/issues/comments/{comment.id}"))
     return GitHubAnswer(status=201, body=serializers.comment(comment, call.urls), headers=[location])
 
 
-@ROUTES.add("GET", _COMMENT, RouteAccess("issues:read", "issues/comments#get-an-issue-comment"))
+@ROUTES.add("GET", _COMMENT)
 def get_comment(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.comment(_find(call)[1], call.urls))
 
 
-@ROUTES.add("PATCH", _COMMENT, RouteAccess("issues:write", "issues/comments#update-an-issue-comment", role="read"))
+@ROUTES.add("PATCH", _COMMENT)
 def update_comment(call: GitHubCall) -> GitHubAnswer:
     issue, comment = _find_editable(call)
     changes.edit_comment(call.repository, issue, call.by, comment, _body(call))
     return GitHubAnswer(body=serializers.comment(comment, call.urls))
 
 
-@ROUTES.add("DELETE", _COMMENT, RouteAccess("issues:write", "issues/comments#delete-an-issue-comment", role="read"))
+@ROUTES.add("DELETE", _COMMENT)
 def delete_comment(call: GitHubCall) -> GitHubAnswer:
     issue, comment = _find_editable(call)
     changes.delete_comment(call.repository, issue, call.by, comment)
@@ -98,28 +95,16 @@ def _reaction_target(call: GitHubCall) -> FakeIssue | FakeComment:
     return _find(call)[1] if "comment_id" in call.parameters else call.issue
 
 
-@ROUTES.add("GET", ISSUE + "/reactions", RouteAccess("issues:read", "reactions/reactions#list-reactions-for-an-issue"))
-@ROUTES.add(
-    "GET",
-    _COMMENT + "/reactions",
-    RouteAccess("issues:read", "reactions/reactions#list-reactions-for-an-issue-comment"),
-)
+@ROUTES.add("GET", ISSUE + "/reactions")
+@ROUTES.add("GET", _COMMENT + "/reactions")
 def list_reactions(call: GitHubCall) -> GitHubAnswer:
     content = call.query.get("content")
     found = [one for one in _reaction_target(call).reactions if content in {None, one.content}]
     return call.page(found, lambda reaction: serializers.reaction(reaction, call.urls))
 
 
-@ROUTES.add(
-    "POST",
-    ISSUE + "/reactions",
-    RouteAccess("issues:write", "reactions/reactions#create-reaction-for-an-issue", role="read"),
-)
-@ROUTES.add(
-    "POST",
-    _COMMENT + "/reactions",
-    RouteAccess("issues:write", "reactions/reactions#create-reaction-for-an-issue-comment", role="read"),
-)
+@ROUTES.add("POST", ISSUE + "/reactions")
+@ROUTES.add("POST", _COMMENT + "/reactions")
 def create_reaction(call: GitHubCall) -> GitHubAnswer:
     """Add a reaction: 201, or 200 if the same person has already added it."""
     content = fields(call, required={"content": str})["content"]
@@ -129,16 +114,8 @@ def create_reaction(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201 if is_new else 200, body=serializers.reaction(reaction, call.urls))
 
 
-@ROUTES.add(
-    "DELETE",
-    ISSUE + "/reactions/{reaction_id}",
-    RouteAccess("issues:write", "reactions/reactions#delete-an-issue-reaction", role="read"),
-)
-@ROUTES.add(
-    "DELETE",
-    _COMMENT + "/reactions/{reaction_id}",
-    RouteAccess("issues:write", "reactions/reactions#delete-an-issue-comment-reaction", role="read"),
-)
+@ROUTES.add("DELETE", ISSUE + "/reactions/{reaction_id}")
+@ROUTES.add("DELETE", _COMMENT + "/reactions/{reaction_id}")
 def delete_reaction(call: GitHubCall) -> GitHubAnswer:
     thing, wanted = _reaction_target(call), call.number("reaction_id")
     found = [one for one in thing.reactions if one.id == wanted and one.user is call.user]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sandbox.github.call import GitHubAnswer, GitHubCall, RouteAccess, Routes, parse
+from sandbox.github.call import GitHubAnswer, GitHubCall, Routes, parse
 from sandbox.github.issues.state import ContentEdit, FakeComment, FakeIssue, FakeIssueEvent, FakeLabel
 from sandbox.github.urls import node_id, timestamp, timestamp_or_none
 from sandbox.github.users.state import User
@@ -31,7 +31,7 @@ class _QueryError(Exception):
         self.answer = {"message": message, **({"type": kind} if kind else {})}
 
 
-@ROUTES.add("POST", "/graphql", RouteAccess(None, "graphql"))
+@ROUTES.add("POST", "/graphql")
 def query(call: GitHubCall) -> GitHubAnswer:
     body = parse(call)
     root: dict[str, Any] = {"repository": partial(_repository, call), "node": partial(_node, call)}

@@ -10,7 +10,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     custom,
     fields,
@@ -57,13 +56,13 @@ def _find(call: GitHubCall) -> FakeLabel:
     return label
 
 
-@ROUTES.add("GET", _LABELS, RouteAccess("issues:read", "issues/labels#list-labels-for-a-repository"))
+@ROUTES.add("GET", _LABELS)
 def list_labels(call: GitHubCall) -> GitHubAnswer:
     found = sorted(call.listed(call.repository.labels.values()), key=lambda label: label.name.lower())
     return call.page(found, lambda label: serializers.label(label, call.urls))
 
 
-@ROUTES.add("POST", _LABELS, RouteAccess("issues:write", "issues/labels#create-a-label"))
+@ROUTES.add("POST", _LABELS)
 def create_label(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"name": str}, optional={"color": str, "description": TEXT})
     _check(body)
@@ -73,12 +72,12 @@ def create_label(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201, body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("GET", _LABELS + "/{name}", RouteAccess("issues:read", "issues/labels#get-a-label"))
+@ROUTES.add("GET", _LABELS + "/{name}")
 def get_label(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.label(_find(call), call.urls))
 
 
-@ROUTES.add("PATCH", _LABELS + "/{name}", RouteAccess("issues:write", "issues/labels#update-a-label"))
+@ROUTES.add("PATCH", _LABELS + "/{name}")
 def update_label(call: GitHubCall) -> GitHubAnswer:
     """Edit a label. `new_name` renames it; older clients send `name`."""
     label = _find(call)
@@ -92,7 +91,7 @@ def update_label(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.label(label, call.urls))
 
 
-@ROUTES.add("DELETE", _LABELS + "/{name}", RouteAccess("issues:write", "issues/labels#delete-a-label"))
+@ROUTES.add("DELETE", _LABELS + "/{name}")
 def delete_label(call: GitHubCall) -> GitHubAnswer:
     changes.delete_label(call.repository, call.by, _find(call))
     return NO_CONTENT
@@ -111,36 +110,30 @@ def _on(issue: FakeIssue, call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=[serializers.label(label, call.urls) for label in issue.labels])
 
 
-@ROUTES.add("GET", _ON_ISSUE, RouteAccess("issues:read", "issues/labels#list-labels-for-an-issue"))
+@ROUTES.add("GET", _ON_ISSUE)
 def list_labels_on_issue(call: GitHubCall) -> GitHubAnswer:
     return call.page(call.issue.labels, lambda label: serializers.label(label, call.urls))
 
 
-@ROUTES.add("POST", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#add-labels-to-an-issue", role="triage"))
+@ROUTES.add("POST", _ON_ISSUE)
 def add_labels(call: GitHubCall) -> GitHubAnswer:
     changes.add_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add("PUT", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#set-labels-for-an-issue", role="triage"))
+@ROUTES.add("PUT", _ON_ISSUE)
 def set_labels(call: GitHubCall) -> GitHubAnswer:
     changes.replace_labels(call.repository, call.issue, call.by, _names(call))
     return _on(call.issue, call)
 
 
-@ROUTES.add(
-    "DELETE", _ON_ISSUE, RouteAccess("issues:write", "issues/labels#remove-all-labels-from-an-issue", role="triage")
-)
+@ROUTES.add("DELETE", _ON_ISSUE)
 def remove_all_labels(call: GitHubCall) -> GitHubAnswer:
     changes.replace_labels(call.repository, call.issue, call.by, [])
     return NO_CONTENT
 
 
-@ROUTES.add(
-    "DELETE",
-    _ON_ISSUE + "/{name}",
-    RouteAccess("issues:write", "issues/labels#remove-a-label-from-an-issue", role="triage"),
-)
+@ROUTES.add("DELETE", _ON_ISSUE + "/{name}")
 def remove_label(call: GitHubCall) -> GitHubAnswer:
     label = call.issue.find_label(call.parameters["name"])
     if label is None:

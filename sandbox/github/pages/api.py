@@ -8,7 +8,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -32,7 +31,7 @@ def site_url(call: GitHubCall) -> str:
     return f"https://{pages.domain or f'{repository.owner_login.lower()}.github.io/{repository.name}'}/"
 
 
-@ROUTES.add("GET", _PAGES, RouteAccess("pages:read", "pages/pages#get-a-apiname-pages-site"))
+@ROUTES.add("GET", _PAGES)
 def get_site(call: GitHubCall) -> GitHubAnswer:
     pages = _find_site(call)
     body: dict[str, Any] = {
@@ -49,7 +48,7 @@ def get_site(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=body)
 
 
-@ROUTES.add("POST", _PAGES + "/deployments", RouteAccess("pages:write", "pages/pages#create-a-github-pages-deployment"))
+@ROUTES.add("POST", _PAGES + "/deployments")
 def create_deployment(call: GitHubCall) -> GitHubAnswer:
     """Deploy an artifact. A second one has to wait for the first: github.com/actions/deploy-pages/issues/22."""
     pages = _find_site(call)
@@ -74,13 +73,13 @@ def create_deployment(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"id": made.id, "status_url": f"{url}/status", "page_url": site_url(call)})
 
 
-@ROUTES.add("GET", _DEPLOYMENT, RouteAccess("pages:read", "pages/pages#get-the-status-of-a-github-pages-deployment"))
+@ROUTES.add("GET", _DEPLOYMENT)
 def get_deployment(call: GitHubCall) -> GitHubAnswer:
     pages, reads = _find_site(call), call.repository.switches.pages_deployment_reads
     return GitHubAnswer(body={"status": pages.report(_find_deployment(call), call.repository.now(), reads)})
 
 
-@ROUTES.add("POST", _DEPLOYMENT + "/cancel", RouteAccess("pages:write", "pages/pages#cancel-a-github-pages-deployment"))
+@ROUTES.add("POST", _DEPLOYMENT + "/cancel")
 def cancel_deployment(call: GitHubCall) -> GitHubAnswer:
     deployment = _find_deployment(call)
     if deployment.status == IN_PROGRESS:

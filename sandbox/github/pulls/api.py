@@ -8,7 +8,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     custom,
     fields,
@@ -30,7 +29,7 @@ ROUTES = Routes()
 _PULL = REPO + "/pulls/{pull_number}"
 
 
-@ROUTES.add("GET", REPO + "/pulls", RouteAccess("pull_requests:read", "pulls/pulls#list-pull-requests"))
+@ROUTES.add("GET", REPO + "/pulls")
 def list_pulls(call: GitHubCall) -> GitHubAnswer:
     """Return the pull requests, newest first. The filter `head` is `owner:branch`."""
     state = call.choice("state", "open", "closed", "all")
@@ -49,9 +48,7 @@ def list_pulls(call: GitHubCall) -> GitHubAnswer:
 _OPTIONAL: Fields = {"body": TEXT, "draft": bool, "maintainer_can_modify": bool}
 
 
-@ROUTES.add(
-    "POST", REPO + "/pulls", RouteAccess("pull_requests:write", "pulls/pulls#create-a-pull-request", role="read")
-)
+@ROUTES.add("POST", REPO + "/pulls")
 def create_pull(call: GitHubCall) -> GitHubAnswer:
     repository, app = call.repository, call.token.app
     if app == GITHUB_ACTIONS and not repository.switches.actions_may_create_pull_requests:
@@ -105,7 +102,7 @@ def _answer(call: GitHubCall, issue: FakeIssue, *, status: int = 200) -> GitHubA
     return GitHubAnswer(status=status, body=serializers.full(call.repository, issue, call.urls))
 
 
-@ROUTES.add("GET", _PULL, RouteAccess("pull_requests:read", "pulls/pulls#get-a-pull-request"))
+@ROUTES.add("GET", _PULL)
 def get_pull(call: GitHubCall) -> GitHubAnswer:
     return _answer(call, _find(call)[0])
 
@@ -113,7 +110,7 @@ def get_pull(call: GitHubCall) -> GitHubAnswer:
 _EDITABLE: Fields = {"title": str, "body": TEXT, "state": str, "base": str, "maintainer_can_modify": bool}
 
 
-@ROUTES.add("PATCH", _PULL, RouteAccess("pull_requests:write", "pulls/pulls#update-a-pull-request", role="read"))
+@ROUTES.add("PATCH", _PULL)
 def update_pull(call: GitHubCall) -> GitHubAnswer:
     """Edit a pull request, as its author or with the write role."""
     issue, pull = _find(call)
@@ -148,7 +145,7 @@ def _require_state(call: GitHubCall, issue: FakeIssue, pull: FakePullRequest, st
 _MERGE: Fields = {"commit_title": str, "commit_message": str, "sha": str, "merge_method": str}
 
 
-@ROUTES.add("PUT", _PULL + "/merge", RouteAccess("contents:write", "pulls/pulls#merge-a-pull-request"))
+@ROUTES.add("PUT", _PULL + "/merge")
 def merge_pull(call: GitHubCall) -> GitHubAnswer:
     """Merge with a merge commit or as a squash; the repository does not allow rebase merges."""
     issue, pull = _find(call)
@@ -173,7 +170,7 @@ def merge_pull(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"sha": made.sha, "merged": True, "message": "Pull Request successfully merged"})
 
 
-@ROUTES.add("GET", _PULL + "/files", RouteAccess("pull_requests:read", "pulls/pulls#list-pull-requests-files"))
+@ROUTES.add("GET", _PULL + "/files")
 def list_pull_files(call: GitHubCall) -> GitHubAnswer:
     _, pull = _find(call)
     return call.page(_changes(call, pull), lambda change: git_serializers.change(change, pull.head_sha, call.urls))

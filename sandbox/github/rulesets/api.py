@@ -13,7 +13,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     custom,
     fields,
@@ -27,7 +26,6 @@ from sandbox.github.users.state import includes_role
 ROUTES = Routes()
 _RULESETS = REPO + "/rulesets"
 _RULESET = _RULESETS + "/{ruleset_number}"
-_PAGE = "repos/rules"
 CODEOWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 _OPTIONAL: Fields = {"target": str, "bypass_actors": list, "conditions": dict, "rules": list}
 _PULL_REQUEST = {
@@ -50,20 +48,18 @@ def _require_plan(call: GitHubCall) -> None:
         raise GitHubRefusal(403, "Upgrade to GitHub Pro or make this repository public to enable this feature.")
 
 
-@ROUTES.add("GET", _RULESETS, RouteAccess("metadata:read", f"{_PAGE}#get-all-repository-rulesets"))
+@ROUTES.add("GET", _RULESETS)
 def list_rulesets(call: GitHubCall) -> GitHubAnswer:
     _require_plan(call)
     return call.page(call.repository.rulesets.values(), lambda one: serializers.listed(one, call.urls))
 
 
-@ROUTES.add("GET", _RULESET, RouteAccess("metadata:read", f"{_PAGE}#get-a-repository-ruleset"))
+@ROUTES.add("GET", _RULESET)
 def get_ruleset(call: GitHubCall) -> GitHubAnswer:
     return _answer(call, _find(call))
 
 
-@ROUTES.add(
-    "POST", _RULESETS, RouteAccess("administration:write", f"{_PAGE}#create-a-repository-ruleset", role="admin")
-)
+@ROUTES.add("POST", _RULESETS)
 def create_ruleset(call: GitHubCall) -> GitHubAnswer:
     _require_plan(call)
     body = fields(call, required={"name": str, "enforcement": str}, optional=_OPTIONAL)
@@ -74,7 +70,7 @@ def create_ruleset(call: GitHubCall) -> GitHubAnswer:
     return _answer(call, made, status=201)
 
 
-@ROUTES.add("PUT", _RULESET, RouteAccess("administration:write", f"{_PAGE}#update-a-repository-ruleset", role="admin"))
+@ROUTES.add("PUT", _RULESET)
 def update_ruleset(call: GitHubCall) -> GitHubAnswer:
     """Replace the given fields."""
     found = _find(call)
@@ -86,15 +82,13 @@ def update_ruleset(call: GitHubCall) -> GitHubAnswer:
     return _answer(call, found)
 
 
-@ROUTES.add(
-    "DELETE", _RULESET, RouteAccess("administration:write", f"{_PAGE}#delete-a-repository-ruleset", role="admin")
-)
+@ROUTES.add("DELETE", _RULESET)
 def delete_ruleset(call: GitHubCall) -> GitHubAnswer:
     del call.repository.rulesets[_find(call).id]
     return NO_CONTENT
 
 
-@ROUTES.add("GET", REPO + "/rules/branches/{branch*}", RouteAccess("metadata:read", f"{_PAGE}#get-rules-for-a-branch"))
+@ROUTES.add("GET", REPO + "/rules/branches/{branch*}")
 def list_branch_rules(call: GitHubCall) -> GitHubAnswer:
     """Return the active rules. The branch does not need to exist."""
     repository = call.repository
@@ -110,11 +104,7 @@ def list_branch_rules(call: GitHubCall) -> GitHubAnswer:
     return call.page(found, lambda item: serializers.branch_rule(*item, call.urls))
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/branches/{branch*}/protection",
-    RouteAccess("administration:read", "branches/branch-protection#get-branch-protection", role="admin"),
-)
+@ROUTES.add("GET", REPO + "/branches/{branch*}/protection")
 def get_branch_protection(call: GitHubCall) -> GitHubAnswer:
     """Answer for a repository without branch protection; rulesets do not appear here."""
     _require_plan(call)
@@ -151,7 +141,7 @@ def _check(call: GitHubCall, body: dict[str, Any], own: FakeRuleset | None) -> N
             raise validation_failed("Invalid parameters for the rule 'pull_request'")
 
 
-@ROUTES.add("GET", REPO + "/codeowners/errors", RouteAccess("contents:read", "repos/repos#list-codeowners-errors"))
+@ROUTES.add("GET", REPO + "/codeowners/errors")
 def list_code_owner_errors(call: GitHubCall) -> GitHubAnswer:
     """Return the unknown owners of CODEOWNERS: people without write access. Every team of the owner is known."""
     graph = call.repository.git

@@ -7,7 +7,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -27,39 +26,21 @@ _SECRETS = REPO + "/actions/secrets"
 _ENVIRONMENT_SECRETS = ENVIRONMENT + "/secrets"
 
 
-@ROUTES.add(
-    "GET",
-    _SECRETS + "/public-key",
-    RouteAccess("secrets:read", "actions/secrets#get-a-repository-public-key", role="write"),
-)
-@ROUTES.add(
-    "GET",
-    _ENVIRONMENT_SECRETS + "/public-key",
-    RouteAccess("environments:read", "actions/secrets#get-an-environment-public-key", role="write"),
-)
+@ROUTES.add("GET", _SECRETS + "/public-key")
+@ROUTES.add("GET", _ENVIRONMENT_SECRETS + "/public-key")
 def get_public_key(call: GitHubCall) -> GitHubAnswer:
     own = vault(call)
     return GitHubAnswer(body={"key_id": own.key_id, "key": own.public_key})
 
 
-@ROUTES.add("GET", _SECRETS, RouteAccess("secrets:read", "actions/secrets#list-repository-secrets", role="write"))
-@ROUTES.add(
-    "GET",
-    _ENVIRONMENT_SECRETS,
-    RouteAccess("environments:read", "actions/secrets#list-environment-secrets", role="write"),
-)
+@ROUTES.add("GET", _SECRETS)
+@ROUTES.add("GET", _ENVIRONMENT_SECRETS)
 def list_secrets(call: GitHubCall) -> GitHubAnswer:
     return call.page(vault(call).secrets.values(), serializers.secret, under="secrets")
 
 
-@ROUTES.add(
-    "GET", _SECRETS + "/{name}", RouteAccess("secrets:read", "actions/secrets#get-a-repository-secret", role="write")
-)
-@ROUTES.add(
-    "GET",
-    _ENVIRONMENT_SECRETS + "/{name}",
-    RouteAccess("environments:read", "actions/secrets#get-an-environment-secret", role="write"),
-)
+@ROUTES.add("GET", _SECRETS + "/{name}")
+@ROUTES.add("GET", _ENVIRONMENT_SECRETS + "/{name}")
 def get_secret(call: GitHubCall) -> GitHubAnswer:
     entry = vault(call).secrets.get(call.parameters["name"].upper())
     if entry is None:
@@ -67,14 +48,8 @@ def get_secret(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.secret(entry))
 
 
-@ROUTES.add(
-    "PUT", _SECRETS + "/{name}", RouteAccess("secrets:write", "actions/secrets#create-or-update-a-repository-secret")
-)
-@ROUTES.add(
-    "PUT",
-    _ENVIRONMENT_SECRETS + "/{name}",
-    RouteAccess("environments:write", "actions/secrets#create-or-update-an-environment-secret"),
-)
+@ROUTES.add("PUT", _SECRETS + "/{name}")
+@ROUTES.add("PUT", _ENVIRONMENT_SECRETS + "/{name}")
 def put_secret(call: GitHubCall) -> GitHubAnswer:
     """Set a secret: 201 with an empty object, or 204 if it already existed."""
     name, own = call.parameters["name"], vault(call)
@@ -93,12 +68,8 @@ def put_secret(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201, body={}) if is_new else NO_CONTENT
 
 
-@ROUTES.add("DELETE", _SECRETS + "/{name}", RouteAccess("secrets:write", "actions/secrets#delete-a-repository-secret"))
-@ROUTES.add(
-    "DELETE",
-    _ENVIRONMENT_SECRETS + "/{name}",
-    RouteAccess("environments:write", "actions/secrets#delete-an-environment-secret"),
-)
+@ROUTES.add("DELETE", _SECRETS + "/{name}")
+@ROUTES.add("DELETE", _ENVIRONMENT_SECRETS + "/{name}")
 def delete_secret(call: GitHubCall) -> GitHubAnswer:
     if vault(call).secrets.pop(call.parameters["name"].upper(), None) is None:
         raise not_found()
@@ -116,28 +87,14 @@ def _find_variable(call: GitHubCall) -> VaultEntry:
     return entry
 
 
-@ROUTES.add(
-    "GET",
-    _VARIABLES,
-    RouteAccess("actions_variables:read", "actions/variables#list-repository-variables", role="write"),
-)
-@ROUTES.add(
-    "GET",
-    _ENVIRONMENT_VARIABLES,
-    RouteAccess("environments:read", "actions/variables#list-environment-variables", role="write"),
-)
+@ROUTES.add("GET", _VARIABLES)
+@ROUTES.add("GET", _ENVIRONMENT_VARIABLES)
 def list_variables(call: GitHubCall) -> GitHubAnswer:
     return call.page(vault(call).variables.values(), serializers.variable, under="variables")
 
 
-@ROUTES.add(
-    "POST", _VARIABLES, RouteAccess("actions_variables:write", "actions/variables#create-a-repository-variable")
-)
-@ROUTES.add(
-    "POST",
-    _ENVIRONMENT_VARIABLES,
-    RouteAccess("environments:write", "actions/variables#create-an-environment-variable"),
-)
+@ROUTES.add("POST", _VARIABLES)
+@ROUTES.add("POST", _ENVIRONMENT_VARIABLES)
 def create_variable(call: GitHubCall) -> GitHubAnswer:
     body = fields(call, required={"name": str, "value": str})
     _check_variable(body["name"], body["value"])
@@ -147,30 +104,14 @@ def create_variable(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=201, body={})
 
 
-@ROUTES.add(
-    "GET",
-    _VARIABLES + "/{name}",
-    RouteAccess("actions_variables:read", "actions/variables#get-a-repository-variable", role="write"),
-)
-@ROUTES.add(
-    "GET",
-    _ENVIRONMENT_VARIABLES + "/{name}",
-    RouteAccess("environments:read", "actions/variables#get-an-environment-variable", role="write"),
-)
+@ROUTES.add("GET", _VARIABLES + "/{name}")
+@ROUTES.add("GET", _ENVIRONMENT_VARIABLES + "/{name}")
 def get_variable(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=serializers.variable(_find_variable(call)))
 
 
-@ROUTES.add(
-    "PATCH",
-    _VARIABLES + "/{name}",
-    RouteAccess("actions_variables:write", "actions/variables#update-a-repository-variable"),
-)
-@ROUTES.add(
-    "PATCH",
-    _ENVIRONMENT_VARIABLES + "/{name}",
-    RouteAccess("environments:write", "actions/variables#update-an-environment-variable"),
-)
+@ROUTES.add("PATCH", _VARIABLES + "/{name}")
+@ROUTES.add("PATCH", _ENVIRONMENT_VARIABLES + "/{name}")
 def update_variable(call: GitHubCall) -> GitHubAnswer:
     entry = _find_variable(call)
     body = {"name": entry.name, "value": entry.value} | fields(call, optional={"name": str, "value": str})
@@ -182,16 +123,8 @@ def update_variable(call: GitHubCall) -> GitHubAnswer:
     return NO_CONTENT
 
 
-@ROUTES.add(
-    "DELETE",
-    _VARIABLES + "/{name}",
-    RouteAccess("actions_variables:write", "actions/variables#delete-a-repository-variable"),
-)
-@ROUTES.add(
-    "DELETE",
-    _ENVIRONMENT_VARIABLES + "/{name}",
-    RouteAccess("environments:write", "actions/variables#delete-an-environment-variable"),
-)
+@ROUTES.add("DELETE", _VARIABLES + "/{name}")
+@ROUTES.add("DELETE", _ENVIRONMENT_VARIABLES + "/{name}")
 def delete_variable(call: GitHubCall) -> GitHubAnswer:
     del vault(call).variables[_find_variable(call).name]
     return NO_CONTENT

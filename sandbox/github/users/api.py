@@ -10,7 +10,6 @@ from sandbox.github.call import (
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
-    RouteAccess,
     Routes,
     fields,
     not_found,
@@ -30,11 +29,7 @@ def _registered(call: GitHubCall) -> RegisteredApp:
     return call.tokens.apps[str(call.token.app.id)]
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/installation",
-    RouteAccess(None, "apps/apps#get-a-repository-installation-for-the-authenticated-app"),
-)
+@ROUTES.add("GET", REPO + "/installation")
 def get_installation(call: GitHubCall) -> GitHubAnswer:
     registered = _registered(call)
     if registered.repository_id != call.repository.id:
@@ -42,11 +37,7 @@ def get_installation(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=_installation(registered, call))
 
 
-@ROUTES.add(
-    "POST",
-    "/app/installations/{installation_number}/access_tokens",
-    RouteAccess(None, "apps/apps#create-an-installation-access-token-for-an-app"),
-)
+@ROUTES.add("POST", "/app/installations/{installation_number}/access_tokens")
 def create_token(call: GitHubCall) -> GitHubAnswer:
     """Create an installation token. Defaults: all repositories and all permissions of the installation."""
     registered = _registered(call)
@@ -87,9 +78,7 @@ def _refuse_repositories(call: GitHubCall, registered: RegisteredApp, body: dict
         raise GitHubRefusal(422, text)
 
 
-@ROUTES.add(
-    "DELETE", "/installation/token", RouteAccess(None, "apps/installations#revoke-an-installation-access-token")
-)
+@ROUTES.add("DELETE", "/installation/token")
 def revoke_token(call: GitHubCall) -> GitHubAnswer:
     """Revoke the token of the request."""
     if call.token.kind != "installation":
@@ -120,22 +109,20 @@ def _installation(registered: RegisteredApp, call: GitHubCall) -> dict[str, Any]
     }
 
 
-@ROUTES.add("GET", "/", RouteAccess(None, "meta/meta#github-api-root"))
+@ROUTES.add("GET", "/")
 def get_root(call: GitHubCall) -> GitHubAnswer:
     links = {"current_user_url": "/user", "rate_limit_url": "/rate_limit", "repository_url": "/repos/{owner}/{repo}"}
     return GitHubAnswer(body={name: call.urls.api + path for name, path in links.items()})
 
 
-@ROUTES.add(
-    "GET", "/rate_limit", RouteAccess(None, "rate-limit/rate-limit#get-rate-limit-status-for-the-authenticated-user")
-)
+@ROUTES.add("GET", "/rate_limit")
 def get_rate_limit(call: GitHubCall) -> GitHubAnswer:
     """Return the rate limits. The request itself does not count."""
     core = call.repository.rates.usage(call.token)
     return GitHubAnswer(body={"resources": {"core": core, "search": core}, "rate": core})
 
 
-@ROUTES.add("GET", "/user", RouteAccess(None, "users/users#get-the-authenticated-user"))
+@ROUTES.add("GET", "/user")
 def get_authenticated_user(call: GitHubCall) -> GitHubAnswer:
     """Return the user of the token. The token of an app has no user."""
     if call.token.app is not None:
@@ -151,7 +138,7 @@ def _profile(call: GitHubCall, user: User) -> dict[str, Any]:
     return {**serializers.user(user, call.urls), **empty, **counts, **times}
 
 
-@ROUTES.add("GET", "/users/{username}", RouteAccess(None, "users/users#get-a-user"))
+@ROUTES.add("GET", "/users/{username}")
 def get_user(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
     if user is None:
@@ -159,7 +146,7 @@ def get_user(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=_profile(call, user))
 
 
-@ROUTES.add("GET", REPO, RouteAccess("metadata:read", "repos/repos#get-a-repository"))
+@ROUTES.add("GET", REPO)
 def get_repository(call: GitHubCall) -> GitHubAnswer:
     """Return the repository; for a person with their permissions, which are those of the role, not of the token."""
     body = serializers.full_repository(call.repository, call.urls)
@@ -171,11 +158,7 @@ def get_repository(call: GitHubCall) -> GitHubAnswer:
 _COLLABORATOR = REPO + "/collaborators/{username}"
 
 
-@ROUTES.add(
-    "GET",
-    _COLLABORATOR + "/permission",
-    RouteAccess("metadata:read", "collaborators/collaborators#get-repository-permissions-for-a-user"),
-)
+@ROUTES.add("GET", _COLLABORATOR + "/permission")
 def get_permission(call: GitHubCall) -> GitHubAnswer:
     """Return a user's permission; requires push access. Apps have none; a bot that is not an app is not a user."""
     if call.token.kind == "installation" and not call.repository.switches.github_token_reads_permissions:
@@ -192,11 +175,7 @@ def get_permission(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"permission": permission(role), "role_name": role or "none", "user": shown})
 
 
-@ROUTES.add(
-    "GET",
-    _COLLABORATOR,
-    RouteAccess("metadata:read", "collaborators/collaborators#check-if-a-user-is-a-repository-collaborator"),
-)
+@ROUTES.add("GET", _COLLABORATOR)
 def is_collaborator(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
     if user is None or call.repository.collaborator_role(user) is None:
@@ -204,11 +183,7 @@ def is_collaborator(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(status=204)
 
 
-@ROUTES.add(
-    "GET",
-    REPO + "/assignees/{assignee}",
-    RouteAccess("issues:read", "issues/assignees#check-if-a-user-can-be-assigned"),
-)
+@ROUTES.add("GET", REPO + "/assignees/{assignee}")
 def is_assignable(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["assignee"])
     if user is None or call.repository.collaborator_role(user) is None:
