@@ -383,32 +383,37 @@ def parse(assignments: Iterable[str]) -> Switches:
     Raises:
         ValueError: a name or value is invalid; the message is for people.
     """
-    names = [field.name for field in fields(Switches)]
+    return Switches(**parse_values(assignments, Switches()))
+
+
+def parse_values(assignments: Iterable[str], defaults: Switches | GitHubSwitches) -> dict[str, Any]:
+    """Return name → value of the assignments. Raises ValueError."""
+    names = [field.name for field in fields(defaults)]
     values = {}
     for assignment in assignments:
         name, _, value = assignment.partition("=")
         if name not in names:
             raise ValueError(f'no switch "{name}"; choose from: {", ".join(names)}')
-        values[name] = _value(name, value)
-    return Switches(**values)
+        values[name] = _parse_value(name, value, defaults)
+    return values
 
 
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def _value(name: str, text: str) -> Any:
+def _parse_value(name: str, text: str, defaults: Switches | GitHubSwitches) -> Any:
     """Return the JSON value, with the type of the switch's default.
 
     Raises:
         ValueError: the value has another type.
     """
-    default = getattr(Switches(), name)
+    default = getattr(defaults, name)
     kind = type(default)
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    if value is None and "None" in str(Switches.__annotations__[name]):
+    if value is None and "None" in str(type(defaults).__annotations__[name]):
         return value
     if kind in _TYPE_NAMES and type(value) is not kind and (kind, type(value)) != (float, int):
         example = f"{name}={json.dumps(default)}"

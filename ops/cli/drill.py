@@ -18,6 +18,7 @@ from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.render import format_event
 
 if TYPE_CHECKING:
+    from ops.drills.measured_platform import PlatformProfile
     from ops.drills.suite import SuiteSettings
     from ops.drills.support import Edge, Trigger
 
@@ -101,6 +102,7 @@ class DrillCommand(ExampleCommand):
     ops drill rollback-worker --trigger label --config ops.yml
     ops drill all
     ops drill all --only feature --only ai-off --trigger button --markdown
+    ops drill all --platform platform.json
     """,
 )
 @click.argument("name", metavar="DRILL", shell_complete=complete_drill)
@@ -124,6 +126,11 @@ class DrillCommand(ExampleCommand):
 )
 @FAULTS
 @click.option(
+    "--platform",
+    type=click.Path(path_type=Path),
+    help="File of `ops verify-platform` whose answers to play too",
+)
+@click.option(
     "--only", multiple=True, metavar="DRILL", shell_complete=complete_drill, help="Run only this drill (with `all`)"
 )
 @click.option("--jobs", type=click.IntRange(1, 64), help="Drills in parallel (with `all`; default: three per core)")
@@ -144,6 +151,7 @@ def drill(
     trigger: "Trigger | None",
     github_fails: str | None,
     faults: Path | None,
+    platform: Path | None,
     only: tuple[str, ...],
     jobs: int | None,
     as_markdown: bool,
@@ -159,18 +167,20 @@ def drill(
     """
     from ops import drills
     from ops.drills.faults import read_rules
+    from ops.drills.settings import DrillSettings
     from ops.drills.suite import ALL, SuiteSettings
     from ops.drills.support import EDGES, TRIGGERS
 
     path = config or drills.REFERENCE
     rules = read_rules(faults) if faults else ()
+    profile = _read_profile(platform, switches) if platform else None
     _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)
     if name == ALL:
         edges, triggers = (edge,) if edge else EDGES, (trigger,) if trigger else TRIGGERS
-        suite = SuiteSettings(path, environment, edges, triggers, only, switches, faults, jobs or 0)
+        suite = SuiteSettings(path, environment, edges, triggers, only, switches, faults, jobs or 0, profile)
         return _run_suite(suite, as_markdown=as_markdown, as_json=as_json)
-    settings = drills.DrillSettings(
-        edge or "embedded", path, environment, service, switches, trigger, github_fails, rules
+    settings = DrillSettings(
+        edge or "embedded", path, environment, service, switches, trigger, github_fails, rules, profile
     )
     if as_json:
         result = drills.run(name, settings, silent, silent)
@@ -181,6 +191,15 @@ def drill(
         output.end_rounds()
         _show_score(result)
     return int(result["exit_code"])
+
+
+def _read_profile(path: Path, switches: tuple[str, ...]) -> "PlatformProfile":
+    """Return what the sandbox plays of the file. Raises ConfigError."""
+    from ops.drills.measured_platform import read_profile
+    from ops.drills.settings import prepare, require_sandbox
+
+    require_sandbox()
+    return read_profile(path, prepare("embedded", switches))
 
 
 def _check_options(*, is_suite: bool, one: object, suite: object) -> None:
@@ -205,7 +224,7 @@ def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -
     )
     program = program_name(os.environ)
     if as_json:
-        echo_json(card.to_json())
+        echo_json(card.to_json() | ({"platform": settings.platform.to_json()} if settings.platform else {}))
         return card.exit_code
     lines = shown.render_scorecard(card, settings, program).splitlines() if as_markdown else None
     for line in ["", *shown.scorecard_lines(card, settings, program)] if lines is None else lines:
@@ -227,6 +246,9 @@ def _show_score(result: dict[str, Any]) -> None:
         echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
     if not result["targets"]:
         echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
+    if "platform" in result:
+        for played, decision in zip(result["platform"]["runs"], result["platform"]["decisions"], strict=False):
+            echo(f"  with {', '.join(played) or 'the defaults'}: {decision}")
     if "trigger" in result:
         for name in ("incident", "report"):
             echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
@@ -253,8 +275,8 @@ def sandbox(
     as_json: bool,
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
-    from ops.drills import prepare, require_sandbox
     from ops.drills.faults import add_rules, read_rules
+    from ops.drills.settings import prepare, require_sandbox
 
     require_sandbox()
     from sandbox import Sandbox

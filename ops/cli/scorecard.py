@@ -57,6 +57,9 @@ def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str)
         yield "These drills do not fit this configuration. They are not counted:"
     for reason, drills in _by_reason(scorecard.unfit):
         yield to_one_line(f"  {'; '.join(drills)}: {reason}")
+    if settings.platform:
+        yield ""
+        yield from (f"  {to_one_line(each)}" for each in settings.platform.describe())
     if scorecard.not_run:
         yield ""
         yield f"These drills did not run or did not end: {', '.join(map(str, scorecard.not_run))}"
@@ -75,6 +78,7 @@ def render_scorecard(scorecard: Scorecard, settings: SuiteSettings, program: str
             failed=[(each, _repeat_command(each, settings, program)) for each in failed],
             rows=[(each, WORDS[each.result.outcome], *_describe_times(each)) for each in scorecard.scored],
             unfit=list(_by_reason(scorecard.unfit)),
+            platform=list(settings.platform.describe()) if settings.platform else [],
             not_run=[str(each) for each in scorecard.not_run],
         )
     )

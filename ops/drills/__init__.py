@@ -7,9 +7,8 @@ incident too; a label or button runs the real workflow files.
 Examples: deploy_example, find_differences, add_score.
 """
 
-import importlib.util
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -50,38 +49,20 @@ from ops.drills import (
 from ops.drills.application import REPOSITORY as APPLICATION
 from ops.drills.command import OnEvent, Say
 from ops.drills.github import READ_ONLY_ENVIRONMENT
+from ops.drills.measured_platform import PlayedSwitches, run_each
 from ops.drills.observation import back_in_time, first_answer, run_probes
+from ops.drills.settings import DrillSettings, describe_place, make_sandbox, require_sandbox
 from ops.drills.support import DrillSupport, Edge, Trigger
-from ops.tools import node
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from sandbox import Sandbox
-    from sandbox.switches import Switches
 
 GOOD_RELEASE_AGE = timedelta(hours=2)
 RELEASES = ("good", "bad")
 DEFAULT_ENVIRONMENT = "production"
 REFERENCE = scenario_release.EXAMPLES / "ops.yml"
 """Configuration of the application that drills deploy. It stays when a team replaces the repository's own."""
-
-
-@dataclass(frozen=True)
-class DrillSettings:
-    """The settings of a drill."""
-
-    edge: Edge
-    config: Path
-    environment: str
-    service: str
-    """"" for the first service of the drill's kind."""
-    switches: tuple[str, ...] = ()
-    """Switches of the sandbox, as `name=value`."""
-    trigger: Trigger | None = None
-    """None for the plain command, without GitHub."""
-    github_fails: str | None = None
-    rules: tuple[faults.Rule, ...] = ()
-    """Requests that fail while the recovery runs."""
 
 
 DRILLS: Mapping[str, scenario_release.Scenario] = {
@@ -125,6 +106,18 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     config, _ = read_config(drill.config)
     support(name, drill, config).check(config, drill.edge, drill.trigger)
+    if drill.platform is None:
+        return _run_once(name, drill, config, say, on_event)
+
+    def play(played: PlayedSwitches) -> dict[str, Any]:
+        switches = (*drill.switches, *played.cloudflare)
+        settings = replace(drill, switches=switches, github_switches=played.github)
+        return _run_once(name, settings, config, say, on_event)
+
+    return run_each(drill.platform, play, say)
+
+
+def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     if name == scenario_limits.NAME:
         return _run_limits_drill(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
@@ -144,13 +137,6 @@ def _with_trigger(name: str, drill: DrillSettings) -> DrillSettings:
     if drill.trigger or not DRILLS[name].needs_incident:
         return drill
     return replace(drill, trigger=next(each for each in ("command", "label") if each not in unsupported(name)))
-
-
-def require_sandbox() -> None:
-    """Raise ConfigError if a package of the sandbox is missing: an installation has it only with the extra."""
-    if importlib.util.find_spec("multipart") is None:
-        hint = "Install Backout with the extra `sandbox`, for example `pipx inject backout multipart`."
-        raise ConfigError("the sandbox needs the package multipart, which is not installed", hint=hint)
 
 
 def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
@@ -179,9 +165,9 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
 
     environment = config.environment(drill.environment)
     scenario, service = _choose_scenario(name, drill.edge, environment, drill.service)
-    with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
+    with tempfile.TemporaryDirectory() as scratch, make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_describe_drill_place(drill)}")
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {describe_place(drill)}")
         content = partial(scenario_release.find_live_content, sandbox, service)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify, find_content=content)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
@@ -277,12 +263,6 @@ def _deploy_release(
     return later_live or scenario.live(sandbox, service)
 
 
-def _describe_drill_place(drill: DrillSettings) -> str:
-    """Return the environment and the file, as a person would type it in this folder."""
-    here, path = Path.cwd(), drill.config
-    return f"{drill.environment} in {path.relative_to(here) if path.is_relative_to(here) else path}"
-
-
 def _choose_scenario(
     name: str, edge: Edge, environment: "Environment", service_name: str
 ) -> "tuple[scenario_release.Scenario, Service]":
@@ -295,7 +275,7 @@ def _choose_scenario(
 
 
 def _run_limits_drill(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
-    with _make_sandbox(drill, config) as sandbox:
+    with make_sandbox(drill, config) as sandbox:
         result = scenario_limits.run(
             sandbox,
             config,
@@ -317,9 +297,9 @@ def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Sa
     environment = config.environment(drill.environment)
     service = _reached_service(environment, drill.service)
     secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
-    with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
+    with tempfile.TemporaryDirectory() as scratch, make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_describe_drill_place(drill)}")
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {describe_place(drill)}")
         for each in environment.services.values():
             of_kind = scenario_release.WORKER if each.worker else scenario_release.SITE
             _deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
@@ -369,17 +349,6 @@ def _reached_service(environment: "Environment", name: str) -> "Service":
     return service
 
 
-def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
-    from sandbox import Sandbox
-
-    account = config.environment(drill.environment).account_id
-    made = Sandbox(account_id=account, edge=drill.edge, switches=prepare(drill.edge, drill.switches))
-    made.github.switches.plan = "enterprise" if config.github.environments else "free"
-    if drill.edge == "embedded":  # workerd restarts if its clock is moved
-        made.clock.longest_sleep = 0.0
-    return made
-
-
 def _service_to_break(environment: "Environment", name: str, scenario: scenario_release.Scenario) -> "Service":
     """Return the service to break. Raises ConfigError if it has another kind or ops.yml has none."""
     kind = scenario.service_kind
@@ -391,18 +360,6 @@ def _service_to_break(environment: "Environment", name: str, scenario: scenario_
         lack = "url, at which this drill sees it fail" if service.kind == kind else f"{kind}, which this drill breaks"
         raise ConfigError(f"{service.name} has no {lack}", reason=Reason.UNKNOWN_NAME, hint=hint)
     return service
-
-
-def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
-    """Return the sandbox's switches, and install its npm packages if needed. Raises ConfigError."""
-    from sandbox.switches import parse
-
-    try:
-        if edge == "workerd":
-            node.install_packages()
-        return parse(switches)
-    except (node.MissingTool, ValueError) as error:
-        raise ConfigError(str(error)) from None
 
 
 def _open_incident(

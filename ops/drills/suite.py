@@ -19,9 +19,11 @@ from ops.app.configuration import read_config
 from ops.core.clock import SystemClock, format_duration
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, ConfigError, Decision, Reason
 from ops.core.names import did_you_mean, quote_name
-from ops.drills import DEFAULT_ENVIRONMENT, REFERENCE, DrillSettings, names, require_sandbox, support, unsupported
+from ops.drills import DEFAULT_ENVIRONMENT, REFERENCE, names, support, unsupported
 from ops.drills.command import NO_RESULT
+from ops.drills.measured_platform import PlatformProfile
 from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill, score_result
+from ops.drills.settings import DrillSettings, require_sandbox
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
 from ops.tools import own_program, process
 
@@ -56,6 +58,8 @@ class SuiteSettings:
     faults: Path | None = None
     jobs: int = 0
     """Drills in parallel; 0 for DRILLS_PER_CORE."""
+    platform: PlatformProfile | None = None
+    """Measured answers that each drill plays too."""
 
     def drill(self, planned: PlannedDrill) -> DrillSettings:
         return DrillSettings(planned.edge, self.config, self.environment, "", self.switches, planned.trigger)
@@ -218,6 +222,8 @@ def command_words(planned: PlannedDrill, settings: SuiteSettings) -> list[str]:
         words += ["--environment", settings.environment, "--config", str(settings.config)]
     for switch in settings.switches:
         words += ["--switch", switch]
+    if settings.platform is not None:
+        words += ["--platform", str(settings.platform.path)]
     return words if settings.faults is None else [*words, "--faults", str(settings.faults)]
 
 

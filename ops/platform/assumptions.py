@@ -1,7 +1,8 @@
 """The table of assumptions, which `assumptions.toml` holds as data."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ class Assumption:
     """Declared reads, such as `GET /accounts`, whose answers must have the declared types."""
     switches: tuple[str, ...] = ()
     """Fields of `sandbox/switches.py` that play other answers."""
+    plays: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Measured answer → values of switches by which a drill plays it, such as `name=true`. `#` is a number: with
+    `name>=#`, it never makes the value less than the default. Empty: the default is harder, and stays."""
     expected: str = ""
     """Answer in the words of its check."""
     at_most: float | None = None
@@ -40,4 +44,5 @@ def read_assumptions() -> tuple[Assumption, ...]:
 def _parse_assumption(row: dict[str, Any]) -> Assumption:
     lists = {name: tuple(row.get(name, ())) for name in ("reads", "switches", "runbooks")}
     expected = "the declared shape" if row.get("reads") and row.get("check") else row.get("expected", "")
-    return Assumption(**{**row, **lists, "expected": expected})
+    plays = {answer: tuple(values) for answer, values in row.get("plays", {}).items()}
+    return Assumption(**{**row, **lists, "expected": expected, "plays": plays})

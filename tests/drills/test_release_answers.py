@@ -15,6 +15,7 @@ from ops.core.clock import Clock, SystemClock
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import release_answers, scenario_release
+from ops.drills.settings import DrillSettings
 from ops.probes.http import ProbeClient
 from ops.probes.runner import ProbeRunner
 from sandbox import Sandbox
@@ -157,7 +158,7 @@ def test_drill_stops_before_bad_release_if_good_one_fails_a_probe(tmp_path: Path
     lines: list[str] = []
 
     result = drills.run(
-        "rollback-worker", drills.DrillSettings("embedded", tmp_path / "ops.yml", "live", ""), lines.append, print
+        "rollback-worker", DrillSettings("embedded", tmp_path / "ops.yml", "live", ""), lines.append, print
     )
 
     assert result["decision"] == "no_evidence"

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from ops import cli, drills
 from ops.app.configuration import read_config
 from ops.core.errors import ConfigError
+from ops.drills.settings import DrillSettings
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
 from tests.conftest import REFERENCE
 
@@ -38,7 +39,7 @@ _tested: set[Run] = set()
 
 def unsupported_reason(name: str, edge: Edge, trigger: Trigger | None) -> str:
     """Return the reason why the drill cannot run with this edge and trigger; empty if it can."""
-    drill = drills.DrillSettings(edge, CONFIG, next(iter(OPS.environments)), service="")
+    drill = DrillSettings(edge, CONFIG, next(iter(OPS.environments)), service="")
     try:
         return drills.support(name, drill, OPS).reason(OPS, edge, trigger)
     except ConfigError as error:  # ops.yml has no service of that kind

@@ -4,7 +4,7 @@ _REASONS = {
     "a test starts another program for it": (
         "ops/cli/__init__.py output_error ConfigError",
         "ops/cli/runbook_command.py confirm_name Refused not_confirmed",
-        "ops/drills/__init__.py require_sandbox ConfigError",
+        "ops/drills/settings.py require_sandbox ConfigError",
         "ops/scheduled/staging_drill/drill.py StagingDrill._require_seen Interrupted",
         "ops/setup/init/command.py _actions_repository ConfigError",
     ),

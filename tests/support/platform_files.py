@@ -1,7 +1,7 @@
 """A `platform.json`, as a run writes it: every answer as assumed, but for the given ones."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,5 +26,10 @@ def platform_result(at: datetime, answers: Mapping[str, str | float | None] | No
     return PlatformReport(at=at, seconds=900.0, requests=400, results=results.complete({})).to_json()
 
 
-def platform_text(at: datetime, answers: Mapping[str, str | float | None] | None = None) -> str:
-    return json.dumps(platform_result(at, answers), indent=2) + "\n"
+def platform_text(
+    at: datetime, answers: Mapping[str, str | float | None] | None = None, only: Collection[str] = ()
+) -> str:
+    """Return the text of the file; with `only`, with these rows."""
+    result = platform_result(at, answers)
+    rows = [row for row in result["assumptions"] if not only or row["id"] in only]
+    return json.dumps({**result, "assumptions": rows}, indent=2) + "\n"
