@@ -2,8 +2,8 @@
 
 Slack, Discord, Teams, PagerDuty and ntfy.
 
-Unsure, with the inconvenient answer here: Slack refuses a reply to an unknown message; the trigger of a Teams flow
-refuses a card that is too large.
+With the inconvenient answer: Slack refuses a reply to an unknown message [unsure: slack-thread-gone]; the trigger of a
+Teams flow refuses a card that is too large [unsure: teams-limits].
 """
 
 import json

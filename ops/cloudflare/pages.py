@@ -109,7 +109,7 @@ class PagesApi:
         """Roll production back to a deployment; sent once. Raises NotApplied, UnclearWrite and CloudflareApiError.
 
         A rollback has no message, so it leaves no mark in the history. Cloudflare documents no code for a refusal:
-        8000000, "an unknown error", counts as unclear.
+        8000000, "an unknown error", counts as unclear [unsure: pages-refusal].
         """
         path = f"{self._projects}/{project}/deployments/{deployment}/rollback"
         answer = self._client.write("POST", path)

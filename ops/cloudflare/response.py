@@ -150,7 +150,7 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
     ("the audit log", r"/accounts/[^/]+/logs/audit", {}),
     ("GraphQL", r"/graphql", {}),
 )
-"""Product name, path pattern and codes. An empty table: Cloudflare documents no codes."""
+"""Product name, path pattern and codes. An empty table: Cloudflare documents no codes [unsure: error-codes]."""
 
 
 def find_error_code(path: str, code: int | None, text: str | None = None) -> ErrorCode | None:

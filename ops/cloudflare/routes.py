@@ -63,7 +63,10 @@ class RoutesApi:
         self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 
     def delete_route(self, zone: str, route: str) -> bool:
-        """Delete a route; return False if it did not exist. Its code is undocumented; users report 10009."""
+        """Delete a route; return False if it did not exist.
+
+        The code of that is undocumented; users report 10009 [unsure: route-delete-code].
+        """
         try:
             self._client.write("DELETE", f"/zones/{zone}/workers/routes/{route}")
         except CloudflareApiError as error:

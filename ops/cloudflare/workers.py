@@ -78,7 +78,8 @@ class WorkersApi:
 
         `rehearsals`: with those of rehearsals, which nobody wanted live. If page 1 has no others, older pages follow.
 
-        `size`: of a page; 0 asks for none. Cloudflare documents no size, and a wrong `per_page` would fail the read.
+        `size`: of a page; 0 asks for none. Cloudflare documents no size, and a wrong `per_page` would fail the read
+        [unsure: deployments-page].
 
         The live deployment is parsed strictly. An unreadable older row has no split and a `problem`.
         """

@@ -131,7 +131,7 @@ def find_open_ways(
     """Return the open ways into closed services, and what is unknown.
 
     A closed Pages site costs one request: Cloudflare does not document that a route precedes its custom domain, so
-    only its answer shows it.
+    only its answer shows it [unsure: zone-precedence].
     """
     openings, unread = [*find_openings(windows, live)], live.unread_patterns(windows)
     unknown = [f"the token cannot read the zone of {', '.join(unread)}"] if unread else []

@@ -243,7 +243,7 @@ def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
         yield "encoded letters, if the zone's URL normalization is off: one is probed afterwards"
     visible = ", ".join(zone.name for zone in (*ingress.zones, *ingress.unread_zones))
     yield f"routes in zones that the token cannot read; it can read {visible}"
-    yield (
+    yield (  # [unsure: open-websockets]
         "WebSockets that are open, perhaps: routes choose the Worker of new requests, and Cloudflare does not document "
         f"what a changed route does to them. A client that reconnects gets 503. A new deployment of {ingress.worker} "
         "closes those of its Durable Objects"

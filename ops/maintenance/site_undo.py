@@ -86,7 +86,7 @@ def limit_claims(plan: StepPlan, ingress: "IngressPaths", undo: SiteUndo | None,
     """Return the plan of a site: it closes one host, and takes its route back if that has no effect."""
     host = ingress.site_host
     open_ones = "its address on pages.dev, previews and other domains stay reachable"
-    unsure = (
+    unsure = (  # [unsure: zone-precedence]
         f"Cloudflare does not document that a route precedes the custom domain of a site. If {host} still answers, "
         "this run takes the route back and ends as failed"
     )

@@ -1,9 +1,9 @@
 """Identify the live deployment of a Pages project by the content of its site.
 
-Cloudflare does not document that `canonical_deployment` follows a rollback. So it counts as live only if the site's
-content matches it: Backout reads the same paths at the site's URL and at the deployments' own URLs. A Pages URL may
-still serve a file that the deployment no longer has. So a path that a deployment lacks proves nothing against that
-deployment.
+Cloudflare does not document that `canonical_deployment` follows a rollback [unsure: pages-canonical]. So it counts as
+live only if the site's content matches it: Backout reads the same paths at the site's URL and at the deployments' own
+URLs. A Pages URL may still serve a file that the deployment no longer has. So a path that a deployment lacks proves
+nothing against that deployment.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

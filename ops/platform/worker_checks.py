@@ -111,7 +111,13 @@ class WorkerChecks:
             self._results.compare("secrets-without-traffic", "accepted")
         except SecretsChanged:
             self._results.compare("secrets-without-traffic", "refused")
-        self._deploy({current: 100})  # a version that is deployed at 0 % keeps the secrets of then
+            self._results.skip("secrets-after-rehearsal", "a deployment at 0 % was refused")
+        try:
+            self._deploy({former: 100})
+            self._results.compare("secrets-after-rehearsal", "accepted")
+        except SecretsChanged:
+            self._results.compare("secrets-after-rehearsal", "refused")
+        self._deploy({current: 100}, force=True)  # a version that is deployed at 0 % keeps the secrets of then
         self._deploy({former: 100}, force=True)
         self._check_forced(former)
         self._deploy({current: 100}, force=True)

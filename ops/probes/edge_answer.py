@@ -48,7 +48,8 @@ BLOCK_PAGES = b"cf-error-details", b"error code: 10"
 MAX_BYTES_READ = 50_000
 ACCESS_DOMAIN = ".cloudflareaccess.com"
 ACCESS_HEADERS = "cf-access-domain", "cf-access-aud"
-"""Headers of a refusal by Access. Not documented: a refusal without them counts as an answer of the service."""
+"""Headers of a refusal by Access. Not documented: a refusal without them counts as an answer of the service
+[unsure: access-refusal]."""
 ACCESS_HINT = (
     "Send a valid Access service token with `request_headers` of the probe (docs/reference/ops-yml.md). `ops doctor` "
     "says when it ends. Then run the same command again."

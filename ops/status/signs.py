@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RECENT = timedelta(hours=1)
 """Age up to which a deployment may be the cause."""
 SUSPENDED = "suspended"
-"""Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
+"""Word in Cloudflare's refusal of a suspended account; its error code is not documented [unsure: suspended-account]."""
 SECONDS = 5.0
 """Real seconds after which missing answers are left out."""
 MAX_CALLS = 32

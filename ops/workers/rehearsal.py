@@ -58,7 +58,7 @@ def find_obstacle(service: "Service", history: "WorkerHistory", target: Split, *
     """Return why the target cannot be rehearsed; empty if it can.
 
     `is_checked`: whether Cloudflare still has to check the target for changed secrets. It is not documented whether a
-    rehearsal counts as the deployment after which it checks no more.
+    rehearsal counts as the deployment after which it checks no more [unsure: secrets-after-rehearsal].
     """
     live, version = history.live.split, find_new_version(history.live.split, target)
     if len(live) > 1:

@@ -14,11 +14,14 @@ Same as on GitHub:
 
 Not documented for jobs of called files, so the inconvenient answer:
 
-- After a cancel, a job with `always()` runs only if the `if` of its caller is true too (switch `cancel_ends_calls`).
-- `success()` covers the jobs before its caller. A call whose jobs are all skipped counts as skipped.
+- After a cancel, a job with `always()` runs only if the `if` of its caller is true too (switch `cancel_ends_calls`)
+  [unsure: called-cancel].
+- `success()` covers the jobs before its caller. A call whose jobs are all skipped counts as skipped
+  [unsure: called-status].
 - An environment adds secrets only to inherited ones (github.com/actions/runner/issues/1490).
 - `jobs.JOB.result` is empty in outputs (github.com/actions/runner/issues/3087).
-- While a call waits for its group, the API does not show it. Then it shows the jobs of the file, as `caller / job`.
+- While a call waits for its group, the API does not show it. Then it shows the jobs of the file, as `caller / job`
+  [unsure: called-names].
 
 The schedule decides about each job, and act runs the steps of one job. Different from GitHub:
 

@@ -30,7 +30,7 @@ from sandbox.github.actions.state import FakeRun
 from sandbox.github.git.fixtures import GitSeeds
 
 LOST_MINUTES = 10
-"""Minutes until GitHub gives up a runner that it no longer hears, and fails the job [unsure: no page says it].
+"""Minutes until GitHub gives up a runner that it no longer hears, and fails the job [unsure: lost-runner].
 
 github.com/xroche/httrack/issues/795: the step keeps its start and never ends, and no later step runs.
 """

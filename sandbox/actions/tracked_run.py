@@ -101,7 +101,7 @@ class TrackedJob:
     def status(self) -> JobStatus:
         """Status over all jobs before it, including indirect needs and those of its callers.
 
-        github.com/actions/runner/issues/2205, also for jobs of a called file [unsure]
+        github.com/actions/runner/issues/2205, also for jobs of a called file [unsure: called-status]
         """
         before = self._before()
         cancelled = self.run.cancelled or any(caller.cancelled for caller in self.callers)
@@ -159,7 +159,7 @@ def claims_of(call: TrackedJob) -> tuple[GroupClaim | None, ...]:
 
 
 def combine_results(results: Sequence[Result]) -> Result:
-    """Return the result of a run or a call from those of its jobs; for a call, GitHub does not document it."""
+    """Return the result of a run or a call from those of its jobs; for a call, undocumented [unsure: called-status]."""
     if all(result == "skipped" for result in results):
         return "skipped"
     return next((one for one in results if one == "failure"), "cancelled" if "cancelled" in results else "success")

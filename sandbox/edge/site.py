@@ -24,7 +24,8 @@ class SiteServer:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
-        """Host and path → last file served, and its time. Whether a query belongs to it is not documented."""
+        """Host and path → last file served, and its time. Whether a query belongs to it is not documented
+        [unsure: pages-kept-file]."""
 
     def forget_files(self) -> None:
         """Answer as a location that has served nothing yet."""

@@ -3,8 +3,8 @@
 Routes, required fields and states: github.com/instatushq/openapi/blob/main/instatus.yaml (version 2.0.0). Form of an
 error: instatus.com/help/api. A missing key answers 401.
 
-Unsure, so the harder answer: the order of the listed incidents, unknown fields, and the statuses of refused bodies. No
-rate limit is documented, so the fake has none.
+The harder answer [unsure: team-status-page]: the order of the listed incidents, unknown fields, and the statuses of
+refused bodies. No rate limit is documented, so the fake has none.
 """
 
 from datetime import UTC, datetime

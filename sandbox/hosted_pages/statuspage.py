@@ -5,8 +5,8 @@ github.com/sbecker59/statuspage-api-client-go/blob/main/api/v1/statuspage/api/op
 the rate limit has `Retry-After`: community.atlassian.com/t5/Statuspage-articles/
 Upcoming-rate-limiting-changes-to-Statuspage-REST-API/ba-p/1455362.
 
-Unsure, so the harder answer: the order of the listed incidents, whether `metadata` is merged or replaced, unknown
-fields, and that a maintenance needs both of its times.
+The harder answer [unsure: team-status-page]: the order of the listed incidents, whether `metadata` is merged or
+replaced, unknown fields, and that a maintenance needs both of its times.
 """
 
 from datetime import timedelta

@@ -1,6 +1,7 @@
 """Changes in the entries of Cloudflare's audit log: what a request changed.
 
-Names of products in an entry are not documented, so the path of the request decides. Bodies are never read.
+Names of products in an entry are not documented, so the path of the request decides
+[unsure: audit-products]. Bodies are never read.
 developers.cloudflare.com/fundamentals/account/account-security/audit-logs
 """
 

@@ -16,7 +16,8 @@ MARK = re.compile(r"ops1 incident=([0-9]{1,18}|-) run=([A-Za-z0-9._-]+) blames=(
 PAGES, PAGE_SIZE, SITE_PAGE_SIZE = 4, 100, 25
 """Most pages of a Worker's deployments that are read, their asked size, and the largest page of a site's (8000024)."""
 SMALLEST_PAGE = 10
-"""A shorter first page is the only one. Cloudflare documents no page of this list, and none of fewer rows elsewhere."""
+"""A shorter first page is the only one. Cloudflare documents no page of this list, and none of fewer rows elsewhere
+[unsure: deployments-page]."""
 Reader = Callable[[str], Any]
 """Returns Cloudflare's result at a path. Raises UnreadError and UsageError."""
 Reading = tuple["list[HeldVersion]", str, str]
@@ -117,7 +118,7 @@ def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
     """Return a hold of each production deployment that is newer than the live one (…/api/resources/pages).
 
     Cloudflare keeps no mark of a rollback, and does not document that `canonical_deployment` follows one. So the newest
-    one counts as live only if the site shows its content, and not that of the one before.
+    one counts as live only if the site shows its content, and not that of the one before [unsure: pages-canonical].
     """
     project = read(path)
     live = project["canonical_deployment"]

@@ -2,7 +2,7 @@
 
 developers.cloudflare.com/api/resources/d1/subresources/database
 
-The texts and codes of refused bookmarks, times and restores are not documented.
+The texts and codes of refused bookmarks, times and restores are not documented [unsure: error-codes].
 """
 
 import re

@@ -1,6 +1,6 @@
 """KV API: namespaces and their entries.
 
-Its error codes are not documented; these come from user reports.
+Its error codes are not documented; these come from user reports [unsure: error-codes].
 developers.cloudflare.com/api/resources/kv/subresources/namespaces
 """
 

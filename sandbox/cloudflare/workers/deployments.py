@@ -17,7 +17,7 @@ _DEPLOYMENTS = "/accounts/{account}/workers/scripts/{script}/deployments"
 
 @ROUTES.add("GET", _DEPLOYMENTS)
 def list_deployments(call: CloudflareCall) -> CloudflareAnswer:
-    """Return the deployments, newest first, in pages. Their default size is a switch because it is not documented.
+    """Return the deployments, newest first, in pages. Their default size is not documented [unsure: deployments-page].
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/deployments/methods/list
     """

@@ -266,7 +266,10 @@ def get_account_subdomain(_: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", "/accounts/{account}/workers/services/{script}")
 def get_service(call: CloudflareCall) -> CloudflareAnswer:
-    """Return the service. Undocumented: wrangler uses it to check that a Worker exists and who deployed it last."""
+    """Return the service. Undocumented [unsure: wrangler-routes].
+
+    wrangler uses it to check that a Worker exists and who deployed it last.
+    """
     worker = call.account.workers.get(call.parameters["script"])
     if worker is None:
         raise CloudflareRefusal(10090, "This service does not exist on your account.", status=404)

@@ -75,7 +75,7 @@ def delete_route(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("PUT", "/accounts/{account}/workers/scripts/{script}/routes")
 def put_routes(call: CloudflareCall) -> CloudflareAnswer:
-    """Replace all routes of a script in all zones. Undocumented: wrangler uses it."""
+    """Replace all routes of a script in all zones. Undocumented: wrangler uses it [unsure: wrangler-routes]."""
     name, body, zones = call.worker.name, json_body(call.request), call.account.zones
     if not isinstance(body, list):
         raise invalid("body", "must be a list")

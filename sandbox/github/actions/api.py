@@ -62,7 +62,7 @@ _DISPATCHES = _WORKFLOWS + "/{workflow_id}/dispatches"
 def dispatch(call: GitHubCall) -> GitHubAnswer:
     """Dispatch a workflow: 204, or 200 with the run if the body has `return_run_details`."""
     workflow, switches = find_workflow(call), call.repository.switches
-    if not call.repository.actions_policy.enabled:  # [unsure]: no page names the answer
+    if not call.repository.actions_policy.enabled:  # no page names the answer [unsure: actions-off]
         raise GitHubRefusal(422, "Actions has been disabled for this repository.")
     known: dict[str, Any] = {"return_run_details": bool} if switches.dispatch_answers_run_details else {}
     body = fields(call, required={"ref": str}, optional={"inputs": dict, **known})

@@ -18,7 +18,7 @@ RULE_TYPES = frozenset(
     }
 )
 _ROLES: Mapping[int, Role] = {2: "maintain", 4: "write", 5: "admin"}
-"""ID of a built-in role as `actor_id` of a `RepositoryRole`: not documented, but used by
+"""ID of a built-in role as `actor_id` of a `RepositoryRole`: not documented [unsure: role-ids], but used by
 registry.terraform.io/providers/integrations/github/latest/docs/resources/repository_ruleset."""
 
 
