@@ -43,7 +43,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/github/requester.py MalformedAnswer.__init__": (RANDOM,),
     "ops/github/requester.py malformed_answer": (RANDOM,),
     "ops/maintenance/former_configuration.py keep_closed_by_switch": (
-        "tests/status/test_changed_configuration.py::test_service_closed_by_both_methods_is_opened_by_two_presses",
+        "tests/merge/status/test_changed_configuration.py::test_service_closed_by_both_methods_is_opened_by_two_presses",
     ),
     "ops/maintenance/refusals.py closed_paths_refusal": (PLANNING,),
     "ops/maintenance/refusals.py open_path_refusal": (PLANNING,),
@@ -51,7 +51,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/maintenance/refusals.py unknown_switch_refusal": (PLANNING,),
     "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
     "ops/probes/http.py FORMER_HINT": (
-        "tests/switches/test_stale_values.py::test_former_value_is_no_evidence_until_a_later_press_sees_the_new_one",
+        "tests/merge/switches/test_stale_values.py::test_former_value_is_no_evidence_until_a_later_press_sees_the_new_one",
     ),
     "ops/probes/page_content.py UNREAD_HINT": (
         "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence",
@@ -62,7 +62,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/probes/edge_answer.py CHALLENGE_HINT": (HERE,),
     "ops/probes/edge_answer.py BROWSER_HINT": (HERE,),
     "ops/probes/edge_answer.py ACCESS_HINT": (
-        "tests/probes/test_access.py::test_next_press_after_a_refreshed_token_proves_the_recovery",
+        "tests/merge/probes/test_access.py::test_next_press_after_a_refreshed_token_proves_the_recovery",
     ),
     "ops/probes/edge_answer.py PROXY_HINT": (
         "tests/probes/test_edge_answer.py::test_proxy_leaves_no_evidence_until_it_is_gone",

@@ -11,7 +11,7 @@ import pytest
 from ops.app.configuration import read_config
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, World
-from tests.runbooks import test_rollback_pages_target as of_pages
+from tests.merge.runbooks import test_rollback_pages_target as of_pages
 from tests.runbooks import test_rollback_worker_target as of_workers
 from tests.support.configurations import CONFIGURATIONS, SHOPDESK
 from tests.support.named_histories import HistoryCase, named_histories

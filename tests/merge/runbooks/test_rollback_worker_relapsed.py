@@ -42,7 +42,6 @@ def relapse(world: World) -> Relapse:
     return found
 
 
-@pytest.mark.slow
 def test_relapse_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     relapsed = relapse.deployment
 
@@ -55,7 +54,6 @@ def test_relapse_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     assert f"blames={relapse.shop.good}" in mark
 
 
-@pytest.mark.slow
 def test_next_older_version_is_the_one_that_served_before(relapse: Relapse) -> None:
     """The older one of both may have been uploaded later."""
     shop, sandbox = relapse.shop, relapse.shop.world.sandbox
@@ -73,7 +71,6 @@ def test_next_older_version_is_the_one_that_served_before(relapse: Relapse) -> N
     assert shop.live == {new: 100}
 
 
-@pytest.mark.slow
 def test_repeated_request_does_nothing(relapse: Relapse) -> None:
     relapsed = relapse.deployment
     relapse.rollback(relapsed=relapsed)
@@ -86,7 +83,6 @@ def test_repeated_request_does_nothing(relapse: Relapse) -> None:
     assert len(relapse.shop.world.writes()) == sent
 
 
-@pytest.mark.slow
 def test_without_the_deployment_the_first_rollback_holds(relapse: Relapse) -> None:
     assert relapse.rollback().result["reason"] == "already_stepped_back"
     assert relapse.shop.live == {relapse.shop.good: 100}
@@ -115,7 +111,6 @@ def test_foreign_deployment_is_never_replaced(relapse: Relapse, again: str) -> N
     assert len(relapse.shop.world.writes()) == sent
 
 
-@pytest.mark.slow
 def test_deployment_of_someone_else_is_no_rollback_of_the_incident(relapse: Relapse) -> None:
     relapse.shop.world.sandbox.deploy(WORKER, relapse.shop.old, author="bot@shop.example")
 
@@ -124,7 +119,6 @@ def test_deployment_of_someone_else_is_no_rollback_of_the_incident(relapse: Rela
     assert (outcome.code, outcome.result["reason"]) == (3, "world_moved")
 
 
-@pytest.mark.slow
 def test_rollback_of_another_incident_is_not_continued(relapse: Relapse) -> None:
     other = relapse.shop.world.sandbox.github.open_issue("Search fails", "", ["incident"], "mai")
 
@@ -134,7 +128,6 @@ def test_rollback_of_another_incident_is_not_continued(relapse: Relapse) -> None
     assert relapse.shop.live == {relapse.shop.good: 100}
 
 
-@pytest.mark.slow
 def test_newer_version_is_not_the_next_older_one(relapse: Relapse) -> None:
     """An undo of a person blames nothing, so that a newer version is a candidate of other rollbacks."""
     sandbox, shop = relapse.shop.world.sandbox, relapse.shop
@@ -152,7 +145,6 @@ def test_newer_version_is_not_the_next_older_one(relapse: Relapse) -> None:
     assert shop.live == {shop.old: 100}
 
 
-@pytest.mark.slow
 def test_oldest_version_has_no_next_one(relapse: Relapse) -> None:
     relapse.rollback(relapsed=relapse.deployment)
     relapse.advance(12)
@@ -163,7 +155,6 @@ def test_oldest_version_has_no_next_one(relapse: Relapse) -> None:
     assert relapse.shop.live == {relapse.shop.old: 100}
 
 
-@pytest.mark.slow
 def test_version_and_deployment_exclude_each_other(relapse: Relapse) -> None:
     outcome = relapse.rollback("--to", relapse.shop.old, relapsed=relapse.deployment)
 
@@ -171,7 +162,6 @@ def test_version_and_deployment_exclude_each_other(relapse: Relapse) -> None:
     assert re.search(r"--relapsed .*--to\b", outcome.result["message"])
 
 
-@pytest.mark.slow
 def test_short_text_names_no_deployment(relapse: Relapse) -> None:
     outcome = relapse.rollback(relapsed=relapse.deployment[:4])
 

@@ -59,7 +59,6 @@ def test_ai_failover_announces_outage_and_its_end(place: SwitchWorld, back: list
     assert again.result["plan"]["tasks"] == []
 
 
-@pytest.mark.slow
 def test_ai_failover_between_providers_announces_nothing(place: SwitchWorld) -> None:
     assert place.ops("ai-failover", "--to", "groq", "--incident", "42").result["plan"]["tasks"] == []
 
@@ -71,7 +70,6 @@ def test_feature_shows_users_no_text(place: SwitchWorld) -> None:
     assert (place.value() or {})["message"] == ""
 
 
-@pytest.mark.slow
 def test_maintenance_by_switch_shows_a_public_message(place: SwitchWorld) -> None:
     place.world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
     place.ops("maintenance", "--state", "on", "--service", "api", "--incident", "42", "--reason", "a leak")
@@ -81,7 +79,6 @@ def test_maintenance_by_switch_shows_a_public_message(place: SwitchWorld) -> Non
     assert (place.value("maintenance") or {})["message"] in answer.text
 
 
-@pytest.mark.slow
 def test_maintenance_at_the_edge_shows_a_public_message(world: World) -> None:
     with offline.prepared(world) as place:
         place.on("--incident", "42", "--reason", "a leak")
@@ -91,7 +88,6 @@ def test_maintenance_at_the_edge_shows_a_public_message(world: World) -> None:
     assert_public(body.strip())
 
 
-@pytest.mark.slow
 def test_restore_shows_a_public_message(world: World) -> None:
     library, seen = databases.prepared_at_edge(world), list[str]()
 

@@ -231,7 +231,6 @@ def test_service_closed_by_both_methods_is_opened_by_two_presses(both: HeldState
     assert ended(both.press("dana", holds=False))[:2] == (0, "nothing_to_do")
 
 
-@pytest.mark.slow
 def test_token_of_the_edge_alone_still_opens_routes(both: HeldState) -> None:
     both.world.sandbox.add_token("edge-only", PERMISSIONS)
     edge = replace(both, environ={"CLOUDFLARE_API_TOKEN": "edge-only"})

@@ -11,7 +11,6 @@ from tests.support.second_person import TOKEN, Desk
 __all__ = ["desk"]
 
 
-@pytest.mark.slow
 def test_one_person_on_a_laptop_is_named(desk: Desk) -> None:
     where = ["--environment", "live", "--config", str(desk.world.config), "--yes", "--json"]
     options = ["--database", "orders", "--to", "before-last-migration", "--incident", str(desk.incident)]
@@ -63,7 +62,6 @@ def test_single_responder_learns_that_nobody_can_approve(desk: Desk, strict: str
     assert (alone in asked.result["press"], "--one-person" in desk.comments[0]) == (not strict, not strict)
 
 
-@pytest.mark.slow
 def test_single_responder_restores_alone_by_the_shown_command(desk: Desk) -> None:
     desk.world.edit_config("labels:\n", "responders: [alice]\nlabels:\n")
     _, *arguments = shlex.split(desk.ask().result["press"].replace("./run ops", "ops"))
@@ -74,7 +72,6 @@ def test_single_responder_restores_alone_by_the_shown_command(desk: Desk) -> Non
     assert desk.tables == AFTER
 
 
-@pytest.mark.slow
 def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:
     desk.world.edit_config("        services: [web]\n", "        services: [web]\n        two_people: strict\n")
     desk.ask()

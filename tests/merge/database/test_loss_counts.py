@@ -87,7 +87,6 @@ def test_rows_are_counted_or_unknown(inn: Deployment, sql: str, says: str) -> No
     assert inn.writes == []
 
 
-@pytest.mark.slow
 def test_many_paths_of_foreign_keys_end_in_time(inn: Deployment) -> None:
     """Thirty tables have millions of paths from the first to the last one."""
     for number in range(30):

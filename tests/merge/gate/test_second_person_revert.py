@@ -101,7 +101,6 @@ def test_label_requests_a_revert_and_another_person_approves(reverting: Revertin
     assert (hold["migration"], hold["hash"], hold["incident"]) == (NAME, hash_migration(UP), str(desk.incident))
 
 
-@pytest.mark.slow
 def test_content_that_changed_since_the_plan_needs_a_new_approval(reverting: Reverting) -> None:
     reverting.ask()
     code = reverting.desk.code
@@ -114,7 +113,6 @@ def test_content_that_changed_since_the_plan_needs_a_new_approval(reverting: Rev
     assert "price" in reverting.columns
 
 
-@pytest.mark.slow
 def test_job_without_files_refuses(reverting: Reverting) -> None:
     desk = reverting.desk
     desk.source = {}

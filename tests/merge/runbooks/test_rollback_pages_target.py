@@ -34,7 +34,6 @@ def create_history(world: World, history: str) -> dict[str, str]:
     return ids
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "follows",
     [pytest.param(False, id="canonical-stays"), pytest.param(True, id="canonical-follows", marks=pytest.mark.slow)],
@@ -83,7 +82,6 @@ def test_documented_histories_are_unique() -> None:
     assert len({case.happened for case in cases}) == len({(case.history, case.press) for case in cases}) == len(cases)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 1 else pytest.mark.slow) for n in range(40)])
 def test_rollback_only_deploys_an_older_working_deployment(world: World, seed: int) -> None:
     draw = random.Random(seed)

@@ -35,7 +35,6 @@ def delay_first_read_until_comment(incident: Incident) -> None:
     incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
 
 
-@pytest.mark.slow
 def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, update_golden: bool) -> None:
     seen: list[str] = []
     delay_first_read_until_comment(incident)
@@ -46,7 +45,6 @@ def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, 
     assert incident.bodies[0].startswith("### ✅ ")
 
 
-@pytest.mark.slow
 def test_recovery_is_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
     incident.world.verify_three_rounds()
     outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
@@ -62,7 +60,6 @@ def test_recovery_is_one_comment(incident: Incident, releases: Releases, update_
     assert outcome.result["links"]["journal"].startswith("http")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -112,7 +109,6 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
 )
@@ -130,7 +126,6 @@ def test_github_failures_do_not_stop_the_recovery(
     assert sum("cannot update the comment" in event["text"] for event in outcome.events) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["request to create lost", "answer to create lost", "create applied with HTTP 502"])
 def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, releases: Releases, fault: str) -> None:
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
@@ -140,7 +135,6 @@ def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, rele
     assert len([e for e in outcome.events if "cannot update the comment on the incident issue" in e["text"]]) == 1
 
 
-@pytest.mark.slow
 def test_ineffective_edit_is_replaced_by_a_new_comment(incident: Incident, releases: Releases) -> None:
     delay_first_read_until_comment(incident)
     incident.github.fault(method="PATCH", path=COMMENT, status=200, body="{}", content_type="application/json")
@@ -149,7 +143,6 @@ def test_ineffective_edit_is_replaced_by_a_new_comment(incident: Incident, relea
     assert body.startswith("### ✅ ")
 
 
-@pytest.mark.slow
 def test_unreachable_github_is_a_warning(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback(GITHUB_API_URL="http://127.0.0.1:9")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
@@ -161,7 +154,6 @@ def test_unreachable_github_is_a_warning(incident: Incident, releases: Releases)
     ]
 
 
-@pytest.mark.slow
 def test_unknown_incident_is_named_in_a_warning(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback("--incident", "999")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
@@ -171,13 +163,11 @@ def test_unknown_incident_is_named_in_a_warning(incident: Incident, releases: Re
     ]
 
 
-@pytest.mark.slow
 def test_each_run_has_its_own_comment(incident: Incident, releases: Releases) -> None:
     runs = [incident.rollback().result["run"] for _ in range(2)]
     assert [block.run for body in incident.bodies if (block := read_record(body))] == runs
 
 
-@pytest.mark.slow
 def test_run_with_a_write_opens_a_missing_incident(incident: Incident, releases: Releases) -> None:
     outcome = incident.world.rollback(**incident.github.environ())
     opened = incident.github.issues[-1]
@@ -189,7 +179,6 @@ def test_run_with_a_write_opens_a_missing_incident(incident: Incident, releases:
     assert (opened.body or "").startswith("### Service\n\napi\n\n### What is seen\n\nOpened after a run in production")
 
 
-@pytest.mark.slow
 def test_lost_answer_to_a_new_incident_is_a_warning(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
     outcome = incident.world.rollback(**incident.github.environ())
@@ -199,7 +188,6 @@ def test_lost_answer_to_a_new_incident_is_a_warning(incident: Incident, releases
     assert "(ConnectionError)" in warning
 
 
-@pytest.mark.slow
 def test_new_incident_without_menu_has_the_run(incident: Incident, releases: Releases) -> None:
     incident.github.fault(method="POST", path="/repos/*/*/issues/*/comments", skip=1, status=500)
     outcome = incident.world.rollback(**incident.github.environ())
@@ -209,7 +197,6 @@ def test_new_incident_without_menu_has_the_run(incident: Incident, releases: Rel
     assert "recovered" in run.body
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "end"),
     [(("--dry-run",), (0, "planned", "dry_run")), ((), (9, "planned", "implicit_dry_run"))],
@@ -228,7 +215,6 @@ def test_dry_run_posts_no_comment(
     assert incident.world.writes() == []
 
 
-@pytest.mark.slow
 def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases) -> None:
     token = incident.github.add_token("ghp_alice-0123456789", "alice", ["repo"])
 
@@ -238,7 +224,6 @@ def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases
     assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("github", ["", "github: {actions: acme/backout}\n"], ids=["copy", "small repository"])
 def test_comments_do_not_name_the_checkout_of_a_laptop(incident: Incident, releases: Releases, github: str) -> None:
     incident.world.edit_config("\nlabels:", f"\n{github}labels:")
@@ -252,14 +237,12 @@ def test_comments_do_not_name_the_checkout_of_a_laptop(incident: Incident, relea
     assert all("/home/ana" not in comment.body for issue in incident.github.issues for comment in issue.comments)
 
 
-@pytest.mark.slow
 def test_run_without_user_variable_names_the_account(incident: Incident, releases: Releases) -> None:
     done = incident.world.rollback("--dry-run", USER=None)
 
     assert done.events[0]["text"].endswith(f"(laptop, by local user {pwd.getpwuid(os.getuid()).pw_name})")
 
 
-@pytest.mark.slow
 def test_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
     incident.world.rollback("--dry-run", **incident.github.environ())
     assert len(incident.github.issues) == 1
@@ -271,7 +254,6 @@ def test_failure_to_open_an_incident_keeps_the_run(incident: Incident, releases:
     assert (outcome.code, outcome.result["links"]) == (0, {})
 
 
-@pytest.mark.slow
 def test_comment_deleted_during_the_run_is_recreated(incident: Incident, releases: Releases) -> None:
     deleted: list[int] = []
 
@@ -290,7 +272,6 @@ def test_comment_deleted_during_the_run_is_recreated(incident: Incident, release
     assert not [event for event in outcome.events if event["kind"] == "warning"]
 
 
-@pytest.mark.slow
 def test_edited_comment_is_marked_as_edited(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     comment = incident.github.issue(incident.number).comments[0]
@@ -318,7 +299,6 @@ class ManualClock:
         raise AssertionError(seconds)
 
 
-@pytest.mark.slow
 def test_comment_edits_are_spaced_by_5_then_20_seconds_except_for_an_undo(incident: Incident) -> None:
     clock, edited = ManualClock(), threading.Semaphore(0)
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):
@@ -374,7 +354,6 @@ def import_warnings(incident: Incident, texts: list[str]) -> list[str]:
     return incident.bodies
 
 
-@pytest.mark.slow
 def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
     texts = [f"row-{number:04}" for number in range(1900)]
     import_warnings(incident, texts)
@@ -386,7 +365,6 @@ def test_excess_rows_go_into_a_second_comment(incident: Incident) -> None:
     assert [block.part for body in (main, older) if (block := read_record(body))] == [1, 2]
 
 
-@pytest.mark.slow
 def test_rows_beyond_two_comments_are_counted(incident: Incident) -> None:
     main, older = import_warnings(incident, [f"row-{number:04}" for number in range(6000)])
     left_out = re.search(r"(\d+) rows in between are left out", older)

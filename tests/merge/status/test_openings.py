@@ -116,7 +116,6 @@ OPENED: dict[str, tuple[Any, list[str]]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("opens", "expected"), OPENED.values(), ids=OPENED)
 def test_opened_way_is_named(place: MaintenanceWorld, opens: Any, expected: list[str]) -> None:
     place.on()
@@ -125,7 +124,6 @@ def test_opened_way_is_named(place: MaintenanceWorld, opens: Any, expected: list
     assert openings(place.world) == expected
 
 
-@pytest.mark.slow
 def test_opened_route_is_shown_with_the_command_that_closes_it(place: MaintenanceWorld) -> None:
     place.on("--until", "2h", "--reopen-at-end", "--incident", "42")
     repoint(place, f"{HOST}/*", WORKER)
@@ -155,7 +153,6 @@ def test_closed_path_leaves_the_rest_open(place: MaintenanceWorld) -> None:
     assert "--path /api/ai" in status(place.world).out
 
 
-@pytest.mark.slow
 def test_reads_are_bounded_and_only_for_closed_services(place: MaintenanceWorld) -> None:
     requests = place.world.sandbox.requests
     requests.clear()
@@ -171,7 +168,6 @@ def test_reads_are_bounded_and_only_for_closed_services(place: MaintenanceWorld)
     assert len(after) == len(before) + len(more)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "unknown"),
     [
@@ -191,7 +187,6 @@ def test_unread_way_is_unknown_and_routes_are_still_compared(place: MaintenanceW
     assert f"OPEN although closed: {HOST} leads to {WORKER}" in shown.out
 
 
-@pytest.mark.slow
 def test_route_in_a_zone_that_the_token_cannot_read_is_unknown(place: MaintenanceWorld) -> None:
     place.on()
     body = {"success": True, "errors": [], "result": [], "result_info": {"total_count": 0}}
@@ -244,7 +239,6 @@ def test_ignored_switch_is_open_although_closed(switched: SwitchWorld) -> None:
     assert "Check that the deployed Worker reads this KV namespace" in status(world).out
 
 
-@pytest.mark.slow
 def test_switch_that_was_just_opened_is_unknown_and_not_an_opening(switched: SwitchWorld) -> None:
     """The API of KV still returns the value from before, and the application shows the new one."""
     on = switched.put("maintenance", state="on", incident=42)

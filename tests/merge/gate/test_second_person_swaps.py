@@ -112,7 +112,6 @@ def test_incident_closed_after_the_approval_loses_nothing(desk: Desk, by: str) -
     assert f"#{desk.incident} is closed, and this loses data" in refused.result["message"]
 
 
-@pytest.mark.slow
 def test_approved_job_that_cannot_read_the_incident_loses_nothing(desk: Desk) -> None:
     desk.ask()
     desk.press_approve()

@@ -122,7 +122,6 @@ def test_ending_leads_with_what_is_live(shop: Shop, incident: Incident, receiver
         assert "  nothing was changed, and it is unhealthy: " in again.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "state", "label"),
     [

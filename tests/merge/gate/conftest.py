@@ -1,0 +1,5 @@
+"""Fixture of the gate."""
+
+from tests.gate.conftest import job
+
+__all__ = ["job"]
