@@ -118,6 +118,18 @@ def test_old_measurement_and_upgrade_ask_for_a_new_one(world: Bakery, is_upgrade
     assert ("d1-undo" if is_upgraded else "90 days") in found["text"]
 
 
+def test_measurement_that_proved_too_little_is_not_right(world: Bakery) -> None:
+    """The token had no permission for Pages: its rows say nothing about the recovery of a site."""
+    measured = measure(world)
+    row = next(row for row in measured["assumptions"] if row["id"] == "pages-propagation")
+    row |= {"outcome": "not_provable", "measured": None, "seconds": None, "reason": "the token may not read it"}
+    (world.folder / "platform.json").write_text(json.dumps(measured))
+
+    (found,) = examine(world)
+
+    assert (found["answer"], "pages-propagation" in found["text"]) == ("not_provable", True)
+
+
 def test_upgrade_with_another_expectation_judges_the_recorded_answer_again(world: Bakery) -> None:
     """A file of an older version, which expected another answer and found it."""
     measured = measure(world, answers={"secrets-changed": "accepted"})

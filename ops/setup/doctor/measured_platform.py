@@ -1,6 +1,6 @@
 """Check of `platform.json`, the measured answers of the platforms. It sends no request."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from ops.core.clock import format_duration
@@ -43,7 +43,7 @@ def examine_platform(facts: Facts) -> Findings:
     ]
     for each, names in affecting:
         yield _describe_difference(each, names, summary)
-    if reason := _find_reason_to_repeat(recorded, facts):
+    if reason := _find_reason_to_repeat(recorded, used, facts):
         yield Finding(f"{reason}; {summary}", REMARK, Answer.NOT_PROVABLE, command)
     elif not affecting:
         yield Finding(summary, answer=Answer.RIGHT)
@@ -64,13 +64,16 @@ def _describe_measurement(recorded: RecordedPlatform, age: float, facts: Facts) 
     )
 
 
-def _find_reason_to_repeat(recorded: RecordedPlatform, facts: Facts) -> str:
+def _find_reason_to_repeat(recorded: RecordedPlatform, used: Collection[str], facts: Facts) -> str:
     """Return why a new measurement is needed; empty if none is."""
     if recorded.missing:
         names = ", ".join(first_of([each.id for each in recorded.missing], MOST_NAMED))
         return f"Backout {__version__} assumes more than was measured: {names}"
     if facts.clock.now() - recorded.at > LONGEST_AGE:
         return f"the measurement is older than {LONGEST_AGE.days} days"
+    unproved = [each.assumption for each in recorded.of(MeasurementKind.NOT_PROVABLE) if each.assumption.check]
+    if relied_on := [each.id for each in unproved if not {*each.runbooks}.isdisjoint(used)]:
+        return f"your recoveries rely on what was not provable: {', '.join(first_of(relied_on, MOST_NAMED))}"
     return ""
 
 
