@@ -318,7 +318,9 @@ def _setup_to_json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decisio
     "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
 )
 @click.option("--only", multiple=True, metavar="ID", help="Check to run; repeat it for several (default: all)")
-@click.option("--github-environment", default="", hidden=True, help="GitHub environment of this job")
+@click.option(
+    "--github-environment", default="", metavar="NAME", help="Check the token of this GitHub environment, by its reads"
+)
 @click.option("--collect", is_flag=True, hidden=True, help="Check the repository, and add results of earlier jobs")
 @click.option("--issue", is_flag=True, hidden=True, help="Keep one issue with what is wrong")
 @click.option("--fix", is_flag=True, help="Also create missing labels and write the workflows")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.setup.github_secrets import TOKEN_PAGE
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome
 from tests.support.bakery import ACCOUNT, PERMISSIONS, TOKEN, Bakery, add_branches, bakery
@@ -22,6 +23,32 @@ environments:
         url: https://shop-test.bakery.example
         probes: [{{name: health, http: {{path: /health}}}}]
 """
+
+READING = {
+    "D1 Read",
+    "Account Settings Read",
+    "Account Analytics Read",
+    "Analytics Read",
+    "Workers Observability Write",
+}
+READS = {
+    "report": (
+        *(
+            "Workers Scripts Read",
+            "Pages Read",
+            "Workers KV Storage Read",
+            "D1 Read",
+            "Zone Read",
+            "Workers Routes Read",
+        ),
+        *("Account Analytics Read", "Analytics Read"),
+    ),
+    "evidence": (
+        *("Workers Scripts Read", "Pages Read", "Zone Read", "Account Analytics Read", "Analytics Read"),
+        *("Account Settings Read", "Workers Observability Write"),
+    ),
+}
+"""GitHub environment → what its token must read, as docs/reference/permissions.md lists it."""
 
 
 @pytest.fixture
@@ -40,7 +67,7 @@ class Workflow:
     def check(self, github_environment: str, rights: Collection[str] = ()) -> Outcome:
         file = self.world.folder / "output"
         file.write_text("")
-        own = {*PERMISSIONS} - ({"D1 Write"} if github_environment != "database" else set())
+        own = {*PERMISSIONS, *READING} - ({"D1 Write"} if github_environment != "database" else set())
         self.world.sandbox.add_token(TOKEN, rights or own)
         self.world.environ["GITHUB_OUTPUT"] = str(file)
         outcome = self.world.doctor("--github-environment", github_environment)
@@ -121,7 +148,7 @@ def test_secret_whose_value_is_a_common_word_spoils_no_id(world: Bakery) -> None
 
 @pytest.mark.parametrize("github_environment", ["recovery", "report", "database"])
 def test_only_the_token_for_databases_may_write_them(world: Bakery, github_environment: str) -> None:
-    outcome = Workflow(world).check(github_environment, rights=PERMISSIONS)
+    outcome = Workflow(world).check(github_environment, rights={*PERMISSIONS, *READING})
 
     text = f"✘ token-writes (live): BAKERY_TOKEN of {github_environment} has D1 Write"
     is_wrong = github_environment != "database"
@@ -147,6 +174,42 @@ def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
 
     assert {row["subject"] for row in jobs.rows["report"]} == {"report-live"}
     assert {row["answer"] for row in jobs.rows["report"]} == {"right"}
+
+
+@pytest.mark.parametrize("missing", [(name, right) for name, rights in READS.items() for right in rights], ids=str)
+def test_job_names_the_missing_right_of_its_token(world: Bakery, missing: tuple[str, str]) -> None:
+    name, right = missing
+    before = len(world.sandbox.requests)
+
+    outcome = Workflow(world).check(name, rights=[*READS[name], "API Tokens Read"])
+    poor = Workflow(world).check(name, rights=[each for each in READS[name] if each != right])
+
+    assert "✘ token-reads" not in outcome.out
+    assert f"✘ token-reads (live): BAKERY_TOKEN lacks {right}" in poor.out
+    assert TOKEN_PAGE in poor.out
+    sent = world.sandbox.requests[before:]
+    assert {each.method for each in sent if not each.path.endswith(("/graphql", "/telemetry/query", "/query"))} == {
+        "GET"
+    }
+
+
+def test_right_of_a_read_left_open_is_enough_if_it_is_answered(world: Bakery) -> None:
+    world.sandbox.switches.telemetry_read_is_enough = True
+    rights = ["Workers Observability Read", *(each for each in READS["evidence"] if "Observability" not in each)]
+
+    outcome = Workflow(world).check("evidence", rights=rights)
+
+    assert "token-reads" not in outcome.out
+
+
+def test_optional_right_is_named_as_such(world: Bakery) -> None:
+    jobs = Workflow(world)
+
+    jobs.check("report", rights=[*READS["report"], "API Tokens Read"])
+
+    (row,) = [each for each in jobs.rows["report"] if each["id"] == "token-reads" and each["answer"] != "right"]
+    assert row["answer"] == "not_provable"
+    assert "Account Settings Read" in row["text"]
 
 
 def test_job_checks_the_environments_whose_secrets_it_has(world: Bakery) -> None:

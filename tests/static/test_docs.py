@@ -24,7 +24,9 @@ from ops.app.scope import button_inputs
 from ops.cli import cli
 from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
+from ops.core.permissions import graphql_permissions, list_permissions, template_key
 from ops.core.redaction import Redactor
+from ops.setup.doctor.token_reads import READS
 from ops.setup.github_environments import render_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference
@@ -123,6 +125,18 @@ def test_reference_explains_every_exit_code() -> None:
     assert [code for code in {*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7} if f"| {code} |" not in text] == []
 
 
+def reads_table() -> str:
+    pages = {row.needs: row.page for row in reversed(list_permissions("cloudflare")) if row.page != "wrangler"}
+    (graphql,) = (row.page for row in list_permissions("cloudflare") if row.template == "/graphql")
+    pages |= dict.fromkeys(graphql_permissions().values(), graphql)
+    rows = []
+    for area, read in READS.items():
+        right = f"{area} Read" if f"{area} Read" in pages else f"{area} Write"
+        page = f"[page](https://developers.cloudflare.com/{pages[right]})"
+        rows.append((f"*{right}*", read.lost, "yes" if template_key(area) else "no", page))
+    return reference.table(("permission", "without it", "in the link of set-up", "source"), rows)
+
+
 def environments_table() -> str:
     config, _ = read_config(REFERENCE / "ops.yml")
     return "\n".join(["", *render_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
@@ -149,7 +163,11 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         name: partial(reference.contract_example, name) for name in ("limits", "switch", "shown")
     },
     "reference/ops-yml.md": {"keys": reference.keys_of_ops_yml},
-    "reference/permissions.md": {"environments": environments_table, "permissions": permissions_table},
+    "reference/permissions.md": {
+        "environments": environments_table,
+        "permissions": permissions_table,
+        "reads": reads_table,
+    },
     "reference/outcomes.md": {"words": partial(reference.outcome_sections, "decisions")},
     "reference/platform-assumptions.md": {
         "checked": reference.checked_assumptions,

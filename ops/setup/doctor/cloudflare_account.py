@@ -1,6 +1,6 @@
 """Checks of an environment: its secrets, and its Cloudflare account, token and permissions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.threads import start_call
 from ops.maintenance import steps as maintenance
 from ops.setup import workflow_jobs
+from ops.setup.doctor import token_reads
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
 from ops.setup.github_secrets import TOKEN_PAGE
@@ -130,33 +131,6 @@ def examine_account(environment: EnvironmentFacts) -> Findings:
         )
 
 
-@check("token-reads", environments, needs=("account",), why="A plan fails at its first read.")
-def examine_token_reads(environment: EnvironmentFacts) -> Findings:
-    """Does the token have the permissions to read?"""
-    for permission, read in _permission_reads(environment):
-        try:
-            read()
-        except CloudflareApiError as error:
-            if error.kind is ErrorKind.AUTH:
-                text = f"{environment.config.token} lacks {permission}"
-                yield Finding(text, f"Add it at {TOKEN_PAGE}, and check account_id in ops.yml.")
-
-
-def _permission_reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield each permission that the runbooks read with, and a cheap request that needs it."""
-    session = environment.session
-    areas = {group.rpartition(" ")[0] for group in environment.permissions}
-    if "Workers Scripts" in areas:
-        yield "Workers Scripts Read", lambda: environment.workers
-    if "Pages" in areas and (sites := [each.config.pages for each in environment.services if each.config.pages]):
-        yield "Pages Read", lambda: session.pages.list_deployments(sites[0], limit=1)
-    if environment.config.runtime and "Workers KV Storage" in areas:
-        yield "Workers KV Storage Read", session.kv.list_namespaces
-    if environment.uses_routes:
-        yield "Zone Read", lambda: environment.zones
-        yield "Workers Routes Read", lambda: maintenance.read_routes(session.routes, environment.zones[:1])
-
-
 @check(
     "token-writes",
     environments,
@@ -208,6 +182,7 @@ def examine_token_excess(environment: EnvironmentFacts) -> Findings:
         fix = f"Look at {TOKEN_PAGE}, or give the token *API Tokens Read*."
         raise NotProvable("the token may not read its own policies", fix) from None
     needed = {group for each in discover_runbooks().values() for group in each.permissions.cloudflare}
+    needed |= {group for each in environment.facts.needed_environments for group in each.permissions}
     if excess := [group for group in groups if not group.endswith(" Read") and group not in needed]:
         text = f"{environment.config.token} has {', '.join(sorted(excess))}, which no runbook needs"
         yield Finding(text, f"Remove it at {TOKEN_PAGE}.")
@@ -316,7 +291,7 @@ CHECKS = (
     examine_token_valid,
     examine_token_expiry,
     examine_account,
-    examine_token_reads,
+    token_reads.examine_token_reads,
     examine_token_writes,
     examine_token_excess,
     examine_namespace,

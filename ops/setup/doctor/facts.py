@@ -69,6 +69,10 @@ class SharedReads:
         return future.result()
 
 
+EVIDENCE = "evidence"
+"""GitHub environment whose token only its own workflow holds; a person checks it on a laptop."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """The part of the set-up to check."""
@@ -84,7 +88,7 @@ class Scope:
         """Return the names of the environments in ops.yml: for a job, those with secrets in its GitHub environment."""
         if self.environment:
             return [self.environment]
-        if not self.github_environment:
+        if self.github_environment in {"", EVIDENCE}:
             return config.environments
         jobs = (each for each in doctor_jobs(config) if each.github_environment == self.github_environment)
         return [name for job in jobs for name in job.environments]
