@@ -199,7 +199,9 @@ class SecondPerson:
             job=actions.job_number(self.environ),
         )
         try:
-            first = approvals.save_use(repository, incident, use, embed_record(text, record), self._rules)
+            first = approvals.save_use(
+                repository, incident, use, embed_record(text, record), self._rules, clock=self.ctx.clock
+            )
         except ProviderError as error:
             raise _unreadable_approval(error) from None
         if first != use:

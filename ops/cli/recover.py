@@ -82,7 +82,7 @@ class StepRequest:
             ProviderError: GitHub or the Worker's deployments cannot be read, or GitHub cannot be written.
         """
         from ops.app.configuration import read_config
-        from ops.core.clock import current_time
+        from ops.core.clock import find_clock
         from ops.core.responders import RequestScope
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
@@ -112,12 +112,12 @@ class StepRequest:
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )
         is_healthy = all(each.verdict == Verdict.HEALTHY for each in outage.evidence.services)
-        issue, now = find_incident(self.environ, self.redactor, self.incident), current_time(self.environ)
-        self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, now)
+        issue, clock = find_incident(self.environ, self.redactor, self.incident), find_clock(self.environ)
+        self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, clock)
 
     def settle(self, result: "EndedRun") -> None:
         """Record on the incident that the step does not count, if it surely changed nothing. Never raises."""
-        from ops.core.clock import current_time
+        from ops.core.clock import find_clock
         from ops.watch.automatic_step import give_back_claim
         from ops.watch.record import find_incident
 
@@ -126,7 +126,7 @@ class StepRequest:
             return
         try:
             issue = find_incident(self.environ, self.redactor, self.incident)
-            give_back_claim(self._step(0), issue, current_time(self.environ), result.decision)
+            give_back_claim(self._step(0), issue, find_clock(self.environ), result.decision)
         except OpsError as error:
             echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
 

@@ -111,14 +111,19 @@ class SandboxClock:
 
 
 def current_time(environ: Mapping[str, str]) -> datetime:
-    """Return the current UTC time, from the sandbox's clock if OPS_CLOCK_URL is set.
+    """Return the current UTC time by `find_clock`. Raises ConfigError."""
+    return find_clock(environ).now()
+
+
+def find_clock(environ: Mapping[str, str]) -> SystemClock | SandboxClock:
+    """Return the clock of this machine, or the sandbox's if OPS_CLOCK_URL is set.
 
     Raises:
         ConfigError: GitHub is not the sandbox's. The clock could then make old events look recent.
     """
     url = environ.get("OPS_CLOCK_URL")
     if not url:
-        return SystemClock().now()
+        return SystemClock()
     if not is_loopback(url) or not is_loopback(environ.get("GITHUB_API_URL", "")):
         hint = "Run `unset OPS_CLOCK_URL`: it is only for a sandbox on this machine that includes GitHub."
         raise ConfigError(
@@ -126,7 +131,7 @@ def current_time(environ: Mapping[str, str]) -> datetime:
             reason=Reason.NOT_LOOPBACK,
             hint=hint,
         )
-    return SandboxClock(url).now()
+    return SandboxClock(url)
 
 
 def parse_utc(text: str) -> datetime:

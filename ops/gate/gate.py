@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app import registry
 from ops.app.configuration import program_name, read_config
 from ops.app.scope import scope_of, source_repository
-from ops.core.clock import current_time
+from ops.core.clock import current_time, find_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, page_of
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
@@ -358,7 +358,10 @@ class Gate:
         if event.lifts:
             self.say(stop.lift_stops(self.repository, [event.incident], change, self.warn))
         else:
-            self.say(stop.stop_recoveries(self.repository, event.incident, change, self._widest, self.warn))
+            clock = find_clock(self.environ)
+            self.say(
+                stop.stop_recoveries(self.repository, event.incident, change, self._widest, self.warn, clock=clock)
+            )
         self._warn_on_failure(
             "label", lambda number: triggers.remove_label(self.repository, number, event.label), event.incident
         )

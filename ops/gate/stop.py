@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.core.clock import current_time, format_utc
+from ops.core.clock import Clock, current_time, format_utc
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.names import RESUME_LABEL
 from ops.core.redaction import Redactor
@@ -80,10 +80,16 @@ def refuse_stopped(stop: Stop, request: RecoveryRequest) -> RefusedRequest:
 
 
 def stop_recoveries(
-    repository: "Repository", number: int, change: StopChange, lists: Sequence[ResponderList], warn: Print
+    repository: "Repository",
+    number: int,
+    change: StopChange,
+    lists: Sequence[ResponderList],
+    warn: Print,
+    *,
+    clock: Clock,
 ) -> str:
     """Stop the recoveries, comment on the issue, and return a line for people. Raises ProviderError."""
-    stop = stops.save_stop(repository, number, lists, change.at)
+    stop = stops.save_stop(repository, number, lists, clock)
     why = f": {change.reason}" if change.reason else ""
     text = f"{change.by} stopped all recoveries until {format_utc(stop.ends_at)}{why}"
     _comment_on_stop(repository, [number], change, text, warn, stop=stop)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingRequest, parse_request, parse_use
-from ops.core.clock import parse_utc
+from ops.core.clock import Clock, parse_utc
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import RecordRules
 from ops.github.actions import job_id
-from ops.github.client import provider_errors, read_json, write_errors
+from ops.github.client import await_listed, provider_errors, read_json, write_errors
 from ops.github.records import Trust, judge_records
 
 if TYPE_CHECKING:
@@ -100,11 +100,20 @@ def read_approvals(repository: "Repository", number: int, rules: RecordRules) ->
     )
 
 
-def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str, rules: RecordRules) -> ApprovalUse:
+def save_use(
+    repository: "Repository", number: int, use: ApprovalUse, body: str, rules: RecordRules, *, clock: Clock
+) -> ApprovalUse:
     """Write the comment of a used approval, and return the first use of that request as GitHub shows it then.
 
     After a lost answer it reads before it writes again. Raises ProviderError if the comment is not there.
     """
+
+    def find_first() -> ApprovalUse | None:
+        with contextlib.suppress(ProviderError):
+            uses = read_approvals(repository, number, rules).uses
+            return next((each for each in uses if each.uses == use.uses), None)
+        return None
+
     failed: ProviderError | None = None
     for _ in range(TRIES):
         try:
@@ -112,9 +121,9 @@ def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str,
                 repository.get_issue(number).create_comment(body)
         except ProviderError as error:
             failed = error
-        with contextlib.suppress(ProviderError):
-            uses = read_approvals(repository, number, rules).uses
-            if first := next((each for each in uses if each.uses == use.uses), None):
-                return first
+        if first := await_listed(find_first, clock):
+            return first
+        if failed is None:
+            break
     text = "GitHub does not show the comment of the approval"
     raise failed or ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE)

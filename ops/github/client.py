@@ -6,12 +6,13 @@ sleep until a rate limit ends. During a recovery, an error is better than each o
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.core.client_guards import is_loopback
+from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor
 from ops.github.actions import is_job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ops.github.requester import TypedRequester
 
 T = TypeVar("T", bound="GithubObject")
+F = TypeVar("F")
 SERVER, API = "https://github.com", "https://api.github.com"
 SERVER_PATH = "/api/v3"
 """Path of the API on an Enterprise Server, which has no host of its own for it."""
@@ -33,6 +35,8 @@ TIMEOUT = 5
 """Seconds per request."""
 LONGEST_RATE_LIMIT_WAIT = 5
 READ_TRIES = 2
+LIST_PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each further look for our own write in a list."""
 RETRIED = [429, *range(500, 600)]
 """Statuses after which a read is tried again. PyGithub adds 403 if it is a rate limit."""
 USER_AGENT = "backout"
@@ -191,6 +195,18 @@ def newest_first(rows: "PaginatedList[T]") -> "Iterator[T]":
     """
     list(islice(rows, 1))  # reads the first page, whose header names the next one
     yield from rows.reversed if rows._couldGrow() else reversed(list(rows))  # noqa: SLF001
+
+
+def await_listed(find: Callable[[], F | None], clock: Clock) -> F | None:
+    """Return what `find` finds in a list, which may be behind our own write; None if it stays away.
+
+    [unsure: list-lag]: GitHub documents no read-after-write consistency.
+    """
+    for pause in LIST_PAUSES:
+        if found := find():
+            return found
+        clock.sleep(pause)
+    return find()
 
 
 CHECK_HINT = (

@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.clock import format_utc
+from ops.core.clock import Clock, format_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.threads import run_parallel, start_call
-from ops.github.client import newest_first, provider_errors, read_json, write_errors
+from ops.github.client import await_listed, newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT
 from ops.github.issues import LabelStyle, sync_labels
 from ops.github.permissions import Requester, check_permission
@@ -152,7 +152,7 @@ def _counts_as_stop(repository: "Repository", actor: Any, lists: Sequence[Respon
     return answer.reason is None
 
 
-def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderList], now: datetime) -> Stop:
+def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderList], clock: Clock) -> Stop:
     """Put the label on the issue as a new event, so that the stop lasts its whole period, and return the stop.
 
     The first stop also creates the labels of the repository; a failure of that is no error.
@@ -161,6 +161,7 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
         Refused: the issue is closed, or is a pull request, where no stop is in effect. Nothing was changed.
         ProviderError: GitHub failed, or the event of our own token does not count.
     """
+    now = clock.now()
     with provider_errors():
         issue = read_json(repository, f"/issues/{number}")
     if issue["state"] != "open" or issue.get("pull_request") is not None:
@@ -175,7 +176,7 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
     except UnclearWrite:
         if not has_label(repository, number, STOPPED_LABEL):
             _put_label(repository, number)
-    stop = _read_stop(repository, issue, lists, now)
+    stop = await_listed(lambda: _read_stop(repository, issue, lists, now), clock)
     if stop is None:
         text = f"GitHub does not show that #{number} got the label {STOPPED_LABEL} by somebody who may stop recoveries"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint="Stop them again: `ops stop --reason TEXT`.")

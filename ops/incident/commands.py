@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config, program_name, published_prefix, read_config, register_secrets
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
-from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_utc, parse_utc
+from ops.core.clock import MAX_CLOCK_SKEW, current_time, find_clock, format_utc, parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, describe_permitted, find_lists
@@ -275,7 +275,7 @@ class StopCommand:
             title = f"{TITLE}{change.reason}"[:LONGEST_TITLE]
             issue = repository.create_issue(title).number if number is None else number
         try:
-            line = gate.stop_recoveries(repository, issue, change, lists, self.warn)
+            line = gate.stop_recoveries(repository, issue, change, lists, self.warn, clock=find_clock(self.environ))
         except ProviderError as error:
             hint = f"Try again on #{issue}: `{program_name(self.environ)} stop --reason TEXT --incident {issue}`."
             raise ProviderError(error.message, reason=error.reason, hint=hint) from None

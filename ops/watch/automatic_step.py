@@ -16,11 +16,13 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.cloudflare.marks import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import short_id
+from ops.core.clock import Clock
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_closed_watch, is_edited
 from ops.core.version import __version__
+from ops.github.client import await_listed
 from ops.github.comments import BOT, StateComment
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
@@ -88,28 +90,29 @@ def _is_automatic_step(mark: DeploymentMark, incident: int) -> bool:
     return (mark.incident, mark.text) == (incident, AUTOMATIC_STEP)
 
 
-def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime, ended: Decision = Decision.REFUSED) -> None:
+def give_back_claim(step: AutomaticStep, issue: "Issue", clock: Clock, ended: Decision = Decision.REFUSED) -> None:
     """Record that the run of the claimed step `ended` without a write, so that it does not count.
 
     Its record says `refused` in each case: release 0.1.1 counts others. Raises ProviderError.
     """
-    found = _find_own_claim(step, issue)
+    found = await_listed(lambda: _find_own_claim(step, issue), clock)
     if found is None:
         return
     record = found.record
-    rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.REFUSED))
+    rows = (*record.rows, RecordRow(clock.now(), ENDED_KIND, Decision.REFUSED))
     refused = replace(record, decision=Decision.REFUSED, reason=Reason.NO_AUTOMATIC_STEP, rows=rows)
     text = f"**Automatic step:** {ended}, and nothing was changed. Its run says why. By hand: `{step.by_hand}`"
     StateComment(issue, found.comment).write(embed_record(text, refused))
 
 
-def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
+def claim_step(step: AutomaticStep, issue: "Issue", clock: Clock) -> bool:
     """Record the step on the incident, from which later steps are counted. Return False if it was recorded before.
 
     Raises:
         Refused: the step is not permitted.
         ProviderError: GitHub cannot be read or written.
     """
+    now = clock.now()
     if issue.state == "closed":
         raise step.refuse("somebody closed the incident after the relapse")
     state = _require_relapse(step, issue, now)
@@ -136,10 +139,10 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     comment = StateComment(issue, found.comment if found else None)
     comment.write(embed_record(step.text, claim))
     try:
-        if not _is_claimed(step, issue):
+        if not await_listed(lambda: _is_claimed(step, issue), clock):
             raise step.refuse("GitHub does not show its record")
     except Refused:
-        give_back_claim(step, issue, now)
+        give_back_claim(step, issue, clock)
         raise
     return True
 

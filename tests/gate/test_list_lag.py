@@ -1,0 +1,51 @@
+"""Decisions that read their own record, while GitHub's lists are behind by two seconds."""
+
+import pytest
+
+from tests.conftest import World
+from tests.gate.support import Job
+from tests.gate.test_responder_lists import bakery as open_bakery
+from tests.support.commands import ended
+from tests.support.second_person import Desk, open_desk
+
+__all__ = ["open_bakery"]
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    world.sandbox.github.switches.lists_lag_seconds = 2.0
+    return open_desk(world)
+
+
+def test_approved_restore_waits_for_its_record(desk: Desk) -> None:
+    desk.ask()
+
+    outcome = desk.approve("bob")
+
+    assert outcome.code == 0, outcome.err
+    assert len(desk.restores) == 1
+    assert sum("approval-" in each for each in desk.comments) <= 1
+
+
+def test_second_approval_while_lists_are_behind_restores_nothing_more(desk: Desk) -> None:
+    desk.ask()
+    desk.press_approve("carol")
+    second = (desk.runs[-1], desk.outputs)
+    desk.approve("bob")
+    desk.runs.append(second[0])
+    desk.outputs = second[1]
+
+    late = desk.act(second[0])
+
+    assert ended(late)[0] in {0, 3}, late.err
+    assert len(desk.restores) == 1
+
+
+def test_stop_waits_for_its_event(open_bakery: Job) -> None:
+    open_bakery.github.switches.lists_lag_seconds = 2.0
+
+    stopped = open_bakery.gate(open_bakery.label("olga", "ops:stop"))
+    refused = open_bakery.gate(open_bakery.label("anna", "recover:till"))
+
+    assert stopped.code == 0, stopped.err
+    assert (refused.code, open_bakery.outputs["reason"]) == (3, "stopped"), refused.err
