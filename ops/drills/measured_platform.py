@@ -126,15 +126,16 @@ class _PlayedAnswers:
 
 def _find_values(measurement: Measurement) -> tuple[float, tuple[str, ...] | None]:
     """Return the number in an answer, and the values that play it; None if the sandbox cannot."""
-    plays, text = measurement.assumption.plays, measurement.measured.removeprefix(OPEN_END)
+    text, ended = measurement.measured, measurement.measured.removeprefix(OPEN_END)
     found = NUMBER.search(text)
     number = measurement.seconds if measurement.seconds is not None else float(found[0]) if found else 0.0
-    number *= LONGER if text != measurement.measured else 1.0
-    return number, plays.get(text, plays.get(NUMBER.sub("#", text, count=1)))
+    forms = (text, NUMBER.sub("#", text, count=1), NUMBER.sub("#", ended, count=1))
+    plays = measurement.assumption.plays
+    return number * (1.0 if ended == text else LONGER), next((plays[each] for each in forms if each in plays), None)
 
 
 def _find_note(measurement: Measurement, values: tuple[str, ...] | None) -> str:
-    if values and measurement.measured.startswith(OPEN_END):
+    if measurement.measured.startswith(OPEN_END) and any(">=" in each for each in values or ()):
         return f"its end is not known, so that a run plays {LONGER:g} times this"
     return "" if values else NO_SWITCH if values is None else EASIER
 
