@@ -1,11 +1,11 @@
-"""Measure a real account: `ops verify-platform`."""
+"""Measure a real account and a real repository: `ops verify-platform`."""
 
 import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +23,18 @@ from ops.engine.signals import PROCESS_SIGNALS
 
 if TYPE_CHECKING:
     from ops.platform.account import VerificationAccount
+    from ops.platform.github_repository import VerificationRepository
 
 TOKEN = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
-PLAN = (
+GITHUB_TOKEN = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
+ACCOUNT_PLAN = (
     "It makes a Worker on workers.dev, a Pages project, a KV namespace and a D1 database, each with one new name, "
     "measures for ten to twenty minutes, and deletes them."
+)
+REPOSITORY_PLAN = (
+    "It makes a branch, an environment, a label and an issue with one new name, and deletes them; the issue is closed. "
+    "A pull request adds a harmless workflow, and another one removes it: you merge both, or the workflows stay "
+    "unmeasured."
 )
 
 
@@ -35,13 +42,15 @@ PLAN = (
     "verify-platform",
     cls=ExampleCommand,
     epilog="""
-    ops verify-platform --account 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+    ops verify-platform --account 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --repository acme/measured
     ops verify-platform --account 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --yes --markdown
-    ops verify-platform --account 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --cleanup
+    ops verify-platform --repository acme/measured --cleanup
     """,
 )
-@click.option("--account", required=True, metavar="ID", help="Cloudflare account to measure, best an empty one")
+@click.option("--account", default="", metavar="ID", help="Cloudflare account to measure, best an empty one")
+@click.option("--repository", default="", metavar="OWNER/NAME", help="Repository to measure, best an empty private one")
 @click.option("--same-account", is_flag=True, help="Measure an account that holds a service of ops.yml")
+@click.option("--same-repository", is_flag=True, help="Measure a repository that ops.yml or the checkout names")
 @click.option("--cleanup", is_flag=True, help="Only delete what killed runs left")
 @click.option("--yes", "-y", is_flag=True, help=YES_HELP)
 @click.option(
@@ -59,7 +68,9 @@ def verify_platform(
     /,
     *,
     account: str,
+    repository: str,
     same_account: bool,
+    same_repository: bool,
     cleanup: bool,
     yes: bool,
     output: Path,
@@ -67,35 +78,77 @@ def verify_platform(
     as_json: bool,
     config: Path,
 ) -> int:
-    """Measure whether Cloudflare behaves as Backout assumes, on an account of your own.
+    """Measure whether your Cloudflare and GitHub behave as Backout assumes.
 
-    It needs a token of its own in VERIFY_CLOUDFLARE_API_TOKEN. The result names no account, host or token. Exit code 4:
-    something differs that a recovery relies on.
+    Best on an empty account and an empty private repository of the team. It needs tokens of its own in
+    VERIFY_CLOUDFLARE_API_TOKEN and VERIFY_GITHUB_TOKEN. The result names no account, repository, host or token. Exit
+    code 4: something differs that a recovery relies on.
     """
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     say = partial(_print_progress, is_quiet=is_quiet)
+    if not (account or repository):
+        raise click.UsageError("add --account ID, --repository OWNER/NAME, or both")
     if not os.access(output.parent, os.W_OK):
         raise click.UsageError(f"--output: {output.parent} is no folder that can be written")
-    _check_account(account, config, same_account=same_account)
-    with _open_account(account, os.environ, redactor) as opened:
-        name = one_line(opened.read_name())
-        left, errors = opened.find_leftovers()
-        if errors and not cleanup:
-            raise errors[0]
-        say(f"Account {name}. {PLAN}" if not cleanup else f"Account {name}: {len(left)} resources of earlier runs")
-        for each in left:
-            say(f"  left by an earlier run: {each.kind} {each.name}")
-        for error in errors:
-            say(f"  a list cannot be read: {error}")
+    if account:
+        _check_account(account, config, same_account=same_account)
+    if repository:
+        _check_repository(repository, config, redactor, same_repository=same_repository)
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        opened = enter(_open_account(account, os.environ, redactor)) if account else None
+        watched = enter(_open_repository(repository, os.environ, config.parent, redactor)) if repository else None
+        names = _describe_plan(opened, watched, say, cleanup=cleanup)
         is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not is_quiet
         if not (yes or is_interactive):
             say("nothing was changed: add --yes to start")
             return IMPLICIT_DRY_RUN
-        if not yes:
+        for name in () if yes else names:
             confirm_name(name)
         if cleanup:
-            return _delete_leftovers(opened, as_json=as_json)
-        return _measure_and_report(opened, say, output, as_markdown=as_markdown, as_json=as_json)
+            return _delete_leftovers(opened, watched, say, as_json=as_json)
+        return _measure_and_report(opened, watched, say, output, as_markdown=as_markdown, as_json=as_json)
+
+
+def _describe_plan(
+    account: "VerificationAccount | None",
+    repository: "VerificationRepository | None",
+    say: Callable[[str], object],
+    *,
+    cleanup: bool,
+) -> list[str]:
+    """Print what is going to be made and what is left, and return the names that a person types to confirm.
+
+    Raises ProviderError: a list cannot be read, and a run is going to start.
+    """
+    from ops.platform.github_cleanup import RepositoryCleanup
+
+    names = list[str]()
+    for subject, plan, name, find in (
+        ("Account", ACCOUNT_PLAN, account and account.read_name(), account and account.find_leftovers),
+        (
+            "Repository",
+            REPOSITORY_PLAN,
+            repository and repository.name,
+            repository and RepositoryCleanup(repository).find_leftovers,
+        ),
+    ):
+        if not (name and find):
+            continue
+        left, errors = find()
+        if errors and not cleanup:
+            raise errors[0]
+        names.append(one_line(name))
+        say(
+            f"{subject} {names[-1]}. {plan}"
+            if not cleanup
+            else f"{subject} {names[-1]}: {len(left)} left by earlier runs"
+        )
+        for each in left:
+            say(f"  left by an earlier run: {each.kind} {each.name}")
+        for error in errors:
+            say(f"  a list cannot be read: {error}")
+    return names
 
 
 def _print_progress(text: str, *, is_quiet: bool) -> None:
@@ -123,27 +176,113 @@ def _check_account(account: str, config: Path, *, same_account: bool) -> None:
         )
 
 
+def _check_repository(repository: str, config: Path, redactor: Redactor, *, same_repository: bool) -> None:
+    """Refuse a repository that ops.yml or the checkout names."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", repository):
+        raise click.UsageError("--repository takes OWNER/NAME")
+    named = {each.lower() for each in _list_repositories(config, redactor)}
+    if same_repository or repository.lower() not in named:
+        return
+    raise Refused(
+        f"{repository} is a repository of {config.name} or of this checkout",
+        reason=Reason.NOT_AUTHORISED,
+        hint=(
+            "Take an empty private repository of the same owner, or add `--same-repository`: a run changes only what "
+            "it makes, and two pull requests touch the default branch."
+        ),
+    )
+
+
+def _list_repositories(config: Path, redactor: Redactor) -> Iterator[str]:
+    """Yield the repositories that ops.yml, the environment and the origin of its folder name."""
+    from ops.app.configuration import choose_repository, read_config
+
+    for name in ("GITHUB_REPOSITORY", ""):
+        environ = {key: value for key, value in os.environ.items() if name or key != "GITHUB_REPOSITORY"}
+        with suppress(ConfigError):
+            yield choose_repository("", environ, config.parent, redactor)
+    if config.exists():
+        yield from _find_values(read_config(config)[0].model_dump(), "repository")
+
+
+def _find_values(value: object, name: str) -> Iterator[str]:
+    """Yield the texts of every field with this name, at any depth."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if key == name and isinstance(each, str):
+                yield each
+            else:
+                yield from _find_values(each, name)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _find_values(each, name)
+
+
+@contextmanager
+def _open_repository(
+    name: str, environ: Mapping[str, str], folder: Path, redactor: Redactor
+) -> "Iterator[VerificationRepository]":
+    from ops.app.configuration import add_server
+    from ops.app.session import find_addresses
+    from ops.core.client_guards import uses_one_sandbox
+    from ops.platform.github_repository import VerificationRepository
+
+    value = _read_token(GITHUB_TOKEN, environ, redactor)
+    environ = add_server(environ, folder, redactor)
+    if not uses_one_sandbox(environ):
+        raise ConfigError(
+            "GitHub or Cloudflare is a sandbox, and the other one is not",
+            reason=Reason.NOT_LOOPBACK,
+            hint="Run `unset GITHUB_API_URL CLOUDFLARE_API_BASE_URL OPS_EDGE_URL OPS_CLOCK_URL`.",
+        )
+    clock = find_addresses(environ)[2]
+    with VerificationRepository(environ, name, parse_token(GITHUB_TOKEN, value), clock).opened() as opened:
+        yield opened
+
+
+def _read_token(variable: str, environ: Mapping[str, str], redactor: Redactor) -> str:
+    value = environ.get(variable, "")
+    redactor.add_secret(value)
+    if not value:
+        raise ConfigError(
+            f"the token for a verification is missing: {variable} is not set",
+            reason=Reason.TOKEN_MISSING,
+            hint=f"Create a token as docs/how-to/first-day.md says, and run `export {variable}=…`.",
+        )
+    return value
+
+
 @contextmanager
 def _open_account(account: str, environ: Mapping[str, str], redactor: Redactor) -> "Iterator[VerificationAccount]":
     from ops.app.session import find_addresses
     from ops.platform.account import VerificationAccount
 
-    value = environ.get(TOKEN, "")
-    redactor.add_secret(value)
-    if not value:
-        raise ConfigError(
-            f"the token for a verification is missing: {TOKEN} is not set",
-            reason=Reason.TOKEN_MISSING,
-            hint=f"Create a token as docs/how-to/first-day.md says, and run `export {TOKEN}=…`.",
-        )
+    value = _read_token(TOKEN, environ, redactor)
     base_url, edge_url, clock = find_addresses(environ)
     with VerificationAccount(base_url, edge_url, account, parse_token(TOKEN, value), clock).opened() as opened:
         yield opened
 
 
-def _delete_leftovers(opened: "VerificationAccount", *, as_json: bool) -> int:
+def _delete_leftovers(
+    account: "VerificationAccount | None",
+    repository: "VerificationRepository | None",
+    say: Callable[[str], object],
+    *,
+    as_json: bool,
+) -> int:
+    from ops.platform.github_cleanup import RepositoryCleanup
+    from ops.platform.github_verification import say_removal
+
     with PROCESS_SIGNALS.in_run():
-        count = opened.delete_leftovers()
+        count = 0
+        try:
+            if account:
+                count += account.delete_leftovers()
+        finally:  # a failing half does not keep what is left in the other one
+            if repository:
+                cleanup = RepositoryCleanup(repository)
+                count += cleanup.delete_leftovers()
+                say_removal(cleanup, say)
     if as_json:
         echo_json({"schema": 1, "deleted": count})
     else:
@@ -152,20 +291,19 @@ def _delete_leftovers(opened: "VerificationAccount", *, as_json: bool) -> int:
 
 
 def _measure_and_report(
-    opened: "VerificationAccount",
+    account: "VerificationAccount | None",
+    repository: "VerificationRepository | None",
     say: Callable[[str], object],
     output: Path,
     *,
     as_markdown: bool,
     as_json: bool,
 ) -> int:
+    from ops.platform.platform_run import measure_platform
     from ops.platform.report import PlatformReport
-    from ops.platform.verification import measure_account
 
-    began, at = opened.clock.monotonic(), opened.clock.now()
     with PROCESS_SIGNALS.in_run() as signals:
-        results = measure_account(opened, say, signals.delay)
-    report = PlatformReport(at, opened.clock.monotonic() - began, opened.requests, results)
+        report = measure_platform(account, repository, say, signals.delay)
     print_result(report, PlatformReport.lines, PlatformReport.render_markdown, as_markdown=as_markdown, as_json=as_json)
     output.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     say(f"wrote {output}")

@@ -3,10 +3,8 @@
 A wrapper of the transport, below every client: code above it can be wrong without touching what belongs to others.
 """
 
-import hashlib
 import json
 import re
-import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,9 +16,8 @@ from ops.core.bounded_http import ssl_context
 from ops.core.client_guards import is_loopback
 from ops.core.errors import Reason, Refused
 from ops.core.redaction import Secret
+from ops.core.verification_name import is_verification_name
 
-PREFIX = "backout-verify-"
-_NAME = re.compile(rf"{PREFIX}([0-9a-f]{{8}})([0-9a-f]{{4}})")
 _CREATIONS = {"/storage/kv/namespaces": "title", "/d1/database": "name", "/pages/projects": "name"}
 """Path of a creation below the account → field of the body with the name."""
 _BY_NAME = re.compile(r"/(?:workers/scripts|pages/projects)/([A-Za-z0-9_-]+)(?:/.*)?")
@@ -28,25 +25,6 @@ _BY_ID = re.compile(r"/(?:storage/kv/namespaces|d1/database)/([0-9a-f-]+)(?:/.*)
 _LEADS_ELSEWHERE = re.compile(r"/\.|%2[ef]", re.IGNORECASE)
 """Part of a path that a server may resolve to another one."""
 _UPLOAD = "/pages/assets/upload"
-
-
-def make_name() -> str:
-    """Return a new name for the resources of a run. Its last four digits are a checksum, so that no person chooses it.
-
-    `is_verification_name` recognizes it.
-    """
-    run = secrets.token_hex(4)
-    return f"{PREFIX}{run}{_compute_checksum(run)}"
-
-
-def is_verification_name(name: str) -> bool:
-    """Return whether `make_name` made the name; False for another name with the same prefix."""
-    match = _NAME.fullmatch(name)
-    return match is not None and _compute_checksum(match[1]) == match[2]
-
-
-def _compute_checksum(run: str) -> str:
-    return hashlib.sha256(f"{PREFIX}{run}".encode()).hexdigest()[:4]
 
 
 class OwnWritesTransport(httpx.HTTPTransport):

@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -198,6 +198,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", "/labels", "the labels of the repository", [LABEL]),
     ("POST", "/labels", "the labels of the repository", LABEL),
     ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
+    ("DELETE", "/labels/[^/]+", "the labels of the repository", None),
     ("GET", "/collaborators/[^/]+/permission", "the permission of a user", _PERMISSION),
     ("GET", "/assignees/[^/]+", "the people who may be assigned", None),
     ("GET", "/actions/runs", "the workflow runs", {"workflow_runs": [_RUN | {"id": int}]}),
@@ -214,11 +215,18 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", "/commits/[^/]+/pulls", "the pull requests of a commit", [PULL]),
     ("GET", "/compare/.+", "the comparison of two commits", {"commits": [_COMMIT]}),
     ("GET", "/git/ref/.+", "the branch", REF),
+    ("GET", "/git/matching-refs/.+", "the branches", [REF]),
+    ("GET", r"/git/commits/[^/]+", "a commit", {"tree": {"sha": str}}),
+    ("POST", "/git/(trees|commits)", "the commits", {"sha": str}),
+    ("PATCH", "/git/refs/.+", "the branches", REF),
+    ("DELETE", "/git/refs/.+", "the branches", None),
     ("POST", "/git/refs", "the branches", REF),
     ("GET", "/pulls", "the pull requests", [OPEN_PULL]),
     ("POST", "/pulls", "the pull requests", PULL),
     ("GET", "/environments/[^/]+", "an environment", _PROTECTED),
     ("PUT", "/environments/[^/]+", "an environment", _PROTECTED),
+    ("DELETE", "/environments/[^/]+", "an environment", None),
+    ("GET", "/environments", "the environments", {"environments": ([{"name": str}], None)}),
     ("GET", ".*/deployment-branch-policies", "the branches of an environment", {"branch_policies": [_PATTERN]}),
     ("POST", ".*/deployment-branch-policies", "the branches of an environment", _PATTERN),
     ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
@@ -393,6 +401,13 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
     """An adapter of requests whose connections are bounded, also those through a proxy."""
 
+    guard: Callable[[requests.PreparedRequest], None] | None = None
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        if self.guard:
+            self.guard(request)
+        return super().send(request, *arguments, **options)
+
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
@@ -422,6 +437,8 @@ class TypedRequester(Requester):
     """
 
     is_read_only = False
+    guard: Callable[[requests.PreparedRequest], None] | None = None
+    """Called right before a request is sent; it raises to refuse it. Set it before the first one."""
 
     @cached_property
     def _connection(self) -> HTTPRequestsConnectionClass | HTTPSRequestsConnectionClass:
@@ -438,7 +455,9 @@ class TypedRequester(Requester):
         session.trust_env = False
         session.hooks["response"].append(_read_bounded)
         size = connection.pool_size
-        session.mount(f"{parts.scheme}://", _BoundedAdapter(size, size, max_retries=connection.retry))
+        adapter = _BoundedAdapter(size, size, max_retries=connection.retry)
+        adapter.guard = self.guard
+        session.mount(f"{parts.scheme}://", adapter)
         return connection
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Measure on a real account whether Cloudflare behaves as Backout assumes.
+"""Measure whether a real account and repository behave as Backout assumes.
 
 Subjects: `ops verify-platform`, table of assumptions, resources of a run, checks, report.
 

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.kv import KvApi
-from ops.cloudflare.own_writes import OwnWritesTransport, is_verification_name
+from ops.cloudflare.own_writes import OwnWritesTransport
 from ops.cloudflare.pages import PagesApi
 from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.tokens import AccountsApi
@@ -20,6 +20,7 @@ from ops.cloudflare.workers import WorkersApi
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Secret
+from ops.core.verification_name import is_verification_name
 from ops.platform.measurements import EmptyList
 from ops.probes.http import ProbeClient
 

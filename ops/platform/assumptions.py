@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """What Backout assumes about Cloudflare. It has either an expected answer, a longest time, or a reason."""
+    """What Backout assumes about a provider. It has either an expected answer, a longest time, or a reason."""
 
     id: str
     text: str

@@ -7,6 +7,7 @@ from enum import StrEnum
 from ops.cloudflare.response import CloudflareApiError, ErrorKind, MalformedCloudflareResponse
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError, Reason
+from ops.github.client import GitHubApiError
 from ops.platform.assumptions import Assumption
 
 
@@ -111,14 +112,19 @@ def describe_error(error: Exception) -> str:
     status, code = getattr(error, "status", None), getattr(error, "code", None)
     if not status:
         return f"the request failed ({getattr(error, 'reason', None) or 'unclear'})"
-    return f"Cloudflare answered HTTP {status}{f', code {code}' if code is not None else ''}"
+    provider = "GitHub" if isinstance(error, GitHubApiError) else "Cloudflare"
+    return f"{provider} answered HTTP {status}{f', code {code}' if code is not None else ''}"
 
 
 def is_missing_permission(error: ProviderError) -> bool:
+    """Return whether the token may not do it. GitHub hides what a token may not read."""
+    if isinstance(error, GitHubApiError):
+        return error.status in {401, 403, 404}
     return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH
 
 
 def is_outage(error: ProviderError) -> bool:
     """Return whether the network, a proxy, an outage or a rate limit kept the answer."""
     is_of_proxy = isinstance(error, MalformedCloudflareResponse) and error.status >= 500
-    return is_of_proxy or error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED}
+    is_of_github = isinstance(error, GitHubApiError) and (error.status >= 500 or error.status == 429)
+    return is_of_proxy or is_of_github or error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED}

@@ -1,4 +1,4 @@
-"""Report of a run as lines, Markdown and `platform.json`. None of them names the account."""
+"""Report of a run as lines, Markdown and `platform.json`, without names of the team."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +65,9 @@ class PlatformReport:
             for each in self.results
         ]
         head = ["| Assumption | Result | Runbooks that rely on it |", "| --- | --- | --- |"]
-        return "\n".join(["## Cloudflare as Backout assumes it", "", f"{self.summary}.", "", *head, *rows, ""])
+        return "\n".join(
+            ["## Cloudflare and GitHub as Backout assumes them", "", f"{self.summary}.", "", *head, *rows, ""]
+        )
 
 
 _NAMES = {

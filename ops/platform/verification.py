@@ -1,13 +1,12 @@
 """Run all checks on one account, and delete what the run made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ops.cloudflare.own_writes import make_name
 from ops.core.errors import Interrupted, OpsError
+from ops.core.verification_name import make_name
 from ops.platform.account import MODULE, Delay, RunResources, VerificationAccount, create_resources
-from ops.platform.assumptions import read_assumptions
-from ops.platform.measurements import Measurement, Measurements, describe_error
+from ops.platform.measurements import Measurements, describe_error
 from ops.platform.pages_checks import PagesChecks
 from ops.platform.read_checks import check_reads, check_unknown_token
 from ops.platform.record_checks import RecordChecks
@@ -32,33 +31,38 @@ STEPS = {
 """Step of a run → what it does."""
 
 
-def measure_account(account: VerificationAccount, say: Say, delay: Delay) -> tuple[Measurement, ...]:
+def measure_account(account: VerificationAccount, results: Measurements, say: Say, delay: Delay) -> dict[str, str]:
     """Make the resources of a run, check every assumption, and delete the resources, also after a signal.
 
-    `delay`: delays a signal until its block ends. A failed step leaves its assumptions as not provable.
+    `delay`: delays a signal until its block ends. Returns why each failed step failed: its assumptions stay unproved.
 
     Raises:
         ProviderError: the resources could not be made, or not be deleted.
     """
     name, code = make_name(), Path(__file__).with_name(MODULE).read_bytes()
-    results, failures = Measurements(read_assumptions(), account.clock), dict[str, str]()
     try:
         with account.client.writing():
             say("creating a Worker, a Pages project, a KV namespace and a D1 database")
             resources = create_resources(account, name, code, delay)
-            for step, check in list_steps(account, resources, results, code).items():
-                say(STEPS[step])
-                try:
-                    check()
-                except Interrupted:
-                    raise
-                except (OpsError, TimeoutError) as error:
-                    failures[step] = describe_error(error)
+            return run_steps(list_steps(account, resources, results, code), STEPS, say)
     finally:
         with delay():
             say("deleting what the run made, until the lists show nothing for 15 s")
             account.delete_leftovers(name)
-    return results.complete(failures)
+
+
+def run_steps(checks: Mapping[str, Callable[[], None]], texts: Mapping[str, str], say: Say) -> dict[str, str]:
+    """Run the checks in their order, and return why each failed one failed. Raises Interrupted."""
+    failures = dict[str, str]()
+    for step, check in checks.items():
+        say(texts[step])
+        try:
+            check()
+        except Interrupted:
+            raise
+        except (OpsError, TimeoutError) as error:
+            failures[step] = describe_error(error)
+    return failures
 
 
 def list_steps(

@@ -7,10 +7,11 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.own_writes import PREFIX, OwnWritesTransport, is_verification_name, make_name
+from ops.cloudflare.own_writes import OwnWritesTransport
 from ops.cloudflare.types.inventory import NamedResource
 from ops.core.errors import Refused
 from ops.core.redaction import Secret
+from ops.core.verification_name import PREFIX, is_verification_name, make_name
 from sandbox import Sandbox
 from tests.conftest import READS_BY_POST
 from tests.support.properties import holds_for

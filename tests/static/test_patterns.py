@@ -26,6 +26,7 @@ KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/types/audit_changes.py: pattern": "paths in the audit log, by its list of kinds",
     "ops/cloudflare/response.py: pattern": "paths of our own requests, by its table of products",
+    "ops/github/own_writes.py: pattern": "paths of our own requests, by its list of writes",
     "ops/github/requester.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/core/permissions.py: re.sub('\\\\{\\\\w+(\\\\*?)\\\\}', lambda part: '.+' if part[1] else '[^/]+', self.template)": "paths of our own requests, by the rows of permissions.toml",
     "ops/core/sql.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",

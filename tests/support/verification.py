@@ -1,19 +1,20 @@
-"""An account to measure with `ops verify-platform`, and what belongs to others in it."""
+"""An account and a repository to measure with `ops verify-platform`, and what belongs to others in them."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from ops.cli.verify_platform import TOKEN
-from ops.cloudflare.own_writes import is_verification_name
+from ops.cli.verify_platform import GITHUB_TOKEN, TOKEN
+from ops.core.verification_name import is_verification_name
+from ops.github.own_writes import own_branch_of
 from sandbox import Sandbox
 from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord
-from sandbox.switches import Switches
+from sandbox.switches import GitHubSwitches, Switches
 from tests.conftest import Outcome, World
 
 SECRET = "v1.0-token-of-the-verification"
@@ -86,3 +87,94 @@ def measured_account(
 
 def outcomes_of(result: dict[str, Any]) -> dict[str, str]:
     return {row["id"]: row["outcome"] for row in result["assumptions"]}
+
+
+REPOSITORY = "acme/ledger-lab"
+OWNER = "maria"
+GITHUB_SECRET = "github_pat_token-of-the-verification"
+PERMISSIONS_ON_GITHUB = (
+    *("actions:write", "administration:write", "contents:write", "deployments:read", "environments:write"),
+    *("issues:write", "pull_requests:write", "workflows:write"),
+)
+WORKFLOW_FILE = ".github/workflows/verify-platform.yml"
+
+
+@dataclass(frozen=True)
+class MeasuredRepository:
+    sandbox: Sandbox
+    folder: Path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "platform.json"
+
+    def verify(self, *arguments: str, **environ: str | None) -> Outcome:
+        """Run `ops verify-platform` without an ops.yml in its folder."""
+        output = () if "--output" in arguments else ("--output", str(self.output))
+        given = (*arguments, "--config", str(self.folder / "ops.yml"), *output)
+        repository = () if "--repository" in arguments else ("--repository", REPOSITORY)
+        github = self.sandbox.github.environ()
+        addresses = {name: github[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL")}
+        variables = {**addresses, GITHUB_TOKEN: GITHUB_SECRET, TOKEN: SECRET, **environ}
+        return World(self.sandbox, self.folder).ops("verify-platform", *repository, *given, **variables)
+
+    def measure(self, *arguments: str) -> dict[str, Any]:
+        """Run it with --yes, and return the JSON result."""
+        outcome = self.verify("--yes", "--json", *arguments)
+        assert outcome.code in {0, 4}, outcome.err
+        result: dict[str, Any] = outcome.result
+        assert result["exit_code"] == outcome.code
+        assert json.loads(self.output.read_text()) == result
+        return result
+
+    def merge_on_request(self) -> None:
+        """Merge each pull request of a run into the default branch at its next sleep."""
+        self.sandbox.clock.on_sleep = self.merge_all
+
+    def merge_all(self) -> None:
+        github = self.sandbox.github
+        for number in github.open_pulls():
+            head, base = github.pull_branches(number)
+            if base == "main" and own_branch_of(head):
+                github.merge(number, OWNER)
+
+    def names(self) -> dict[str, list[str]]:
+        """Return everything that a run may make, and the open issues and pull requests of people."""
+        repository = self.sandbox.github
+        return {
+            "branches": sorted(repository.branches),
+            "environments": sorted(repository.environments),
+            "labels": sorted(repository.labels),
+            "issues": sorted(each.title for each in repository.issues if each.state == "open" and not each.pull),
+            "pulls": sorted(repository.pull_branches(number)[0] for number in repository.open_pulls()),
+            "files": sorted(repository.files()),
+        }
+
+    def left(self) -> list[str]:
+        """Return what runs left, without the file on the default branch."""
+        return [
+            name for kind, names in self.names().items() if kind != "files" for name in names if own_branch_of(name)
+        ]
+
+    def add(self, name: str) -> None:
+        """Add one thing of each kind with this name, by a person."""
+        github = self.sandbox.github
+        github.add_commit("Something", OWNER, files={f"{name}.md": "text"}, branch=name)
+        github.add_environment(name)
+        number = github.open_issue(name, author=OWNER)
+        github.label(number, name, OWNER)
+        github.open_pull(f"Merge {name}", name, OWNER)
+
+
+@contextmanager
+def measured_repository(switches: GitHubSwitches | None = None) -> Iterator[MeasuredRepository]:
+    with (
+        TemporaryDirectory() as folder,
+        Sandbox(account_id=ACCOUNT, virtual_clock=True, repository=REPOSITORY) as sandbox,
+    ):
+        for field in fields(switches or GitHubSwitches()):
+            setattr(sandbox.github.switches, field.name, getattr(switches or GitHubSwitches(), field.name))
+        sandbox.github.add_user(OWNER, "admin")
+        sandbox.github.add_token(GITHUB_SECRET, OWNER, PERMISSIONS_ON_GITHUB)
+        sandbox.add_token(SECRET, permission_groups())
+        yield MeasuredRepository(sandbox, Path(folder))

@@ -10,10 +10,12 @@ from sandbox.github.actions.state import FOLDER
 from sandbox.github.call import (
     NO_CONTENT,
     REPO,
+    TEXT,
     GitHubAnswer,
     GitHubCall,
     GitHubRefusal,
     Routes,
+    check_fields,
     fields,
     not_found,
     validation_failed,
@@ -228,6 +230,52 @@ def _comparison(call: GitHubCall, base: FakeCommit, head: FakeCommit, fork: Fake
         "behind_by": behind,
         "total_commits": ahead,
     }
+
+
+@ROUTES.add("POST", REPO + "/git/trees")
+def create_tree(call: GitHubCall) -> GitHubAnswer:
+    """Create a tree on top of another one: an entry with a content is a file, one with `sha: null` deletes it."""
+    body = fields(call, required={"tree": list}, optional={"base_tree": str})
+    git = call.repository.git
+    before = git.find_tree(body["base_tree"]) if "base_tree" in body else {}
+    if before is None:
+        raise GitHubRefusal(422, "base_tree is not a valid tree oid")
+    files = dict(before)
+    for entry in body["tree"]:
+        given = check_fields(
+            entry, required={"path": str, "mode": str, "type": str}, optional={"content": str, "sha": TEXT}
+        )
+        if given["path"].startswith(FOLDER):
+            require_workflows(call)
+        if "content" in given:
+            files[given["path"]] = given["content"].encode()
+        elif given.get("sha", "") is None and given["path"] in files:
+            del files[given["path"]]
+        else:
+            raise GitHubRefusal(422, "tree.sha is not a valid object of this repository")
+    return GitHubAnswer(status=201, body={"sha": git.add_tree(files), "url": "", "tree": [], "truncated": False})
+
+
+@ROUTES.add("POST", REPO + "/git/commits")
+def create_commit(call: GitHubCall) -> GitHubAnswer:
+    """Create a commit on no branch."""
+    body = fields(
+        call, required={"message": str, "tree": str}, optional={"parents": list, "author": dict, "committer": dict}
+    )
+    repository, parents = call.repository, body.get("parents", [])
+    files = repository.git.find_tree(body["tree"])
+    if files is None or not all(each in repository.git.commits for each in parents):
+        raise GitHubRefusal(422, "Tree SHA or a parent does not exist")
+    made = repository.git.add(body["message"], call.user, repository.now(call.by), tuple(parents), files)
+    return GitHubAnswer(status=201, body=serializers.file_commit(made, call.urls))
+
+
+@ROUTES.add("GET", REPO + "/git/commits/{sha}")
+def get_git_commit(call: GitHubCall) -> GitHubAnswer:
+    found = call.repository.git.commits.get(call.parameters["sha"])
+    if found is None:
+        raise not_found()
+    return GitHubAnswer(body=serializers.file_commit(found, call.urls))
 
 
 _REFS = REPO + "/git/refs"

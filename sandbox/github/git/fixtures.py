@@ -47,6 +47,16 @@ class GitSeeds(Seeds):
             pull = pulls.open_pull(self._repository, self._by(author), title=title, body=body, head=head, base=base)
             return pull.number
 
+    @property
+    def branches(self) -> dict[str, str]:
+        """Branch → sha of its newest commit."""
+        return self._repository.git.branches
+
+    def pull_branches(self, number: int) -> tuple[str, str]:
+        """Return the head and the base of a pull request."""
+        _, pull = self._pull(number)
+        return pull.head, pull.base
+
     def open_pulls(self) -> list[int]:
         """Return the numbers of the open pull requests, newest first."""
         found = [one for one in self._repository.threads.values() if one.pull and one.state == "open"]

@@ -25,7 +25,7 @@ class FakeCommit:
     @property
     def tree(self) -> str:
         """Sha in the right format. It differs from git's because no tree objects exist."""
-        return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(self.files.items())))
+        return tree_sha(self.files)
 
     def below(self, path: str) -> Files:
         """Return the file at that path, or the files of that folder."""
@@ -71,6 +71,18 @@ class Git:
         self.commits: dict[str, FakeCommit] = {}
         self.refs: dict[str, str] = {}
         """Full ref, such as `refs/heads/main` → sha."""
+        self._trees: dict[str, Files] = {}
+
+    def add_tree(self, files: Files) -> str:
+        """Add a tree, which no commit has yet, and return its sha."""
+        sha = tree_sha(files)
+        self._trees[sha] = dict(files)
+        return sha
+
+    def find_tree(self, sha: str) -> Files | None:
+        """Return the files of a tree, on its own or of a commit."""
+        of_commits = (commit.files for commit in self.commits.values() if commit.tree == sha)
+        return self._trees.get(sha) or next(of_commits, None)
 
     def add(self, message: str, author: User, at: datetime, parents: tuple[str, ...], files: Files) -> FakeCommit:
         """Add a commit, which is on no branch yet."""
@@ -166,6 +178,10 @@ def list_changes(before: Files, after: Files) -> Iterator[FileChange]:
 def blob_sha(content: bytes) -> str:
     """Return the sha that git computes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def tree_sha(files: Files) -> str:
+    return _sha(*(f"{path} {blob_sha(content)}" for path, content in sorted(files.items())))
 
 
 def _sha(*parts: str) -> str:

@@ -41,6 +41,11 @@ class IssueSeeds(Seeds):
             found.description = description or found.description
             found.color = color or found.color
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels of the repository."""
+        return [each.name for each in self._repository.labels.values()]
+
     def remove_label(self, name: str) -> None:
         """Delete a label of the repository."""
         with self._repository.lock:

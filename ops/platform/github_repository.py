@@ -1,0 +1,180 @@
+"""Client of the repository that a run measures, and what the run makes in it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from ops.core.clock import Clock
+from ops.core.errors import ProviderError
+from ops.core.redaction import Secret
+from ops.github.client import provider_errors
+from ops.github.own_writes import BRANCH_SUFFIXES, FOLDER, WORKFLOW
+from ops.github.pulls import CreatedPullRequest
+from ops.github.verification import SKIP, VerificationWrites, find_file, open_guarded
+from ops.platform.account import Delay
+from ops.platform.measurements import describe_error
+from ops.platform.workflow_files import MARK, render_workflow
+
+TOKEN_VARIABLE = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
+PATH = f"{FOLDER}{WORKFLOW}"
+_, ADDING, REMOVING = BRANCH_SUFFIXES
+PAGE, MOST_PAGES = 100, 30
+"""Rows of a page, and most pages of a list that are read."""
+MERGE_SECONDS, MERGE_PAUSE = 300.0, 10.0
+"""Longest wait for the person who merges, and seconds between two looks."""
+BODY = (
+    "`ops verify-platform` measures with this issue whether GitHub behaves as Backout assumes. It closes the issue at "
+    "its end."
+)
+DUMMY = "a value without a meaning"
+
+
+@dataclass(frozen=True)
+class RepositoryResources:
+    """What a run made. The branch, the environment, the label and the title of the issue have one name."""
+
+    name: str
+    issue: int
+    environment_reason: str
+    """Why there is no environment with the dummy secret; empty if there is one."""
+    workflow_reason: str
+    """Why the workflow is not on the default branch; empty if it is."""
+
+    @property
+    def has_environment(self) -> bool:
+        return not self.environment_reason
+
+
+class VerificationRepository:
+    """Client of one repository, whose transport lets no write to anything else through."""
+
+    def __init__(self, environ: Mapping[str, str], name: str, token: Secret, clock: Clock) -> None:
+        self.name, self.clock = name, clock
+        self.client, self.guard = open_guarded(environ, token, name)
+        self.api = VerificationWrites(self.client, self.guard)
+        self.login = ""
+        """Login of the token's owner."""
+        self.default_branch = ""
+        self.issue = 0
+        """Number of the issue of this run; 0 before there is one."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """Read the owner of the token and the default branch; close the client at the end. Raises ProviderError."""
+        try:
+            with provider_errors("Check OWNER/NAME, and that the token is limited to that repository."):
+                self.login = str(self.client.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
+                self.default_branch = str(self.read("")["default_branch"])
+            self.guard.open_pulls_into(self.default_branch)
+            yield self
+        finally:
+            self.client.requester.close()
+
+    @property
+    def requests(self) -> int:
+        return self.guard.sent
+
+    def read(self, path: str, **parameters: object) -> Any:
+        """Return the answer to a GET below the repository. Raises ProviderError."""
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        with provider_errors():
+            return self.client.requester.requestJsonAndCheck("GET", f"{self.client.url}{path}{query}")[1]
+
+    def list_rows(self, path: str, key: str = "", **parameters: object) -> list[Any]:
+        """Return all rows of a list; with `key`, of that field of its answers. Raises ProviderError."""
+        rows = list[Any]()
+        for page in range(1, MOST_PAGES + 1):
+            answer = self.read(path, **parameters, per_page=PAGE, page=page)
+            shown = (answer.get(key) or []) if key else answer
+            rows += shown
+            if len(shown) < PAGE:
+                break
+        return rows
+
+    def find_file(self, path: str) -> str | None:
+        """Return the text of a file on the default branch; None if there is none. Raises ProviderError."""
+        return find_file(self.client, path, self.default_branch)
+
+    def holds_workflow(self) -> bool:
+        """Return whether a file of a verification is on the default branch. Raises ProviderError."""
+        return (self.find_file(PATH) or "").startswith(MARK)
+
+
+def create_resources(
+    repository: VerificationRepository, name: str, say: Callable[[str], object], delay: Delay
+) -> tuple[RepositoryResources, CreatedPullRequest | None]:
+    """Create what a run needs, and the pull request that adds the workflow, unless the workflow is there.
+
+    A signal waits for each answer, so that nothing appears after the deletion. Raises ProviderError.
+    """
+    api = repository.api
+    repository.guard.own_name(name)
+    with delay():
+        api.create_branch(name, repository.default_branch, {}, f"Measure GitHub {SKIP}")
+    with delay():
+        api.create_label(name)
+    with delay():
+        repository.issue = api.create_issue(name, BODY)
+    environment = _create_environment(repository, name, delay)
+    pull, reason = _propose_workflow(repository, name, delay)
+    if pull:
+        say(f"To measure workflows too, merge this pull request; another one removes its file later: {pull.url}")
+    return RepositoryResources(name, repository.issue, environment, reason), pull
+
+
+def _create_environment(repository: VerificationRepository, name: str, delay: Delay) -> str:
+    """Create an environment with a dummy secret, and return why there is none."""
+    try:
+        with delay():
+            repository.api.put_environment(name, {})
+        with delay():
+            repository.api.put_secret(name, DUMMY)
+    except ProviderError as error:
+        return f"the environment with a secret could not be made ({describe_error(error)})"
+    return ""
+
+
+def _propose_workflow(
+    repository: VerificationRepository, name: str, delay: Delay
+) -> tuple[CreatedPullRequest | None, str]:
+    """Open the pull request that adds the workflow. Without one, return why the workflow cannot be used."""
+    text = repository.find_file(PATH)
+    if text is not None:
+        is_same = text == render_workflow()
+        other = "an older workflow of a measurement" if text.startswith(MARK) else "another file"
+        return None, "" if is_same else f"{other} is at {PATH}"
+    branch, title = f"{name}{ADDING}", "Add the harmless workflow verify-platform"
+    body = (
+        "`ops verify-platform` starts this workflow to measure how GitHub runs jobs. Another pull request removes it "
+        "at the end of the measurement."
+    )
+    try:
+        with delay():
+            repository.api.create_branch(branch, repository.default_branch, {PATH: render_workflow()}, title)
+        with delay():
+            pull = repository.api.open_pull(branch, repository.default_branch, title, body)
+    except ProviderError as error:
+        return None, f"its pull request could not be opened ({describe_error(error)})"
+    return pull, ""
+
+
+def wait_for_merge(repository: VerificationRepository, pull: CreatedPullRequest, say: Callable[[str], object]) -> str:
+    """Wait until a person merges the pull request, and return why the workflow is not on the default branch."""
+    clock, shown = repository.clock, 0
+    began = clock.monotonic()
+    while (waited := clock.monotonic() - began) < MERGE_SECONDS:
+        try:
+            row = repository.read(f"/pulls/{pull.number}")
+            if row.get("merged_at") and repository.find_file(PATH) == render_workflow():
+                return ""
+            if row.get("state") == "closed" and not row.get("merged_at"):
+                return "its pull request was closed without a merge"
+        except ProviderError as error:
+            say(f"the pull request cannot be read: {describe_error(error)}")
+        if waited >= shown * 60:
+            say(f"waiting for a merge, minute {shown + 1} of {MERGE_SECONDS / 60:.0f}: {pull.url}")
+            shown += 1
+        clock.sleep(MERGE_PAUSE)
+    return f"nobody merged its pull request within {MERGE_SECONDS / 60:.0f} minutes"

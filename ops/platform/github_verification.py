@@ -1,0 +1,62 @@
+"""Run all checks on one repository, and delete what the run made."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ops.core.verification_name import make_name
+from ops.platform.account import Delay
+from ops.platform.github_checks import PeopleChecks
+from ops.platform.github_cleanup import RepositoryCleanup
+from ops.platform.github_repository import (
+    RepositoryResources,
+    VerificationRepository,
+    create_resources,
+    wait_for_merge,
+)
+from ops.platform.measurements import Measurements
+from ops.platform.verification import Say, run_steps
+
+GITHUB_STEPS = {
+    "permissions": "read the permissions of people",
+}
+"""Step of a run on GitHub → what it does."""
+
+
+def measure_repository(
+    repository: VerificationRepository, results: Measurements, say: Say, delay: Delay
+) -> dict[str, str]:
+    """Make what a run needs, check every assumption, and delete it, also after a signal.
+
+    Returns why each failed step failed: its assumptions stay unproved.
+
+    Raises:
+        ProviderError: something could not be made, or not be deleted.
+    """
+    name = make_name()
+    try:
+        say("creating a branch, a label, an issue and an environment")
+        resources, pull = create_resources(repository, name, say, delay)
+        failures = run_steps(list_steps(repository, resources, results), GITHUB_STEPS, say)
+        if pull:
+            resources = replace(resources, workflow_reason=wait_for_merge(repository, pull, say))
+        return failures
+    finally:
+        with delay():
+            say("deleting what the run made on GitHub")
+            cleanup = RepositoryCleanup(repository, name)
+            cleanup.delete_leftovers()
+            say_removal(cleanup, say)
+
+
+def say_removal(cleanup: RepositoryCleanup, say: Say) -> None:
+    """Propose the removal of the workflow from the default branch, if it is there. Raises ProviderError."""
+    if url := cleanup.propose_removal():
+        say(f"Merge this pull request, which removes the workflow; then run `ops verify-platform --cleanup`: {url}")
+
+
+def list_steps(
+    repository: VerificationRepository, resources: RepositoryResources, results: Measurements
+) -> dict[str, Callable[[], None]]:
+    """Return the steps that need the API alone, in their order."""
+    people = PeopleChecks(repository, resources, results)
+    return {"permissions": people.check_permissions}

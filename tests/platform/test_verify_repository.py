@@ -1,0 +1,218 @@
+"""`ops verify-platform --repository` on the sandbox: what it makes, measures and leaves."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from ops.core.verification_name import PREFIX, make_name
+from tests.support.bakery import CONFIG
+from tests.support.verification import (
+    ACCOUNT,
+    GITHUB_SECRET,
+    OWNER,
+    PERMISSIONS_ON_GITHUB,
+    REPOSITORY,
+    WORKFLOW_FILE,
+    MeasuredRepository,
+    measured_repository,
+)
+
+MOST_REQUESTS = 600
+OF_A_PERSON = "backout-verify-old-shop"
+
+
+@pytest.fixture
+def measured() -> Iterator[MeasuredRepository]:
+    with measured_repository() as repository:
+        yield repository
+
+
+def test_run_leaves_only_the_removal_of_its_workflow(measured: MeasuredRepository) -> None:
+    measured.add(OF_A_PERSON)
+    before = measured.names()
+    measured.merge_on_request()
+
+    result = measured.measure()
+
+    assert result["requests"] <= MOST_REQUESTS
+    measured.sandbox.clock.on_sleep = lambda: None
+    assert WORKFLOW_FILE in measured.sandbox.github.files()
+    assert len(measured.left()) == 2, "branch and pull request of the removal"
+    measured.merge_all()
+    assert WORKFLOW_FILE not in measured.sandbox.github.files()
+    cleaned = measured.verify("--cleanup", "--yes", "--json")
+    assert json.loads(cleaned.out) == {"schema": 1, "deleted": 1}
+    assert measured.names() == before
+    assert measured.sandbox.github.unknown_requests == []
+
+
+def test_removal_is_proposed_once(measured: MeasuredRepository) -> None:
+    measured.merge_on_request()
+    measured.measure()
+    measured.sandbox.clock.on_sleep = lambda: None
+    before = measured.names()
+
+    again, cleaned = measured.verify("--yes"), measured.verify("--cleanup", "--yes")
+
+    assert (again.code, cleaned.code) == (0, 0)
+    assert measured.names() == before
+    number = measured.sandbox.github.open_pulls()[0]
+    assert f"/pull/{number}" in again.out
+    assert f"/pull/{number}" in cleaned.out
+
+
+def test_without_a_merge_nothing_is_left(measured: MeasuredRepository) -> None:
+    before = measured.names()
+
+    result = measured.measure()
+
+    assert measured.names() == before
+    assert result["exit_code"] == 0
+    issue = measured.sandbox.github.issues[-1]
+    assert issue.state == "closed"
+    assert len(issue.comments) >= 1
+
+
+def test_other_workflow_of_that_name_stays(measured: MeasuredRepository) -> None:
+    measured.sandbox.github.add_commit("Measure", OWNER, files={WORKFLOW_FILE: "name: ours\n"})
+    before = measured.names()
+
+    assert measured.verify("--yes").code == 0
+    assert measured.verify("--cleanup", "--yes").code == 0
+
+    assert measured.names() == before
+    assert measured.sandbox.github.files()[WORKFLOW_FILE] == b"name: ours\n"
+
+
+def test_both_halves_make_one_report(measured: MeasuredRepository) -> None:
+    measured.merge_on_request()
+
+    result = measured.measure("--account", ACCOUNT)
+
+    outcomes = [row["outcome"] for row in result["assumptions"]]
+    assert outcomes.count("confirmed") > 60
+    assert "differs" not in outcomes
+    assert result["requests"] <= MOST_REQUESTS
+
+
+def test_report_names_nothing_of_the_repository(measured: MeasuredRepository) -> None:
+    measured.merge_on_request()
+    outcomes = [measured.verify("--yes", "--markdown"), measured.verify("--yes", "--json")]
+
+    texts = [measured.output.read_text(), *(each.out for each in outcomes)]
+    hidden = (REPOSITORY, *REPOSITORY.split("/"), OWNER, GITHUB_SECRET, PREFIX, measured.sandbox.github.api_url)
+    assert [(text[:40], word) for text in texts for word in hidden if word in text] == []
+
+
+def test_leftovers_of_a_killed_run_are_found_and_deleted(measured: MeasuredRepository) -> None:
+    measured.add(OF_A_PERSON)
+    before = measured.names()
+    gone = measured.sandbox.github.fault(path="/**", skip=30, lost="before", times=None)
+    killed = measured.verify("--yes")
+    gone.remove()
+    assert killed.code != 0
+    left = measured.left()
+    assert len(left) >= 4
+
+    looked, cleaned = measured.verify(), measured.verify("--cleanup", "--yes")
+
+    assert looked.out.count("left by an earlier run") == len(left)
+    assert cleaned.code == 0, cleaned.err
+    assert measured.names() == before
+
+
+def test_things_with_equal_prefixes_stay(measured: MeasuredRepository) -> None:
+    own = make_name()
+    for name in (OF_A_PERSON, f"{own}0", f"a{own}", own):
+        measured.add(name)
+
+    assert measured.verify("--cleanup", "--yes").code == 0
+
+    assert set(measured.left()) == set()
+    assert {OF_A_PERSON, f"{own}0", f"a{own}"} <= {*measured.names()["labels"], *measured.names()["branches"]}
+
+
+@pytest.mark.parametrize(
+    "missing", ["issues:write", "contents:write", "administration:write", "workflows:write", "pull_requests:write"]
+)
+def test_missing_permission_leaves_nothing(measured: MeasuredRepository, missing: str) -> None:
+    github = measured.sandbox.github
+    github.revoke(GITHUB_SECRET)
+    name = missing.partition(":")[0]
+    kept = [each for each in PERMISSIONS_ON_GITHUB if each != missing]
+    github.add_token(GITHUB_SECRET, OWNER, [*kept, f"{name}:read"])
+    before = measured.names()
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == (4 if name in {"issues", "contents"} else 0), outcome.err
+    assert measured.names() == before
+
+
+def test_without_confirmation_nothing_is_made(measured: MeasuredRepository) -> None:
+    outcome = measured.verify()
+
+    assert outcome.code == 9
+    assert [each.method for each in measured.sandbox.github.requests if each.method != "GET"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "code"),
+    [
+        (("--yes",), None, 2),
+        (("--yes",), "two words", 2),
+        (("--yes", "--repository", "acme"), GITHUB_SECRET, 2),
+        (("--yes", "--repository", ""), GITHUB_SECRET, 2),
+        (("--yes",), "github_pat_unknown", 4),
+        (("--yes", "--repository", "acme/unknown"), GITHUB_SECRET, 4),
+    ],
+    ids=["no token", "a malformed token", "no owner", "nothing to measure", "another token", "another repository"],
+)
+def test_wrong_input_is_refused(
+    measured: MeasuredRepository, arguments: tuple[str, ...], token: str | None, code: int
+) -> None:
+    outcome = measured.verify(*arguments, VERIFY_GITHUB_TOKEN=token)
+
+    assert outcome.code == code, outcome.err
+    assert [each.method for each in measured.sandbox.github.requests if each.method != "GET"] == []
+
+
+@pytest.mark.parametrize(("option", "code"), [([], 3), (["--same-repository"], 9)])
+def test_repository_of_the_checkout_needs_an_option(measured: MeasuredRepository, option: list[str], code: int) -> None:
+    subprocess.run(["git", "init", "-q", measured.folder], check=True)
+    origin = f"{measured.sandbox.github.environ()['GITHUB_SERVER_URL']}/{REPOSITORY.title()}.git"
+    subprocess.run(["git", "-C", measured.folder, "remote", "add", "origin", origin], check=True)
+
+    outcome = measured.verify(*option)
+
+    assert outcome.code == code, outcome.err
+
+
+@pytest.mark.parametrize(("option", "code"), [([], 3), (["--same-repository"], 4)])
+def test_repository_of_ops_yml_needs_an_option(measured: MeasuredRepository, option: list[str], code: int) -> None:
+    """The sandbox has no repository of that name, so that the permitted run ends with GitHub's 404."""
+    (measured.folder / "ops.yml").write_text(CONFIG)
+
+    outcome = measured.verify("--repository", "Bakery/Shop", *option)
+
+    assert outcome.code == code, outcome.err
+
+
+def test_half_a_sandbox_is_refused(measured: MeasuredRepository) -> None:
+    outcome = measured.verify("--yes", GITHUB_API_URL=None, GITHUB_SERVER_URL=None)
+
+    assert outcome.code == 2, outcome.err
+
+
+def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredRepository) -> None:
+    refused = measured.sandbox.github.fault(method="DELETE", lost="before", times=None)
+    ended = measured.verify("--yes")
+    refused.remove()
+
+    cleaned = measured.verify("--cleanup", "--yes")
+
+    assert (ended.code, cleaned.code) == (4, 0)
+    assert "ops verify-platform --cleanup" in ended.err
+    assert measured.left() == []
