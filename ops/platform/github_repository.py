@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError
@@ -54,8 +54,8 @@ class VerificationRepository:
         self.name, self.clock = name, clock
         self.client, self.guard = open_guarded(environ, token, name)
         self.api = VerificationWrites(self.client, self.guard)
-        self.login = ""
-        """Login of the token's owner."""
+        self.login, self.user_id = "", 0
+        """Login and ID of the token's owner."""
         self.default_branch = ""
         self.issue = 0
         """Number of the issue of this run; 0 before there is one."""
@@ -64,13 +64,22 @@ class VerificationRepository:
     def opened(self) -> Iterator[Self]:
         """Read the owner of the token and the default branch; close the client at the end. Raises ProviderError."""
         try:
-            with provider_errors("Check OWNER/NAME, and that the token is limited to that repository."):
-                self.login = str(self.client.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
-                self.default_branch = str(self.read("")["default_branch"])
+            with provider_errors():
+                user = self.client.requester.requestJsonAndCheck("GET", "/user")[1]
+            known = self._get("", "Check OWNER/NAME, and that the token is limited to that repository.")
+            self.default_branch = str(known["default_branch"])
+            first = f"/git/ref/heads/{quote(self.default_branch)}"
+            self._get(first, "Add a README file to the repository on GitHub: it needs a first commit.")
+            self.login, self.user_id = str(user["login"]), int(user["id"])
             self.guard.open_pulls_into(self.default_branch)
             yield self
         finally:
             self.client.requester.close()
+
+    @property
+    def host(self) -> str:
+        """Host, and port if any, to which requests go."""
+        return urlsplit(self.client.requester.base_url).netloc
 
     @property
     def requests(self) -> int:
@@ -79,8 +88,11 @@ class VerificationRepository:
     def read(self, path: str, **parameters: object) -> Any:
         """Return the answer to a GET below the repository. Raises ProviderError."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        with provider_errors():
-            return self.client.requester.requestJsonAndCheck("GET", f"{self.client.url}{path}{query}")[1]
+        return self._get(f"{path}{query}")
+
+    def _get(self, path: str, hint: str = "") -> Any:
+        with provider_errors(hint):
+            return self.client.requester.requestJsonAndCheck("GET", f"{self.client.url}{path}")[1]
 
     def list_rows(self, path: str, key: str = "", **parameters: object) -> list[Any]:
         """Return all rows of a list; with `key`, of that field of its answers. Raises ProviderError."""

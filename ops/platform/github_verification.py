@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ops.core.verification_name import make_name
 from ops.platform.account import Delay
-from ops.platform.github_checks import PeopleChecks
+from ops.platform.github_checks import GitHubChecks
 from ops.platform.github_cleanup import RepositoryCleanup
 from ops.platform.github_repository import (
     RepositoryResources,
@@ -18,6 +18,11 @@ from ops.platform.verification import Say, run_steps
 
 GITHUB_STEPS = {
     "permissions": "read the permissions of people",
+    "threads": "write a comment and a label, and read the lists, at most a minute",
+    "labels": "put the label on in capital letters, and remove it twice",
+    "texts": "edit the text of the issue, and send texts that are too long",
+    "pulls": "push to a pull request, and wait until GitHub knows whether it can be merged",
+    "plan": "set rules of the environment, and read those of the branch",
 }
 """Step of a run on GitHub → what it does."""
 
@@ -58,5 +63,12 @@ def list_steps(
     repository: VerificationRepository, resources: RepositoryResources, results: Measurements
 ) -> dict[str, Callable[[], None]]:
     """Return the steps that need the API alone, in their order."""
-    people = PeopleChecks(repository, resources, results)
-    return {"permissions": people.check_permissions}
+    checks = GitHubChecks(repository, resources, results)
+    return {
+        "permissions": checks.check_permissions,
+        "threads": checks.check_lists,
+        "labels": checks.check_labels,
+        "texts": checks.check_texts,
+        "pulls": checks.check_pulls,
+        "plan": checks.check_plan,
+    }

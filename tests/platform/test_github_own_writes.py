@@ -1,6 +1,7 @@
 """On GitHub, names that are not its own are never written, and a killed run leaves nothing that stays."""
 
 import json
+import signal
 
 import pytest
 import requests
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ops.core.errors import Refused
 from ops.github.own_writes import OwnWrites
 from tests.platform.test_own_writes import FOREIGN, OWN, genuine
+from tests.support.in_process import answered_in_process
 from tests.support.properties import holds_for
 from tests.support.verification import (
     REPOSITORY,
@@ -189,3 +191,67 @@ def test_other_names_are_never_written(foreign: list[str], left: list[str], is_w
         assert outcome.code == 0, outcome.err
         assert foreign_state(measured, [*foreign, *(left if is_whole else [])]) == before
         assert {*measured.left()} == ({*left} if is_whole else set())
+
+
+MOST_WRITES = 60
+
+
+@pytest.fixture(scope="module")
+def writes() -> list[int]:
+    """Return the numbers of the requests of a run that write. The states between two of them are equal."""
+    with answered_in_process(), measured_repository() as measured:
+        measured.merge_on_request()
+        measured.verify("--yes")
+        sent = enumerate(measured.sandbox.github.requests)
+        return [at for at, each in sent if each.method != "GET" and not each.path.endswith("/graphql")]
+
+
+def rest_of(measured: MeasuredRepository) -> list[str]:
+    """Return what is left, without the pull request that removes the workflow, if that is on the default branch."""
+    is_there = WORKFLOW_FILE in measured.sandbox.github.files()
+    return [name for name in measured.left() if not (is_there and name.endswith("-removal"))]
+
+
+@pytest.mark.sampled(40)
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(MOST_WRITES))
+def test_cleanup_leaves_only_the_removal_after_a_killed_run(writes: list[int], number: int, moment: str) -> None:
+    assert len(writes) <= MOST_WRITES, "some are not tried"
+    request = writes[number % len(writes)]
+    with measured_repository() as measured:
+        measured.merge_on_request()
+        sent = measured.sandbox.github.requests
+        measured.sandbox.github.fault(when=lambda _: len(sent) == request + 1, lost=moment, times=1)
+        gone = measured.sandbox.github.fault(when=lambda _: len(sent) > request + 1, lost="before", times=None)
+        measured.verify("--yes")
+        gone.remove()
+        measured.sandbox.clock.on_sleep = lambda: None
+
+        outcome = measured.verify("--cleanup", "--yes")
+
+        assert outcome.code == 0, outcome.err
+        assert rest_of(measured) == []
+        assert all(each.state == "closed" for each in measured.sandbox.github.issues)
+        measured.merge_all()
+        assert measured.verify("--cleanup", "--yes").code == 0
+        assert measured.left() == []
+        assert measured.names()["files"] == ["README.md"]
+
+
+@pytest.mark.sampled(20)
+@pytest.mark.parametrize("number", range(0, MOST_WRITES, 6))
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_signal_ends_a_run_without_a_rest(writes: list[int], number: int, sent: signal.Signals) -> None:
+    request = writes[number % len(writes)]
+    with measured_repository() as measured:
+        measured.merge_on_request()
+        seen = measured.sandbox.github.requests
+        measured.sandbox.github.fault(
+            when=lambda _: len(seen) == request + 1, before=lambda: signal.raise_signal(sent), is_prompt=True
+        )
+
+        outcome = measured.verify("--yes")
+
+        assert outcome.code == 130, outcome.err
+        assert rest_of(measured) == []
+        assert not measured.output.exists()

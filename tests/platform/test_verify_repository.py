@@ -3,10 +3,15 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ops.core.verification_name import PREFIX, make_name
+from ops.platform.assumptions import read_assumptions
+from ops.platform.github_verification import GITHUB_STEPS
+from sandbox.switches import GitHubSwitches
 from tests.support.bakery import CONFIG
 from tests.support.verification import (
     ACCOUNT,
@@ -17,9 +22,23 @@ from tests.support.verification import (
     WORKFLOW_FILE,
     MeasuredRepository,
     measured_repository,
+    outcomes_of,
 )
 
 MOST_REQUESTS = 600
+CHECKED = {each.id for each in read_assumptions() if each.check in GITHUB_STEPS}
+TURNED: tuple[tuple[dict[str, Any], set[str]], ...] = (
+    ({"private": False}, {"stranger-permission", "environment-branches", "environment-reviewers", "rulesets"}),
+    ({"plan": "team"}, {"environment-branches", "rulesets"}),
+    ({"plan": "enterprise"}, {"environment-branches", "environment-reviewers", "rulesets"}),
+    ({"lists_lag_seconds": 20.0}, {"list-lag"}),
+    ({"host_in_answers": "github.internal.example"}, {"answer-host"}),
+    ({"over_long_issue_body_is_refused": True}, {"issue-body-limit"}),
+    ({"mergeable_is_known": False}, {"mergeable-known"}),
+    ({"free_plan_creates_environments": False}, {"environment-created"}),
+    ({"free_plan_lists_branch_rules": False}, {"branch-rules"}),
+)
+"""Switches with another answer, and the assumptions that then differ."""
 OF_A_PERSON = "backout-verify-old-shop"
 
 
@@ -27,6 +46,29 @@ OF_A_PERSON = "backout-verify-old-shop"
 def measured() -> Iterator[MeasuredRepository]:
     with measured_repository() as repository:
         yield repository
+
+
+def test_each_checked_assumption_is_confirmed(measured: MeasuredRepository) -> None:
+    outcomes = outcomes_of(measured.measure())
+
+    assert {name for name, outcome in outcomes.items() if outcome == "confirmed"} >= CHECKED
+    assert "differs" not in outcomes.values()
+
+
+def test_turned_switches_are_those_that_a_check_measures() -> None:
+    turned = {name for switches, _ in TURNED for name in switches}
+    assert turned == {name for each in read_assumptions() if each.id in CHECKED for name in each.switches}
+
+
+@pytest.mark.parametrize(("switches", "expected"), TURNED, ids=lambda value: str(value)[:40])
+def test_another_answer_of_github_differs(switches: dict[str, Any], expected: set[str]) -> None:
+    with measured_repository(replace(GitHubSwitches(), **switches)) as measured:
+        result = measured.measure()
+
+        left = measured.left()
+    assert {name for name, outcome in outcomes_of(result).items() if outcome == "differs"} == expected
+    assert result["requests"] <= MOST_REQUESTS
+    assert left == []
 
 
 def test_run_leaves_only_the_removal_of_its_workflow(measured: MeasuredRepository) -> None:
@@ -216,3 +258,12 @@ def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredRep
     assert (ended.code, cleaned.code) == (4, 0)
     assert "ops verify-platform --cleanup" in ended.err
     assert measured.left() == []
+
+
+def test_repository_without_a_commit_is_named(measured: MeasuredRepository) -> None:
+    measured.sandbox.github.fault(path="/repos/*/*/git/ref/**", status=409, message="Git Repository is empty.")
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == 4
+    assert "README" in outcome.err

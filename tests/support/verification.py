@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ops.cli.verify_platform import GITHUB_TOKEN, TOKEN
 from ops.core.verification_name import is_verification_name
 from ops.github.own_writes import own_branch_of
+from ops.platform.github_checks import STRANGER
 from sandbox import Sandbox
 from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord
@@ -175,6 +176,7 @@ def measured_repository(switches: GitHubSwitches | None = None) -> Iterator[Meas
         for field in fields(switches or GitHubSwitches()):
             setattr(sandbox.github.switches, field.name, getattr(switches or GitHubSwitches(), field.name))
         sandbox.github.add_user(OWNER, "admin")
+        sandbox.github.add_user(STRANGER, None)
         sandbox.github.add_token(GITHUB_SECRET, OWNER, PERMISSIONS_ON_GITHUB)
         sandbox.add_token(SECRET, permission_groups())
         yield MeasuredRepository(sandbox, Path(folder))
