@@ -45,8 +45,9 @@ USER_AGENT = "backout"
 class GitHubApiError(ProviderError):
     """GitHub answered with an error. The text holds the status only: GitHub's message may contain what was sent."""
 
-    def __init__(self, status: int, hint: str = "") -> None:
-        self.status = status
+    def __init__(self, status: int, hint: str = "", *, is_limit: bool = False) -> None:
+        """`is_limit`: whether a rate limit refused the request, and not a missing permission."""
+        self.status, self.is_limit = status, is_limit
         super().__init__(f"GitHub answered {status}", reason=Reason.PROVIDER_REFUSED, hint=hint)
 
 
@@ -236,7 +237,7 @@ def provider_errors(hint: str = "") -> Iterator[None]:
     except GithubException as error:
         is_limit = isinstance(error, RateLimitExceededException) or error.status == 429
         advice = RATE_LIMIT_HINT if is_limit else hint or (STATUS_HINT if error.status >= 500 else "")
-        raise GitHubApiError(error.status, advice) from None
+        raise GitHubApiError(error.status, advice, is_limit=is_limit) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint or NETWORK_HINT) from None

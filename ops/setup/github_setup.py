@@ -86,7 +86,8 @@ class ChangeResult:
     change: SettingChange
     problem: str = ""
     is_unclear: bool = False
-    is_forbidden: bool = False
+    ends_its_kind: bool = False
+    """Whether further changes of its kind are refused: the token lacks a permission, or reached a rate limit."""
 
 
 @dataclass
@@ -437,14 +438,14 @@ def _one_reviewer(environment: str, login: str) -> str:
 
 
 def apply_changes(plan: SetupPlan) -> Iterator[ChangeResult]:
-    """Make each change and read it back. After a refusal for lack of permission, others of its kind are skipped."""
+    """Make each change and read it back. After a refusal that others of its kind would get too, they are skipped."""
     refused: dict[str, str] = {}
     for change in plan.changes:
         if change.kind in refused:
             yield ChangeResult(change, refused[change.kind])
             continue
         result = _apply_setting(change)
-        if result.is_forbidden:
+        if result.ends_its_kind:
             refused[change.kind] = result.problem
         yield result
 
@@ -463,7 +464,8 @@ def _apply_setting(change: SettingChange) -> ChangeResult:
             if not is_unclear:
                 return ChangeResult(change, "it was accepted, but is not in effect")
     except OpsError as error:
-        is_forbidden = isinstance(error, GitHubApiError) and error.status == 403
+        is_limit = isinstance(error, GitHubApiError) and error.is_limit
+        is_forbidden = isinstance(error, GitHubApiError) and error.status == 403 and not is_limit
         advice = "Use a token with Administration and Issues: write." if is_forbidden else error.hint
-        return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear, is_forbidden)
+        return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear, is_forbidden or is_limit)
     return ChangeResult(change, "GitHub gave no answer, and the change is not in effect", is_unclear=True)
