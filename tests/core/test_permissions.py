@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,12 @@ from sandbox.github import api as github
 from sandbox.permissions import permission_groups
 from sandbox.switches import Switches
 from tests.conftest import ROOT
+from tests.support import plain_yaml
+from tests.support.workflows import generated
 
 REPOSITORY = "/repos/{owner}/{repo}"
 RUNBOOKS = discover_runbooks()
+PROPOSING = RUNBOOKS["propose-limits"]
 
 
 def calls(provider: Provider) -> set[str]:
@@ -104,3 +108,72 @@ def test_named_groups_exist() -> None:
     assert named - known == set()
     assert named
     assert {*EVIDENCE, *IMPACT} <= known
+
+
+COMMENT, RUNS = "POST /issues/1/comments", "GET /actions/runs"
+ON_PULL = "PATCH /pulls/1"
+"""Stands for a comment on a pull request, which a token with the permission for pull requests may write."""
+CALLS: dict[str, tuple[str, ...]] = {
+    "gate": (COMMENT, "GET /actions/runs/1"),
+    "recover": (COMMENT, RUNS),
+    "site fetch": (COMMENT, RUNS),
+    "site build": (),
+    "database fetch": (),
+    "maintenance due": (COMMENT,),
+    "watch": (COMMENT, RUNS),
+    "incident report": (COMMENT, "GET /actions/runs/1/attempts/1/jobs"),
+    "incident menu": (COMMENT,),
+    "incident leak": ("POST /issues",),
+    "check-outage": (COMMENT,),
+    "evidence": (COMMENT, "GET /deployments"),
+    "limits plan": (ON_PULL,),
+    "limits apply": (ON_PULL, COMMENT, "GET /commits/1/pulls"),
+    "doctor": ("GET /issues",),
+    "config check": (),
+    "workflows sync": (),
+}
+"""Command of a step → calls of GitHub's API that need its permissions."""
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "answer": (COMMENT, RUNS),
+    "tell": (COMMENT, "GET /contents/tell.py", "GET /actions/runs/1/attempts/1/jobs"),
+    "tell-later": (COMMENT, "GET /actions/runs/1/attempts/1/jobs"),
+    "menu-fallback": (COMMENT,),
+    "doctor": ("GET /environments/recovery", "GET /actions/workflows"),
+    "unprivileged": tuple(f"{method} {path.removeprefix('/repos/*/*')}" for method, path in PROPOSING.writes),
+}
+"""Job → calls of a program in it, or of its runbook."""
+OF_BACKOUT = {"ci.yml", "release.yml", "weekly.yml"}
+"""Workflows of this repository that run no command of a team."""
+
+
+def needs_of(call: str) -> tuple[str, str]:
+    """Return name and level of the permission for a call below the repository."""
+    method, _, path = call.partition(" ")
+    row = find_permission("github", method, f"/repos/acme/shop{path.replace('*', 'x')}")
+    assert row is not None, call
+    name, _, level = row.needs.partition(":")
+    return name.replace("_", "-"), level
+
+
+def expected_permissions(key: str, job: dict[str, Any]) -> dict[str, str]:
+    steps = job.get("steps", ())
+    commands = [step["with"]["command"] for step in steps if "command" in step.get("with", {})]
+    commands += ["gate" for step in steps if step.get("uses", "").endswith("/actions/gate")]
+    calls = [call for each in commands for call in CALLS[each]] + list(PROGRAMS.get(key, ()))
+    found = [needs_of(call) for call in calls]
+    if any(step.get("uses", "").startswith("actions/checkout@") for step in steps):
+        found.append(("contents", "read"))
+    return {name: max(level for other, level in found if other == name) for name, _ in found}
+
+
+def test_each_job_has_the_permissions_of_its_calls_and_no_others() -> None:
+    jobs = [
+        (f"{path.stem} {key}", job.get("permissions", {}), expected_permissions(key, job))
+        for path in sorted((generated() / ".github" / "workflows").glob("*.yml"))
+        if path.name not in OF_BACKOUT
+        for key, job in plain_yaml.load(path.read_text())["jobs"].items()
+        if "uses" not in job
+    ]
+
+    assert [each for each in jobs if each[1] != each[2]] == []
+    assert len(jobs) > 25
