@@ -142,9 +142,12 @@ class VerificationWrites:
     def close_pull(self, number: int) -> None:
         self._write("PATCH", f"/pulls/{number}", {"state": "closed"})
 
-    def dispatch(self, ref: str, inputs: Mapping[str, str]) -> int | None:
-        """Start the workflow with the file of a branch, and return the run; None if GitHub does not name it."""
-        body = {"ref": ref, "inputs": dict(inputs), "return_run_details": True}
+    def dispatch(self, ref: str, inputs: Mapping[str, str], *, names_run: bool = True) -> int | None:
+        """Start the workflow with the file of a branch, and return the run; None if GitHub does not name it.
+
+        `names_run`: whether to ask for the run, which an older server refuses.
+        """
+        body = {"ref": ref, "inputs": dict(inputs), **({"return_run_details": True} if names_run else {})}
         answer = self._write("POST", f"/actions/workflows/{WORKFLOW}/dispatches", body)
         if not answer:
             return None

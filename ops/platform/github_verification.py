@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ops.core.verification_name import make_name
+from ops.platform import workflow_checks
 from ops.platform.account import Delay
 from ops.platform.github_checks import GitHubChecks
 from ops.platform.github_cleanup import RepositoryCleanup
@@ -15,6 +16,7 @@ from ops.platform.github_repository import (
 )
 from ops.platform.measurements import Measurements
 from ops.platform.verification import Say, run_steps
+from ops.platform.workflow_checks import WorkflowChecks
 
 GITHUB_STEPS = {
     "permissions": "read the permissions of people",
@@ -23,6 +25,7 @@ GITHUB_STEPS = {
     "texts": "edit the text of the issue, and send texts that are too long",
     "pulls": "push to a pull request, and wait until GitHub knows whether it can be merged",
     "plan": "set rules of the environment, and read those of the branch",
+    **workflow_checks.STEPS,
 }
 """Step of a run on GitHub → what it does."""
 
@@ -44,7 +47,8 @@ def measure_repository(
         failures = run_steps(list_steps(repository, resources, results), GITHUB_STEPS, say)
         if pull:
             resources = replace(resources, workflow_reason=wait_for_merge(repository, pull, say))
-        return failures
+        checks = WorkflowChecks(repository, resources, results)
+        return failures | run_steps(checks.steps(), GITHUB_STEPS, say)
     finally:
         with delay():
             say("deleting what the run made on GitHub")

@@ -1,0 +1,245 @@
+"""`ops verify-platform --repository` on the sandbox's Actions: each answer of GitHub, and what keeps it from answering."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.platform.assumptions import read_assumptions
+from ops.platform.workflow_checks import ENVIRONMENT_ROWS, PUSH_ROWS, STEPS
+from ops.platform.workflow_files import (
+    ANSWER,
+    LONGEST_EXPRESSION,
+    PATH,
+    render_expression,
+    render_measured,
+    render_refused,
+    render_workflow,
+)
+from ops.setup.workflows import PINS, USES
+from sandbox.actions import Runner
+from sandbox.switches import GitHubSwitches
+from tests.support.verification import OWNER, MeasuredRepository, measured_repository, outcomes_of
+
+ROWS = {each.id: each for each in read_assumptions() if each.check in STEPS}
+WITH_ENVIRONMENTS = GitHubSwitches(plan="team")
+MOST_REQUESTS = 300
+NAME = "backout-verify-0123456789ab"
+TURNED: dict[str, tuple[Any, set[str]]] = {
+    "dispatch_answers_run_details": (False, {"dispatch-names-run"}),
+    "artifacts_lag_reads": (2, {"artifact-listed"}),
+    "github_token_reads_permissions": (False, {"token-reads-permission"}),
+    "actions_may_create_pull_requests": (True, {"token-opens-pull"}),
+    "called_names_have_caller": (False, {"called-names"}),
+    "waiting_job_cancel_runs_always": (False, {"always-after-waiting"}),
+    "cancel_ends_calls": (False, {"called-cancel"}),
+    "refused_run_conclusion": ("failure", {"refused-run"}),
+    "refused_run_has_title": (True, {"refused-run-title"}),
+    "dispatch_checks_files": (False, {"dispatch-refused"}),
+}
+"""Switch → another answer, and the assumptions that then differ."""
+JOBS = (
+    *("answer", "deploying", "after", "quiet", "upload", "download", "token", "secrets", "waiting", "wait", "always"),
+)
+
+
+@contextmanager
+def measured_with_runner(switches: GitHubSwitches) -> Iterator[tuple[MeasuredRepository, Runner]]:
+    """Give a repository whose owner merges at once, and whose jobs run while the run waits."""
+    with measured_repository(switches) as measured, Runner(measured.sandbox.github, {}) as runner:
+
+        def pass_time() -> None:
+            merge_proposal(measured)
+            runner.settle()
+
+        measured.sandbox.clock.on_sleep = pass_time
+        yield measured, runner
+
+
+def merge_proposal(measured: MeasuredRepository) -> None:
+    """Merge as the owner the pull request that adds the workflow, and not that of GITHUB_TOKEN."""
+    github = measured.sandbox.github
+    for number in github.open_pulls():
+        if github.pull_branches(number)[0].endswith("-workflow"):
+            github.merge(number, OWNER)
+
+
+def differing(result: dict[str, Any]) -> set[str]:
+    return {name for name, outcome in outcomes_of(result).items() if outcome == "differs" and name in ROWS}
+
+
+def unproved(result: dict[str, Any]) -> set[str]:
+    return {name for name, outcome in outcomes_of(result).items() if outcome == "not_provable" and name in ROWS}
+
+
+def test_each_row_is_confirmed() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        result = measured.measure()
+        unknown = measured.sandbox.github.unknown_requests
+
+    assert {outcomes_of(result)[name] for name in ROWS} == {"confirmed"}
+    assert result["requests"] <= MOST_REQUESTS
+    assert unknown == []
+
+
+def test_turned_switches_are_those_of_the_rows() -> None:
+    assert TURNED.keys() == {switch for row in ROWS.values() for switch in row.switches}
+
+
+@pytest.mark.parametrize("switch", TURNED)
+def test_another_answer_of_github_differs(switch: str) -> None:
+    value, expected = TURNED[switch]
+    with measured_with_runner(replace(WITH_ENVIRONMENTS, **{switch: value})) as (measured, _):
+        result = measured.measure()
+
+    assert differing(result) == expected
+    relying = {name for row in expected for name in ROWS[row].runbooks}
+    assert set(result["affected_runbooks"]) >= relying
+    assert result["exit_code"] == (4 if result["affected_runbooks"] else 0)
+
+
+def test_late_runner_delays_only_the_comment() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        runner.delay = timedelta(seconds=150)
+        result = measured.measure()
+
+    assert differing(result) == {"label-to-comment"}
+
+
+def test_small_plan_without_environments_proves_the_rest() -> None:
+    with measured_with_runner(GitHubSwitches(private=True, plan="free")) as (measured, _):
+        result = measured.measure()
+
+    assert unproved(result) == set(ENVIRONMENT_ROWS)
+    assert (differing(result), result["exit_code"]) == (set(), 0)
+
+
+def test_waiting_run_that_github_cancels_affects_the_recoveries() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        github, pass_time = measured.sandbox.github, measured.sandbox.clock.on_sleep
+
+        def displace() -> None:
+            pass_time()
+            waiting = [
+                run for run in github.runs for job in run.jobs if (job.name, job.status) == ("waiting", "pending")
+            ]
+            if waiting:
+                runner.cancel(waiting[0].id)
+
+        measured.sandbox.clock.on_sleep = displace
+        result = measured.measure()
+
+    assert differing(result) == {"queue-max"}
+    assert {"rollback-worker", "rollback-pages"} <= set(result["affected_runbooks"])
+    assert result["exit_code"] == 4
+
+
+def test_actions_that_are_off_prove_nothing() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        measured.sandbox.github.set_actions_policy(enabled=False)
+        result = measured.measure()
+
+    assert unproved(result) == set(ROWS)
+    assert result["exit_code"] == 0
+
+
+def test_jobs_that_no_runner_takes_prove_nothing() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        runner.hold_jobs(*JOBS)
+        result = measured.measure()
+
+    without_jobs = {"dispatch-names-run", "dispatch-refused", "expression-length", *PUSH_ROWS}
+    assert unproved(result) == set(ROWS) - without_jobs
+    assert differing(result) == set()
+
+
+def test_unmerged_workflow_proves_nothing() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        measured.sandbox.clock.on_sleep = runner.settle
+        result = measured.measure()
+        left = measured.left()
+
+    assert (unproved(result), differing(result), left) == (set(ROWS), set(), [])
+
+
+def test_workflows_of_the_team_do_not_run_for_the_measured_commits() -> None:
+    theirs = "on: push\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n    steps: [{run: 'true'}]\n"
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        github = measured.sandbox.github
+        github.add_commit("Deploy", OWNER, files={".github/workflows/deploy.yml": theirs})
+        result = measured.measure()
+        branches = {run.head_branch for run in github.runs if run.workflow.file == "deploy.yml"}
+
+    assert (unproved(result), differing(result)) == (set(PUSH_ROWS), set())
+    assert "main" in branches, "their workflow runs for pushes"
+    assert [branch for branch in branches if branch.startswith(NAME[:15]) and branch.count("-") == 2] == []
+
+
+@pytest.mark.parametrize(("end", "is_gone"), [("0123456789ab", True), ("/../../../comments/{}", False)])
+def test_label_of_anybody_removes_nothing_else(end: str, is_gone: bool) -> None:
+    """A person with the role triage may add labels, and delete no comment of others."""
+    with measured_repository() as measured, Runner(measured.sandbox.github, {}) as runner:
+        github = measured.sandbox.github
+        github.add_commit("Merged", OWNER, files={PATH: render_workflow()})
+        github.add_user("tina", "triage")
+        number = github.open_issue("Down", author=OWNER)
+        comment = github.comment(number, "Evidence", OWNER)
+        label = f"backout-verify-{end.format(comment)}"
+
+        github.label(number, label, "tina")
+        runner.wait()
+
+        issue = github.issue(number)
+        assert [each.body for each in issue.comments] == ["Evidence", ANSWER]
+        assert [each.name for each in issue.labels] == ([] if is_gone else [label])
+
+
+LINTERS = [
+    ["actionlint", "-no-color", "-oneline"],
+    ["zizmor", "--offline", "--no-progress", "-q", "--persona", "auditor", ".github"],
+]
+
+
+@pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "files",
+    [{PATH: render_workflow()}, render_measured(NAME), render_expression(NAME, LONGEST_EXPRESSION)],
+    ids=["default branch", "measured", "expression"],
+)
+def test_workflows_pass_linters(tmp_path: Path, files: dict[str, str], command: list[str]) -> None:
+    done = lint(tmp_path, files, command)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_the_permissions_of_the_refused_file_are_wrong(tmp_path: Path) -> None:
+    security, syntax = (
+        lint(tmp_path / name, render_refused(NAME), command) for name, command in zip("ab", LINTERS[::-1], strict=True)
+    )
+
+    assert security.returncode == 0, security.stdout
+    assert syntax.stdout.count("\n") == 1
+    assert "issues" in syntax.stdout
+
+
+def lint(folder: Path, files: dict[str, str], command: list[str]) -> subprocess.CompletedProcess[str]:
+    (folder / ".git").mkdir(parents=True)  # required by actionlint
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    program = Path(sys.executable).parent / command[0]
+    return subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_actions_are_those_of_the_generated_workflows() -> None:
+    texts = "\n".join([render_workflow(), *render_measured(NAME).values()])
+    used = {f"{found['action']}@{found['pin']}" for found in USES.finditer(texts)}
+
+    assert used == {PINS["upload"], PINS["download"]}
+    assert texts.count("uses: ") == len(used) + texts.count("uses: ./.github/workflows/")
