@@ -21,8 +21,9 @@ from ops.platform.report import SCHEMA
 PLATFORM_FILE = "platform.json"
 """Name of the file that a team commits beside ops.yml."""
 MOST_BYTES = 1_000_000
-LONGER, ROUNDING = 1.0, 0.01
-"""Seconds by which a time may exceed that of the whole run, and by which a run rounds."""
+LONGER, ROUNDING, WORDS_ROUNDING = 1.0, 0.01, 0.1
+"""Seconds by which a time may exceed that of the whole run, and by which a run rounds numbers and words."""
+TIME = re.compile(r"(more than )?([0-9]{1,6}(?:\.[0-9])?) s")
 MOST_PROBLEMS = 5
 ID, VERSION = re.compile("[a-z0-9-]{1,60}"), re.compile(r"[0-9]{1,6}\.[0-9]{1,6}\.[0-9][0-9A-Za-z.+-]{0,20}")
 
@@ -75,12 +76,23 @@ class _Row(_ReadModel):
             return f"{self.outcome} without an answer"
         if self.seconds is not None and self.seconds > longest + LONGER:
             return "longer than the whole run"
+        if self.at_most is not None and not self._has_time_in_words(longest):
+            return "the time in words is not that of a run"
         if self.seconds is not None and self.at_most is not None and abs(self.seconds - self.at_most) <= ROUNDING:
             return ""  # rounded to the limit
         is_confirmed = _is_as_expected(self.measured, self.seconds, self.expected or "", self.at_most)
         if is_confirmed != (kind is MeasurementKind.CONFIRMED):
             return f"{self.outcome}, but the answer {'equals' if is_confirmed else 'is not'} the expected one"
         return ""
+
+    def _has_time_in_words(self, longest: float) -> bool:
+        """Return whether the words say the measured time, or one that had not ended during the run, or no time."""
+        found = TIME.fullmatch(self.measured or "")
+        if found is None:
+            return self.seconds is None and not (self.measured or "").endswith(" s")
+        if self.seconds is None:
+            return bool(found[1]) and float(found[2]) <= longest + LONGER
+        return not found[1] and abs(float(found[2]) - self.seconds) <= WORDS_ROUNDING
 
 
 def _is_as_expected(measured: str, seconds: float | None, expected: str, at_most: float | None) -> bool:

@@ -147,6 +147,12 @@ def change_row(**fields: Any) -> Callable[[Result], object]:
     return lambda result: result["assumptions"][3].update(fields)
 
 
+def change_time(measured: str, seconds: float | None = None) -> Callable[[Result], object]:
+    """Return a change of the first row, which has a time."""
+    fields = {"outcome": "confirmed" if seconds else "differs", "measured": measured, "seconds": seconds}
+    return lambda result: result["assumptions"][0].update(fields)
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [
@@ -167,6 +173,11 @@ def change_row(**fields: Any) -> Callable[[Result], object]:
         (change_row(seconds=float("inf")), "assumptions[3].seconds"),
         (change_row(seconds="0"), "assumptions[3].seconds"),
         (change_row(id="../etc"), "assumptions[3].id"),
+        (change_time("3.0 s", 40.0), "assumptions[0].outcome"),
+        (change_time("fast", 3.0), "assumptions[0].outcome"),
+        (change_time("3.0 s"), "assumptions[0].outcome"),
+        (change_time("more than 2000 s"), "assumptions[0].outcome"),
+        (change_time(f"more than {'9' * 280} s"), "assumptions[0].outcome"),
     ],
 )
 def test_changed_or_foreign_file_is_refused_with_its_place(
