@@ -171,6 +171,16 @@ def test_time_without_an_end_is_played_longer_than_the_longest_wait() -> None:
     assert any("worker-propagation, more than 120 s" in each for each in profile.notes)
 
 
+def test_answers_of_github_are_played_by_the_local_github() -> None:
+    profile = profile_of({"list-lag": 8.0, "mergeable-known": None, "issue-body-limit": "HTTP 422"})
+
+    first, second = played_by(profile)
+    assert profile.lags.github == ("lists_lag_seconds=8.0",)
+    assert (first["mergeable_is_known"], second["mergeable_is_known"]) == (True, False)
+    assert (second["lists_lag_seconds"], second["over_long_issue_body_is_refused"]) == (8.0, True)
+    assert played_by(profile_of({"mergeable-known": 5.0}))[-1]["mergeable_is_known"] is True
+
+
 def test_scorecard_says_what_was_played(world: World, tmp_path: Path) -> None:
     file = tmp_path / "platform.json"
     file.write_text(platform_text(NOW, {"kv-edge-lag": 75.0, "unknown-token": "HTTP 401", "d1-undo": "other rows"}))

@@ -26,7 +26,7 @@ REMARK = "Commit the file beside ops.yml. How to: docs/how-to/first-day.md."
 )
 def examine_platform(facts: Facts) -> Findings:
     """Did Cloudflare and GitHub behave as Backout assumes when they were last measured?"""
-    command = f"{facts.program} verify-platform --account ACCOUNT_ID"
+    command = f"{facts.program} verify-platform --account ACCOUNT_ID --repository OWNER/NAME"
     try:
         recorded = read_platform_file(facts.root / PLATFORM_FILE, facts.clock.now())
     except ConfigError as error:
