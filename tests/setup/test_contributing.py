@@ -27,6 +27,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("message", "problem"),
     [
@@ -46,6 +47,7 @@ def test_commit_hook_checks_the_subject(tmp_path: Path, message: str, problem: s
     assert (done.returncode, problem in done.stderr) == (1 if problem else 0, True), done.stderr
 
 
+@pytest.mark.slow
 def test_pull_request_check_names_each_bad_commit(tmp_path: Path) -> None:
     git(tmp_path, "init")
     git(tmp_path, "commit", "--allow-empty", "-m", LONG)  # before the pull request
@@ -63,6 +65,7 @@ def test_pull_request_check_names_each_bad_commit(tmp_path: Path) -> None:
     assert [line.split('"')[1] for line in bad.stderr.splitlines()] == ["Merge branch main", LONG + "!"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tag", "code"), [(f"v{__version__}", 0), ("v9.9.9", 1), (__version__, 1)])
 def test_release_refuses_tag_that_differs_from_version(tag: str, code: int) -> None:
     steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
