@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from sandbox import Sandbox
+from sandbox.cloudflare.tokens.state import DEFAULT_PERMISSIONS
 from tests.sandbox.conftest import Api
 from tests.support.wrangler import run_wrangler
 
@@ -64,6 +65,7 @@ def test_worker_with_assets_is_deployed_and_served(
 def test_worker_is_deleted_and_tail_is_unsupported(sandbox: Sandbox, tmp_path: Path) -> None:
     _project(tmp_path, main="index.js")
     sandbox.deploy("shop", sandbox.upload("shop"))
+    sandbox.add_token(sandbox.token, [*DEFAULT_PERMISSIONS, "Workers Tail Read"])
 
     tail = run_wrangler(sandbox, tmp_path, "tail", "shop", home=tmp_path, code=1)
     run_wrangler(sandbox, tmp_path, "delete", "--name", "shop", home=tmp_path)
