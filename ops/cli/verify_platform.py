@@ -22,6 +22,7 @@ from ops.core.redaction import Redactor
 from ops.engine.signals import PROCESS_SIGNALS
 
 if TYPE_CHECKING:
+    from ops.core.clock import Clock
     from ops.platform.account import VerificationAccount
     from ops.platform.github_repository import VerificationRepository
 
@@ -84,6 +85,8 @@ def verify_platform(
     VERIFY_CLOUDFLARE_API_TOKEN and VERIFY_GITHUB_TOKEN. The result names no account, repository, host or token. Exit
     code 4: something differs that a recovery relies on.
     """
+    from ops.app.session import find_addresses
+
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     say = partial(_print_progress, is_quiet=is_quiet)
     if not (account or repository):
@@ -97,7 +100,8 @@ def verify_platform(
     with ExitStack() as stack:
         enter = stack.enter_context
         opened = enter(_open_account(account, os.environ, redactor)) if account else None
-        watched = enter(_open_repository(repository, os.environ, config.parent, redactor)) if repository else None
+        clock = opened.clock if opened else find_addresses(os.environ)[2]
+        watched = enter(_open_repository(repository, config.parent, redactor, clock)) if repository else None
         names = _describe_plan(opened, watched, say, cleanup=cleanup)
         is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not is_quiet
         if not (yes or is_interactive):
@@ -219,23 +223,19 @@ def _find_values(value: object, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def _open_repository(
-    name: str, environ: Mapping[str, str], folder: Path, redactor: Redactor
-) -> "Iterator[VerificationRepository]":
+def _open_repository(name: str, folder: Path, redactor: Redactor, clock: "Clock") -> "Iterator[VerificationRepository]":
     from ops.app.configuration import add_server
-    from ops.app.session import find_addresses
     from ops.core.client_guards import uses_one_sandbox
     from ops.platform.github_repository import VerificationRepository
 
-    value = _read_token(GITHUB_TOKEN, environ, redactor)
-    environ = add_server(environ, folder, redactor)
+    value = _read_token(GITHUB_TOKEN, os.environ, redactor)
+    environ = add_server(os.environ, folder, redactor)
     if not uses_one_sandbox(environ):
         raise ConfigError(
             "GitHub or Cloudflare is a sandbox, and the other one is not",
             reason=Reason.NOT_LOOPBACK,
             hint="Run `unset GITHUB_API_URL CLOUDFLARE_API_BASE_URL OPS_EDGE_URL OPS_CLOCK_URL`.",
         )
-    clock = find_addresses(environ)[2]
     with VerificationRepository(environ, name, parse_token(GITHUB_TOKEN, value), clock).opened() as opened:
         yield opened
 
@@ -306,5 +306,5 @@ def _measure_and_report(
         report = measure_platform(account, repository, say, signals.delay)
     print_result(report, PlatformReport.lines, PlatformReport.render_markdown, as_markdown=as_markdown, as_json=as_json)
     output.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    say(f"wrote {output}")
+    say(f"wrote {output}. Commit it beside ops.yml; docs/how-to/first-day.md says how to share it.")
     return report.exit_code

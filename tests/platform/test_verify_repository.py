@@ -137,6 +137,7 @@ def test_both_halves_make_one_report(measured: MeasuredRepository) -> None:
 
     outcomes = [row["outcome"] for row in result["assumptions"]]
     assert outcomes.count("confirmed") > 60
+    assert result["seconds"] > 120, "one clock measures both, and the edge is sampled for two minutes"
     assert "differs" not in outcomes
     assert result["requests"] <= MOST_REQUESTS
 
