@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,11 +26,12 @@ from ops.platform.workflow_files import (
 from ops.setup.workflows import PINS, USES
 from sandbox.actions import Runner
 from sandbox.switches import GitHubSwitches
-from tests.support.verification import OWNER, MeasuredRepository, measured_repository, outcomes_of
+from tests.support.verification import ACCOUNT, OWNER, MeasuredRepository, measured_repository, outcomes_of
 
 ROWS = {each.id: each for each in read_assumptions() if each.check in STEPS}
 WITH_ENVIRONMENTS = GitHubSwitches(plan="team")
-MOST_REQUESTS = 300
+MOST_REQUESTS, MOST_OF_BOTH, LONGEST_OF_BOTH = 300, 600, 30.0
+"""Requests for GitHub and for both halves, and real seconds for both."""
 NAME = "backout-verify-0123456789ab"
 TURNED: dict[str, tuple[Any, set[str]]] = {
     "dispatch_answers_run_details": (False, {"dispatch-names-run"}),
@@ -86,6 +88,16 @@ def test_each_row_is_confirmed() -> None:
     assert {outcomes_of(result)[name] for name in ROWS} == {"confirmed"}
     assert result["requests"] <= MOST_REQUESTS
     assert unknown == []
+
+
+def test_both_halves_keep_to_their_figures() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        began = time.monotonic()
+        result = measured.measure("--account", ACCOUNT)
+        took = time.monotonic() - began
+
+    assert (result["requests"] <= MOST_OF_BOTH, took <= LONGEST_OF_BOTH) == (True, True), (result["requests"], took)
+    assert differing(result) == set()
 
 
 def test_turned_switches_are_those_of_the_rows() -> None:
