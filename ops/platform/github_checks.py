@@ -18,8 +18,8 @@ STRANGER = "octocat"
 """A login of GitHub's own, which has no access to the repository of a team."""
 MOST_CHARACTERS = 65_536
 """Longest text of an issue or a comment."""
-STEP, LONGEST = 2.0, 60.0
-"""Seconds between two reads of something that is not yet shown, and until they end."""
+STEP, LONGEST_STEP, LONGEST = 1.0, 8.0, 60.0
+"""Seconds of the first pause between two reads of something that is not yet shown, of the longest one, and of all."""
 _EDITS = """query($owner: String!, $name: String!, $number: Int!) {
   repository(owner: $owner, name: $name) { issue(number: $number) {
     body userContentEdits(first: 20) { totalCount nodes { editor { login } } } } }
@@ -153,12 +153,13 @@ class GitHubChecks:
 
     def _wait(self, is_shown: Callable[[], bool]) -> float | None:
         """Return the seconds until it is shown; None if it is not within LONGEST. Raises ProviderError."""
-        clock = self._repository.clock
+        clock, pause = self._repository.clock, STEP
         began = clock.monotonic()
         while not is_shown():
             if clock.monotonic() - began >= LONGEST:
                 return None
-            clock.sleep(STEP)
+            clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_STEP)
         return clock.monotonic() - began
 
 

@@ -142,6 +142,18 @@ def test_both_halves_make_one_report(measured: MeasuredRepository) -> None:
     assert result["requests"] <= MOST_REQUESTS
 
 
+@pytest.mark.slow
+def test_slow_platform_takes_no_more_requests_than_promised() -> None:
+    with measured_repository(GitHubSwitches(lists_lag_seconds=100.0, mergeable_is_known=False)) as measured:
+        switches = measured.sandbox.switches
+        switches.propagation_seconds = switches.pages_propagation_seconds = 100.0
+        switches.kv_staleness_seconds = switches.kv_api_staleness_seconds = 300.0
+        switches.audit_lag_seconds, switches.analytics_delay_seconds = 600.0, 900.0
+        measured.merge_on_request()
+
+        assert measured.measure("--account", ACCOUNT)["requests"] <= 850
+
+
 def test_report_names_nothing_of_the_repository(measured: MeasuredRepository) -> None:
     measured.merge_on_request()
     outcomes = [measured.verify("--yes", "--markdown"), measured.verify("--yes", "--json")]
