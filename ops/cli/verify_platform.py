@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ops.platform.github_repository import VerificationRepository
 
 TOKEN = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
+READ_TOKEN = "VERIFY_CLOUDFLARE_READ_TOKEN"  # noqa: S105  (the name of the variable)
 GITHUB_TOKEN = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
 ACCOUNT_PLAN = (
     "It makes a Worker on workers.dev, a Pages project, a KV namespace and a D1 database, each with one new name, "
@@ -257,9 +258,12 @@ def _open_account(account: str, environ: Mapping[str, str], redactor: Redactor) 
     from ops.app.session import find_addresses
     from ops.platform.account import VerificationAccount
 
-    value = _read_token(TOKEN, environ, redactor)
+    token = parse_token(TOKEN, _read_token(TOKEN, environ, redactor))
+    read_token = (
+        parse_token(READ_TOKEN, _read_token(READ_TOKEN, environ, redactor)) if environ.get(READ_TOKEN) else None
+    )
     base_url, edge_url, clock = find_addresses(environ)
-    with VerificationAccount(base_url, edge_url, account, parse_token(TOKEN, value), clock).opened() as opened:
+    with VerificationAccount(base_url, edge_url, account, token, clock, read_token=read_token).opened() as opened:
         yield opened
 
 

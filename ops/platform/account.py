@@ -30,7 +30,7 @@ QUIET_LOOKS = 4
 """Looks in a row that show nothing: a list may be behind a creation or a deletion by some seconds."""
 MOST_READS = 10
 """Most reads until a list shows what was created."""
-TOKEN_VARIABLE = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
+TOKEN_VARIABLE, READ_TOKEN_VARIABLE = "VERIFY_CLOUDFLARE_API_TOKEN", "VERIFY_CLOUDFLARE_READ_TOKEN"
 WORKER, PROJECT, NAMESPACE, DATABASE = "Worker", "Pages project", "KV namespace", "D1 database"
 Delay = Callable[[], AbstractContextManager[None]]
 T = TypeVar("T")
@@ -48,12 +48,23 @@ class Leftover:
 class VerificationAccount:
     """Clients of one account, whose transport lets no write to other resources through."""
 
-    def __init__(self, base_url: str, edge_url: str | None, account_id: str, token: Secret, clock: Clock) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        edge_url: str | None,
+        account_id: str,
+        token: Secret,
+        clock: Clock,
+        *,
+        read_token: Secret | None = None,
+    ) -> None:
+        """`read_token`: a second token, which only reads; None leaves what it shows unproved."""
         self.account_id, self.clock = account_id, clock
         self.transport = OwnWritesTransport(base_url, account_id)
         self._base_url = base_url
         self._clients: list[CloudflareClient] = []
         self.client = self.client_with(token, TOKEN_VARIABLE)
+        self.reader = None if read_token is None else self.client_with(read_token, READ_TOKEN_VARIABLE)
         self.api = VerificationApi(self.client, account_id)
         self.workers, self.pages = WorkersApi(self.client, account_id), PagesApi(self.client, account_id)
         self.kv, self.d1 = KvApi(self.client, account_id), D1Api(self.client, account_id)

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from ops.cloudflare import records, tokens
+from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.routes import RoutesApi
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import Period
 from ops.core.errors import ProviderError
+from ops.core.permissions import find_permission
 from ops.core.redaction import Secret
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.measurements import Measurements
+from ops.platform.measurements import Measurements, is_missing_permission
 
 Read = tuple[str, Callable[[], object]]
 UNKNOWN_TOKEN = "a" * 40
@@ -105,3 +107,40 @@ def check_unknown_token(account: VerificationAccount, results: Measurements) -> 
         results.compare("unknown-token", "accepted")
     except CloudflareApiError as error:
         results.compare("unknown-token", f"HTTP {error.status}")
+
+
+def check_read_permissions(account: VerificationAccount, resources: RunResources, results: Measurements) -> None:
+    """Query telemetry and the database with a token that may only read them."""
+    if (reader := account.reader) is None:
+        for name in ("telemetry-permission", "d1-read-permission"):
+            results.skip(name, "no second token was given, which only reads")
+        return
+    account_id, database, now = account.account_id, resources.database.id, account.clock.now()
+    groups = tokens.read_permission_groups(account.client, account_id, tokens.verify_token(reader, account_id))
+    recent, d1 = Period(now - timedelta(minutes=5), now), D1Api(reader, account_id)
+    queries: tuple[tuple[str, str, Callable[[], object]], ...] = (
+        (
+            "telemetry-permission",
+            f"/accounts/{account_id}/workers/observability/telemetry/query",
+            lambda: records.count_requests(reader, account_id, resources.name, recent),
+        ),
+        (
+            "d1-read-permission",
+            f"/accounts/{account_id}/d1/database/{database}/query",
+            lambda: (d1.query(database, [SqlStatement("SELECT 1")]), d1.read_bookmark(database)),
+        ),
+    )
+    for name, path, send in queries:
+        call = find_permission("cloudflare", "POST", path)
+        assert call is not None, path
+        if call.needs in groups or call.perhaps not in groups:
+            results.skip(name, f"the second token needs {call.perhaps}, without {call.needs}")
+            continue
+        try:
+            send()
+            results.compare(name, "accepted")
+        except ProviderError as error:
+            if is_missing_permission(error):
+                results.compare(name, "refused")
+            else:
+                results.record_error(name, error)

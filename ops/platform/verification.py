@@ -8,7 +8,7 @@ from ops.core.verification_name import make_name
 from ops.platform.account import MODULE, Delay, RunResources, VerificationAccount, create_resources
 from ops.platform.measurements import Measurements, describe_error
 from ops.platform.pages_checks import PagesChecks
-from ops.platform.read_checks import check_reads, check_unknown_token
+from ops.platform.read_checks import check_read_permissions, check_reads, check_unknown_token
 from ops.platform.record_checks import RecordChecks
 from ops.platform.store_checks import DatabaseChecks, check_kv
 from ops.platform.worker_checks import WorkerChecks
@@ -27,6 +27,7 @@ STEPS = {
     "d1": "restore the database, and undo it",
     "records": "wait for audit log, telemetry and analytics, at most five minutes",
     "shapes": "read the records in other ways",
+    "reader": "query telemetry and the database with the second token",
 }
 """Step of a run → what it does."""
 
@@ -83,5 +84,6 @@ def list_steps(
         "d1": database.check_restore,
         "records": record.check_lags,
         "shapes": record.check_shapes,
+        "reader": lambda: check_read_permissions(account, resources, results),
         "reads": lambda: check_reads(account, resources, results),
     }

@@ -16,6 +16,7 @@ from tests.support.bakery import ACCOUNT as BAKERY_ACCOUNT
 from tests.support.bakery import Bakery, bakery
 from tests.support.verification import (
     ACCOUNT,
+    READ_SECRET,
     SECRET,
     WRITING,
     MeasuredAccount,
@@ -71,6 +72,8 @@ TURNED: dict[str, tuple[Any, set[str]]] = {
     "d1_bookmark_shows_restore": (True, {"d1-bookmark-after-restore"}),
     "d1_stale_reads": (2, {"d1-read-after-write"}),
     "auth_error_status": (401, {"unknown-token"}),
+    "d1_read_is_enough": (True, {"d1-read-permission"}),
+    "telemetry_read_is_enough": (True, {"telemetry-permission"}),
 }
 """Switch → another answer, and the assumptions that then differ."""
 DEPENDENT = {"edge_place": {"worker-mixing", "pages-propagation"}}
@@ -140,7 +143,7 @@ def test_report_names_nothing_of_the_account(measured: MeasuredAccount) -> None:
     outcomes = [measured.verify("--yes", "--markdown"), measured.verify("--yes", "--json")]
 
     texts = [measured.output.read_text(), *(each.out for each in outcomes)]
-    hidden = (ACCOUNT, SECRET, PREFIX, "Measured", "workers.dev/", ".pages.dev/", "ci@example.com")
+    hidden = (ACCOUNT, SECRET, READ_SECRET, PREFIX, "Measured", "workers.dev/", ".pages.dev/", "ci@example.com")
     assert [(text[:40], word) for text in texts for word in hidden if word in text] == []
     assert [re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9a-f]{16,}", text) for text in texts] == [[]] * 3
     assert outcomes[0].out.count("\n| ") == len(read_assumptions()) + 2
@@ -158,6 +161,25 @@ def test_missing_permissions_are_not_provable(measured: MeasuredAccount) -> None
     assert {"audit-lag", "analytics-lag", "telemetry-lag", "read-zones"} <= unread
     assert "worker-propagation" not in unread
     assert result["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [None, ["D1 Write", "Workers Observability Write"], ["Workers Scripts Read"]],
+    ids=["no", "writing", "other"],
+)
+def test_only_a_token_that_reads_shows_whether_reads_are_enough(
+    measured: MeasuredAccount, groups: list[str] | None
+) -> None:
+    measured.sandbox.revoke_token(READ_SECRET)
+    if groups:
+        measured.sandbox.add_token(READ_SECRET, groups)
+
+    outcome = measured.verify("--yes", "--json", VERIFY_CLOUDFLARE_READ_TOKEN=READ_SECRET if groups else None)
+
+    unproved = {name for name in CHECKED if outcomes_of(outcome.result)[name] != "confirmed"}
+    assert unproved == {"telemetry-permission", "d1-read-permission"}
+    assert outcome.code == 0
 
 
 def test_without_permission_to_create_nothing_is_measured(measured: MeasuredAccount) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from ops.cli.verify_platform import GITHUB_TOKEN, TOKEN
+from ops.cli.verify_platform import GITHUB_TOKEN, READ_TOKEN, TOKEN
 from ops.core.verification_name import is_verification_name
 from ops.github.own_writes import own_branch_of
 from ops.platform.github_checks import STRANGER
@@ -19,6 +19,8 @@ from sandbox.switches import GitHubSwitches, Switches
 from tests.conftest import Outcome, World
 
 SECRET = "v1.0-token-of-the-verification"
+READ_SECRET = "v1.0-token-that-only-reads"
+READING = ("D1 Read", "Workers Observability Read")
 ACCOUNT = "4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c"
 ZONE = "measured.example"
 WRITING = ("Workers Scripts Write", "Workers KV Storage Write", "D1 Write", "Pages Write")
@@ -38,7 +40,8 @@ class MeasuredAccount:
         output = () if "--output" in arguments else ("--output", str(self.output))
         given = (*arguments, "--config", str(self.folder / "ops.yml"), *output)
         account = () if "--account" in arguments else ("--account", ACCOUNT)
-        return World(self.sandbox, self.folder).ops("verify-platform", *account, *given, **{TOKEN: SECRET, **environ})
+        variables = {TOKEN: SECRET, READ_TOKEN: READ_SECRET, **environ}
+        return World(self.sandbox, self.folder).ops("verify-platform", *account, *given, **variables)
 
     def measure(self) -> dict[str, Any]:
         """Run it with --yes, and return the JSON result."""
@@ -82,6 +85,7 @@ def measured_account(
     ):
         sandbox.rename_account("Measured")
         sandbox.add_token(SECRET, permission_groups())
+        sandbox.add_token(READ_SECRET, READING)
         sandbox.zones.add(ZONE)
         yield MeasuredAccount(sandbox, Path(folder))
 
