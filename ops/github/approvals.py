@@ -3,14 +3,13 @@
 docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
 """
 
-import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.clock import Clock, parse_utc
-from ops.core.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.run_record import RecordRules
 from ops.github.actions import job_id
 from ops.github.client import await_listed, provider_errors, read_json, write_errors
@@ -105,25 +104,32 @@ def save_use(
 ) -> ApprovalUse:
     """Write the comment of a used approval, and return the first use of that request as GitHub shows it then.
 
-    After a lost answer it reads before it writes again. Raises ProviderError if the comment is not there.
+    After a lost answer it reads before it writes again. A refused write and a failed read are not waited for.
+
+    Raises ProviderError if the comment is not there.
     """
 
     def find_first() -> ApprovalUse | None:
-        with contextlib.suppress(ProviderError):
-            uses = read_approvals(repository, number, rules).uses
-            return next((each for each in uses if each.uses == use.uses), None)
-        return None
+        uses = read_approvals(repository, number, rules).uses
+        return next((each for each in uses if each.uses == use.uses), None)
 
     failed: ProviderError | None = None
+    is_written = False
     for _ in range(TRIES):
         try:
-            with write_errors():
-                repository.get_issue(number).create_comment(body)
-        except ProviderError as error:
+            if not is_written:
+                with write_errors():
+                    repository.get_issue(number).create_comment(body)
+                is_written = True
+        except UnclearWrite as error:
             failed = error
-        if first := await_listed(find_first, clock):
-            return first
-        if failed is None:
-            break
+        try:
+            if first := await_listed(find_first, clock):
+                return first
+        except ProviderError as error:
+            failed = failed or error
+        else:
+            if is_written:
+                break
     text = "GitHub does not show the comment of the approval"
     raise failed or ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE)

@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import World
 from tests.gate.support import Job
 from tests.gate.test_responder_lists import bakery as open_bakery
-from tests.support.commands import ended
+from tests.support.commands import COMMENTS, ended
 from tests.support.second_person import Desk, open_desk
 
 __all__ = ["open_bakery"]
@@ -39,6 +39,41 @@ def test_second_approval_while_lists_are_behind_restores_nothing_more(desk: Desk
 
     assert ended(late)[0] in {0, 3}, late.err
     assert len(desk.restores) == 1
+
+
+def test_refused_or_unread_use_is_not_waited_for(desk: Desk) -> None:
+    """GitHub refuses the comment, or goes down with it. No later list shows it."""
+    clock = desk.world.sandbox.clock
+    desk.ask()
+
+    def go_down() -> None:
+        desk.hub.fault(path="**", status=503, times=None)
+
+    for status, before in ((403, None), (503, go_down)):
+        desk.press_approve()
+        desk.hub.fault(method="POST", path=COMMENTS, status=status, before=before, times=None)
+        began = clock.now()
+
+        refused = desk.act(desk.runs[-1])
+
+        assert (ended(refused), desk.restores) == ((3, "refused", "permission_unknown"), [])
+        assert (clock.now() - began).total_seconds() < 1
+        desk.hub.faults.clear()
+
+
+def test_use_whose_first_read_fails_is_read_again(desk: Desk) -> None:
+    desk.ask()
+    desk.press_approve()
+
+    def fail_reads() -> None:
+        desk.hub.fault(method="GET", path=COMMENTS, status=503, times=3)
+
+    desk.hub.fault(method="POST", path=COMMENTS, before=fail_reads, skip=1)
+
+    done = desk.act(desk.runs[-1])
+
+    assert done.code == 0, done.err
+    assert len([record for record in desk.records if record["source"] == "approval"]) == 1
 
 
 def test_stop_waits_for_its_event(open_bakery: Job) -> None:
