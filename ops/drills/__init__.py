@@ -114,7 +114,8 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         settings = replace(drill, switches=switches, github_switches=played.github)
         return _run_once(name, settings, config, say, on_event)
 
-    return run_each(drill.platform, play, say)
+    has_github = drill.trigger or name == scenario_limits.NAME or (name in DRILLS and DRILLS[name].needs_incident)
+    return run_each(drill.platform if has_github else drill.platform.without_github(), play, say)
 
 
 def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Choose what drills play of `platform.json`, besides the inconvenient defaults."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import SystemClock, format_rfc3339
 from ops.core.errors import ConfigError
+from ops.core.names import first_of
 from ops.drills.command import Say
 from ops.platform.measurements import Measurement, MeasurementKind
 from ops.platform.platform_file import RecordedPlatform, read_platform_file
@@ -51,6 +53,14 @@ class PlatformProfile:
     @property
     def runs(self) -> tuple[PlayedSwitches, ...]:
         return tuple(dict.fromkeys((self.lags, self.answers)))
+
+    def without_github(self) -> "PlatformProfile":
+        """Return what a drill without an incident plays: its recovery reads nothing from GitHub."""
+        if not self.answers.github:
+            return self
+        note = f"not played, because this drill has no GitHub without --trigger: {', '.join(self.answers.github)}"
+        lags, answers = (replace(each, github=()) for each in (self.lags, self.answers))
+        return replace(self, lags=lags, answers=answers, notes=(*self.notes, note))
 
     def describe(self) -> Iterator[str]:
         """Yield the lines about the file: what each run plays, and what none plays as measured."""
@@ -111,12 +121,12 @@ class _PlayedAnswers:
     def _add_lag(self, name: str, number: float) -> None:
         default = next(getattr(each, name) for each in self._defaults if hasattr(each, name))
         if number > default:
-            self._lags.append(f"{name}={number if isinstance(default, float) else round(number)}")
+            self._lags.append(f"{name}={number if isinstance(default, float) else math.ceil(number)}")
 
     def profile(self, path: Path, recorded: RecordedPlatform) -> PlatformProfile:
         description = f"measured {format_rfc3339(recorded.at)} by Backout {recorded.program}"
         lags, answers = self._split(self._lags), self._split([*self._lags, *self._answers])
-        return PlatformProfile(path, description, lags, answers, tuple(self._notes))
+        return PlatformProfile(path, description, lags, answers, (*self._notes, *_describe_unmeasured(recorded)))
 
     def _split(self, values: Sequence[str]) -> PlayedSwitches:
         names = {field.name for field in fields(self._defaults[1])}
@@ -128,10 +138,17 @@ def _find_values(measurement: Measurement) -> tuple[float, tuple[str, ...] | Non
     """Return the number in an answer, and the values that play it; None if the sandbox cannot."""
     text, ended = measurement.measured, measurement.measured.removeprefix(OPEN_END)
     found = NUMBER.search(text)
-    number = measurement.seconds if measurement.seconds is not None else float(found[0]) if found else 0.0
+    number = max(float(found[0]) if found else 0.0, measurement.seconds or 0.0)
     forms = (text, NUMBER.sub("#", text, count=1), NUMBER.sub("#", ended, count=1))
     plays = measurement.assumption.plays
     return number * (1.0 if ended == text else LONGER), next((plays[each] for each in forms if each in plays), None)
+
+
+def _describe_unmeasured(recorded: RecordedPlatform) -> Iterator[str]:
+    """Yield a line about the answers that the file lacks, if it lacks any."""
+    unproved = (each.assumption for each in recorded.of(MeasurementKind.NOT_PROVABLE) if each.assumption.check)
+    if names := [each.id for each in (*unproved, *recorded.missing)]:
+        yield f"played as the defaults, because they were not measured: {', '.join(first_of(names))}"
 
 
 def _find_note(measurement: Measurement, values: tuple[str, ...] | None) -> str:

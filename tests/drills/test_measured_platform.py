@@ -161,6 +161,7 @@ def test_person_may_choose_a_longer_lag_and_no_shorter_one() -> None:
     ]
 
     assert values == [75.0, 75.0]
+    assert played_by(profile_of({"kv-edge-lag": 75.4}, "kv_staleness_seconds=5"))[0]["kv_staleness_seconds"] >= 75.4
     assert profile_of(found, "kv_staleness_seconds=200").lags.cloudflare == ()
 
 
@@ -169,6 +170,43 @@ def test_time_without_an_end_is_played_longer_than_the_longest_wait() -> None:
 
     assert played_by(profile)[0]["propagation_seconds"] > 120.0
     assert any("worker-propagation, more than 120 s" in each for each in profile.notes)
+
+
+def test_words_of_an_answer_say_its_number(tmp_path: Path) -> None:
+    """A person changed the seconds of an answer that has none."""
+    file, found = tmp_path / "platform.json", {"deployment-listed": "5 reads too early"}
+    result = json.loads(platform_text(NOW, found, only=found))
+    result["assumptions"][0]["seconds"] = 0.0
+    file.write_text(json.dumps(result))
+
+    assert played_by(read_profile(file, Switches()))[0]["deployments_lag_reads"] == 5
+
+
+def test_what_was_not_measured_is_named() -> None:
+    (named,) = profile_of({"kv-edge-lag": 75.0}).notes
+
+    assert "worker-propagation" in named
+    assert "kv-edge-lag" not in named
+
+
+@pytest.mark.parametrize(
+    ("trigger", "runs"),
+    [
+        ((), [[]]),
+        pytest.param(("--trigger", "command"), [["lists_lag_seconds=2.0"]], marks=pytest.mark.slow),
+    ],
+)
+def test_drill_without_github_plays_no_answer_of_github(
+    world: World, tmp_path: Path, trigger: tuple[str, ...], runs: list[list[str]]
+) -> None:
+    file = tmp_path / "platform.json"
+    file.write_text(platform_text(NOW, {"list-lag": 2.0}))
+
+    outcome = world.ops("drill", "feature", "--json", "--platform", str(file), *trigger)
+    played = json.loads(outcome.out)["platform"]
+
+    assert (outcome.code, played["runs"]) == (0, runs), outcome.err
+    assert ("lists_lag_seconds" in "".join(played["notes"])) is not bool(trigger)
 
 
 def test_answers_of_github_are_played_by_the_local_github() -> None:
