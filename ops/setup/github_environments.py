@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name
-IMPACT = tuple(graphql_permissions().values())
+IMPACT = (*graphql_permissions().values(), needed_permission("GET /zones"))
 """Permissions for the numbers in a post-incident report, which has no numbers without them."""
 EVIDENCE = (
     *map(
@@ -25,7 +25,6 @@ EVIDENCE = (
             "GET /accounts/{account}/logs/audit",
             "GET /accounts/{account}/workers/scripts/{script}/deployments",
             "GET /accounts/{account}/pages/projects/{project}/deployments",
-            "GET /zones",
             "POST /accounts/{account}/workers/observability/telemetry/query",
         ),
     ),

@@ -14,7 +14,7 @@ import pytest
 from ops.core.errors import ConfigError
 from ops.setup.github_secrets import UNPROVED, MissingSecret, check_token
 from sandbox import Sandbox
-from tests.conftest import ROOT
+from tests.conftest import ROOT, World
 from tests.support.bakery import PERMISSIONS
 from tests.support.commands import Terminal
 from tests.support.configurations import CONFIGURATIONS
@@ -71,6 +71,15 @@ def test_token_of_another_account_or_form_is_refused(sandbox: Sandbox) -> None:
     assert check_token("cfut_unknown", NEEDED, sandbox.environ())[0] == ["Cloudflare does not accept this token"]
     with pytest.raises(ConfigError, match=r"U\+0020"):
         check_token("two words", NEEDED, sandbox.environ())
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda path: path.parent.name)
+def test_token_that_counts_responses_of_a_host_may_find_its_zone(world: World, config: Path) -> None:
+    done = world.ops("workflows", "environments", "--config", str(config))
+
+    rows = [row.split(" | ") for row in done.out.splitlines() if ", Analytics Read" in row]
+    assert {row[0].strip("| `") for row in rows} == {"report", "evidence"}, done.err
+    assert [row[3] for row in rows if "Zone Read" not in row[3]] == []
 
 
 @contextmanager
