@@ -202,6 +202,31 @@ def test_right_of_a_read_left_open_is_enough_if_it_is_answered(world: Bakery) ->
     assert "token-reads" not in outcome.out
 
 
+def test_right_on_a_zone_without_a_service_is_not_asked_for(world: Bakery) -> None:
+    """The account has an older zone, on which the token has no right but to see it."""
+    zones = world.sandbox.zones
+    other = zones.add("another.example")
+    zones.all = {other: zones.all.pop(other), **zones.all}
+    for refused in ({"path": f"**/zones/{other}/**"}, {"path": "**/graphql", "sends": other}):
+        world.sandbox.fault(**refused, status=403, code=10000, times=None)
+
+    outcome = Workflow(world).check("report", rights=[*READS["report"], "API Tokens Read"])
+
+    assert "✘ token-reads" not in outcome.out
+
+
+def test_zone_of_a_service_that_the_token_does_not_see_is_named(world: Bakery) -> None:
+    jobs = Workflow(world)
+    (zone,) = world.sandbox.zones.all.values()
+    zone.name = "another.example"
+
+    jobs.check("report", rights=[each for each in READS["report"] if each != "Analytics Read"])
+
+    rows = [each for each in jobs.rows["report"] if each["id"] == "token-reads" and "zone" in each["text"]]
+    assert [(each["answer"], "shop.bakery.example" in each["text"]) for each in rows] == [("not_provable", True)]
+    assert "blog.bakery.example" in rows[0]["text"]
+
+
 def test_optional_right_is_named_as_such(world: Bakery) -> None:
     jobs = Workflow(world)
 

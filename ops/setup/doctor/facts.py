@@ -326,6 +326,16 @@ class EnvironmentFacts:
     def zones(self) -> "tuple[Zone, ...]":
         return self.once("zones", self.session.routes.list_zones)
 
+    @property
+    def zone_hosts(self) -> tuple[str, ...]:
+        """Hosts of the services that can be in a zone of the account."""
+        return tuple(dict.fromkeys(each.host for each in self.config.services.values() if each.has_own_zone))
+
+    @property
+    def own_zones(self) -> "tuple[Zone, ...]":
+        """The zones of these hosts, without those that the token cannot read."""
+        return tuple(zone for zone in self.zones if any(map(zone.contains_host, self.zone_hosts)))
+
 
 class DatabaseFacts:
     """One D1 database of an environment."""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from ops.cloudflare import records
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.core.clock import Period
+from ops.core.names import first_of
 from ops.maintenance import steps as maintenance
 from ops.setup.doctor.check import Answer, Finding, Findings, check
 from ops.setup.doctor.facts import EVIDENCE, EnvironmentFacts, environments
@@ -37,7 +38,7 @@ def _read_sites(environment: EnvironmentFacts) -> None:
 
 
 def _read_zone_analytics(environment: EnvironmentFacts) -> None:
-    for zone in environment.zones[:1]:
+    for zone in environment.own_zones:
         records.read_zone_limits(environment.session.client, zone.id)
 
 
@@ -53,7 +54,7 @@ READS = {
     "Workers KV Storage": TokenRead(lambda each: each.session.kv.list_namespaces(), "switches and limits stay unknown"),
     "Zone": TokenRead(lambda each: each.zones, "zones cannot be found"),
     "Workers Routes": TokenRead(
-        lambda each: maintenance.read_routes(each.session.routes, each.zones[:1]), "routes cannot be read"
+        lambda each: maintenance.read_routes(each.session.routes, each.own_zones), "routes cannot be read"
     ),
     "Account Analytics": TokenRead(
         lambda each: records.read_account_limits(each.session.client, each.config.account_id),
@@ -84,6 +85,10 @@ def examine_token_reads(environment: EnvironmentFacts) -> Findings:
             missing.add(permission)
             fix = f"Add it at {TOKEN_PAGE}, and check account_id in ops.yml."
             yield Finding(f"{token} lacks {permission}: {READS[area].lost}", fix)
+    if "Analytics" in needed and (unseen := _list_unseen_hosts(environment)):
+        text = f"{token} sees no zone of {', '.join(first_of(unseen))}: {READS['Analytics'].lost}"
+        fix = f"If it is in this account, add the zone to the token at {TOKEN_PAGE}."
+        yield Finding(text, fix, Answer.NOT_PROVABLE)
     for area in _list_optional(environment):
         if area not in needed and (permission := _find_missing(environment, area)):
             text = f"{token} lacks {permission}, which is optional: {READS[area].lost}"
@@ -99,6 +104,15 @@ def _find_missing(environment: EnvironmentFacts, area: str) -> str:
             raise
         return error.permission
     return ""
+
+
+def _list_unseen_hosts(environment: EnvironmentFacts) -> list[str]:
+    """Return the hosts without a zone that the token sees; none if it may not list zones."""
+    try:
+        zones = environment.own_zones
+    except CloudflareApiError:
+        return []
+    return [host for host in environment.zone_hosts if not any(zone.contains_host(host) for zone in zones)]
 
 
 def _list_needed(environment: EnvironmentFacts) -> Iterator[str]:
