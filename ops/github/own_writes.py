@@ -65,8 +65,10 @@ class _OwnThings:
         return is_own and body.keys() <= {"title", "body", "labels"}
 
     def may_open_pull(self, body: Mapping[str, Any]) -> bool:
+        """Return whether a pull request is own. `issue` would turn an issue of others into one: rest/pulls."""
         base = body.get("base")
-        return self.has_branch(body.get("head")) and (base == self.default_branch or self.has_branch(base))
+        is_own = self.has_branch(body.get("head")) and (base == self.default_branch or self.has_branch(base))
+        return is_own and body.keys() <= {"title", "head", "base", "body"}
 
 
 class OwnWrites:

@@ -106,6 +106,7 @@ REFUSED: tuple[Sent, ...] = (
     ("DELETE", f"{ROOT}/issues/comments/70", None),
     ("POST", f"{ROOT}/pulls", {"head": "fix", "base": "main"}),
     ("POST", f"{ROOT}/pulls", {"head": NAME, "base": "production"}),
+    ("POST", f"{ROOT}/pulls", {"head": NAME, "base": "main", "issue": 5}),
     ("PATCH", f"{ROOT}/pulls/8", {"base": "production"}),
     ("PATCH", f"{ROOT}/pulls/7", {"state": "closed"}),
     ("PUT", f"{ROOT}/pulls/8/merge", {}),
