@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from ops.github.comments import BOT
 from ops.platform.assumptions import read_assumptions
 from ops.platform.workflow_checks import ENVIRONMENT_ROWS, PUSH_ROWS, STEPS
 from ops.platform.workflow_files import (
     ANSWER,
+    ASKING,
     LONGEST_EXPRESSION,
     PATH,
     render_expression,
@@ -116,6 +118,34 @@ def test_another_answer_of_github_differs(switch: str) -> None:
     assert result["exit_code"] == (4 if result["affected_runbooks"] else 0)
 
 
+def test_workflow_that_stands_already_answers_only_the_measured_label() -> None:
+    """A run before this one left it, or a run of a colleague goes on."""
+    with measured_with_runner(replace(WITH_ENVIRONMENTS, lists_lag_seconds=3.0)) as (measured, _):
+        measured.sandbox.github.add_commit("Merged", OWNER, files={PATH: render_workflow()})
+        result = measured.measure()
+
+    assert {outcomes_of(result)[name] for name in {*ROWS, "list-lag", "label-case"}} == {"confirmed"}
+    assert next(row for row in result["assumptions"] if row["id"] == "label-to-comment")["seconds"] > 0
+
+
+def test_run_that_the_workflow_itself_starts_differs() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        github, pass_time = measured.sandbox.github, measured.sandbox.clock.on_sleep
+
+        def start_by_token() -> None:
+            pass_time()
+            names = [run.title for run in github.runs]
+            if any(" labeled " in name for name in names) and not any(" unlabeled " in name for name in names):
+                ours = next(each for each in github.deliveries if each.payload.get("action") == "unlabeled")
+                by_token = {**ours.payload, "sender": {**ours.payload["sender"], "login": BOT}}
+                runner.deliver(ours._replace(payload=by_token))
+
+        measured.sandbox.clock.on_sleep = start_by_token
+        result = measured.measure()
+
+    assert differing(result) == {"token-starts-nothing"}
+
+
 def test_late_runner_delays_only_the_comment() -> None:
     with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
         runner.delay = timedelta(seconds=150)
@@ -200,7 +230,7 @@ def test_label_of_anybody_removes_nothing_else(end: str, is_gone: bool) -> None:
         github = measured.sandbox.github
         github.add_commit("Merged", OWNER, files={PATH: render_workflow()})
         github.add_user("tina", "triage")
-        number = github.open_issue("Down", author=OWNER)
+        number = github.open_issue("Down", ASKING, author=OWNER)
         comment = github.comment(number, "Evidence", OWNER)
         label = f"backout-verify-{end.format(comment)}"
 
