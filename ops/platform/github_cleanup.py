@@ -29,6 +29,9 @@ class RepositoryCleanup:
         """`name` is that of the run; empty for every run."""
         self._repository, self._api, self._name = repository, repository.api, name
         self._is_own: Callable[[str], bool] = name.__eq__ if name else is_verification_name
+        self._branches = {name} if name else set[str]()
+        """Branches whose runs are listed, also after their deletion: a run may go on or appear late."""
+        self._cancelled = set[int]()
 
     def find_leftovers(self) -> tuple[list[Leftover], list[ProviderError]]:
         """Return what is left, in the order of its deletion, and the errors of lists that cannot be read.
@@ -41,7 +44,7 @@ class RepositoryCleanup:
         except ProviderError as error:
             return [], [error]
         finders = (
-            *(self._find_runs, partial(self._find_pulls, kept), partial(self._find_branches, kept)),
+            *(partial(self._find_runs, kept), partial(self._find_pulls, kept), partial(self._find_branches, kept)),
             *(self._find_environments, self._find_labels, self._find_issues),
         )
         for find in finders:
@@ -59,12 +62,12 @@ class RepositoryCleanup:
         """
         left, errors = self.find_leftovers()
         seen, quiet = set[tuple[str, str]](), 0
-        for each in self._list_known() if self._name else ():
-            _delete_thing(each)
+        known = self._list_known() if self._name else []
         for _ in range(SWEEPS):
             seen |= {(each.kind, each.name) for each in left}
-            for each in left:
+            for each in (*left, *known):
                 _delete_thing(each)
+            known = []
             quiet = 0 if left or errors else quiet + 1
             if quiet == QUIET_LOOKS:
                 return len(seen)
@@ -128,23 +131,26 @@ class RepositoryCleanup:
         found = [(branch, url) for _, branch, url in self._list_pulls(is_every_run=True) if branch.endswith(REMOVING)]
         return found if found and self._repository.holds_workflow() else []
 
-    def _find_runs(self) -> list[Leftover]:
+    def _find_runs(self, kept: set[str]) -> list[Leftover]:
         """Return the runs of own branches that go on. A token without that permission started none."""
         found = list[Leftover]()
-        for branch in self._list_branches():
+        self._branches.update(self._list_branches())
+        for branch in sorted(self._branches - kept):
             try:
                 rows = self._repository.list_rows("/actions/runs", "workflow_runs", branch=branch)
             except GitHubApiError as error:
                 if error.status in {403, 404}:
                     return []
                 raise
-            going = [int(row["id"]) for row in rows if row["status"] != "completed"]
+            going = {int(row["id"]) for row in rows if row["status"] != "completed"} - self._cancelled
             found += [Leftover(RUN, str(run), partial(self._cancel, run, branch)) for run in going]
         return found
 
     def _cancel(self, run: int, branch: str) -> None:
         self._repository.guard.own_run(run, branch)
-        self._api.cancel_run(run)
+        with suppress(GitHubApiError):  # refused: the run has ended, or the token may not
+            self._api.cancel_run(run)
+        self._cancelled.add(run)
 
     def _find_pulls(self, kept: set[str]) -> list[Leftover]:
         pulls = [(number, branch) for number, branch, _ in self._list_pulls() if branch not in kept]

@@ -201,6 +201,29 @@ def test_jobs_that_no_runner_takes_prove_nothing() -> None:
     assert differing(result) == set()
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["a cancel fails", "killed after its first deletion"])
+def test_cleanup_cancels_each_run(is_killed: bool) -> None:
+    """A job that starts later would create its environment again."""
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        github = measured.sandbox.github
+        runner.hold_jobs(*JOBS[1:])
+        if is_killed:
+            sent = github.requests
+            fault = github.fault(
+                when=lambda _: any(each.method == "DELETE" and "/git/refs/" in each.path for each in sent[:-1]),
+                lost="before",
+                times=None,
+            )
+        else:
+            fault = github.fault(method="POST", path="/**/cancel", status=503, times=1)
+        measured.verify("--yes")
+        fault.remove()
+        measured.verify("--cleanup", "--yes")
+        going = [run.id for run in github.runs if run.status != "completed"]
+
+    assert going == []
+
+
 def test_unmerged_workflow_proves_nothing() -> None:
     with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
         measured.sandbox.clock.on_sleep = runner.settle
@@ -221,6 +244,20 @@ def test_workflows_of_the_team_do_not_run_for_the_measured_commits() -> None:
     assert (unproved(result), differing(result)) == (set(PUSH_ROWS), set())
     assert "main" in branches, "their workflow runs for pushes"
     assert [branch for branch in branches if branch.startswith(NAME[:15]) and branch.count("-") == 2] == []
+
+
+def test_checks_of_the_removal_go_on() -> None:
+    theirs = "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps: [{run: 'true'}]\n"
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
+        github = measured.sandbox.github
+        files = {PATH: render_workflow(), ".github/workflows/test.yml": theirs}
+        github.add_commit("Both", OWNER, files=files)
+        runner.wait()
+        runner.hold_jobs("test")
+        first, again = measured.verify("--cleanup", "--yes"), measured.verify("--cleanup", "--yes")
+        states = [run.status for run in github.runs if run.head_branch.endswith("-removal")]
+
+    assert (first.code, again.code, states) == (0, 0, ["queued"])
 
 
 @pytest.mark.parametrize(("end", "is_gone"), [("0123456789ab", True), ("/../../../comments/{}", False)])
