@@ -286,7 +286,7 @@ def _delete_leftovers(
             if repository:
                 cleanup = RepositoryCleanup(repository)
                 count += cleanup.delete_leftovers()
-                say_removal(cleanup, say)
+                say_removal(repository, cleanup, say)
     if as_json:
         echo_json({"schema": 1, "deleted": count})
     else:

@@ -98,6 +98,10 @@ class VerificationAccount:
         """Requests to API and edge."""
         return sum(client.budget.made for client in self._clients) + self.edge_requests
 
+    @property
+    def cleanup_command(self) -> str:
+        return f"ops verify-platform --account {self.account_id} --cleanup"
+
     def read_name(self) -> str:
         """Return the name of the account; its ID if the token cannot read it."""
         try:
@@ -167,7 +171,7 @@ class VerificationAccount:
                 return len(seen)
             self.clock.sleep(PAUSE)
         if left:
-            raise _describe_rest(sorted(left, key=self._order))
+            raise _describe_rest(sorted(left, key=self._order), self.cleanup_command)
         if errors:
             raise errors[0]
         return len(seen)
@@ -209,11 +213,11 @@ def _delete_resource(leftover: Leftover) -> bool:
     return True
 
 
-def _describe_rest(left: Sequence[Leftover]) -> ProviderError:
+def _describe_rest(left: Sequence[Leftover], command: str) -> ProviderError:
     return ProviderError(
         f"{len(left)} resources of the verification are left: {', '.join(f'{each.kind} {each.name}' for each in left)}",
         reason=Reason.PROVIDER_REFUSED,
-        hint="Run `ops verify-platform --cleanup`, or delete them in the Cloudflare dashboard.",
+        hint=f"Run `{command}`, or delete them in the Cloudflare dashboard.",
     )
 
 
@@ -240,7 +244,7 @@ def create_resources(account: VerificationAccount, name: str, code: bytes, delay
     try:
         return _create_each(account, name, code, delay)
     except UnclearWrite as error:
-        error.hint = "A resource may appear later: run `ops verify-platform --cleanup` in some minutes."
+        error.hint = f"A resource may appear later: run `{account.cleanup_command}` in some minutes."
         raise
 
 

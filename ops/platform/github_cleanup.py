@@ -79,7 +79,7 @@ class RepositoryCleanup:
             f"{len(left)} things of the verification are left on GitHub: "
             f"{', '.join(f'{each.kind} {each.name}' for each in left)}",
             reason=Reason.PROVIDER_REFUSED,
-            hint="Run `ops verify-platform --cleanup`, or delete them on GitHub.",
+            hint=f"Run `{self._repository.cleanup_command}`, or delete them on GitHub.",
         )
 
     def propose_removal(self) -> str:

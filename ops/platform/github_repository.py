@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from ops.core.clock import Clock
-from ops.core.errors import ProviderError
+from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Secret
 from ops.github.client import provider_errors
 from ops.github.own_writes import BRANCH_SUFFIXES, FOLDER, WORKFLOW
@@ -62,11 +62,16 @@ class VerificationRepository:
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """Read the owner of the token and the default branch; close the client at the end. Raises ProviderError."""
+        """Read the owner of the token and the default branch; close the client at the end.
+
+        Raises:
+            ConfigError: the repository has another name now.
+            ProviderError: GitHub refused a read, or did not answer.
+        """
         try:
             with provider_errors():
                 user = self.client.requester.requestJsonAndCheck("GET", "/user")[1]
-            known = self._get("", "Check OWNER/NAME, and that the token is limited to that repository.")
+            known = self._read_repository()
             self.default_branch = str(known["default_branch"])
             first = f"/git/ref/heads/{quote(self.default_branch)}"
             self._get(first, "Add a README file to the repository on GitHub: it needs a first commit.")
@@ -76,10 +81,24 @@ class VerificationRepository:
         finally:
             self.client.requester.close()
 
+    def _read_repository(self) -> Any:
+        try:
+            return self._get("", "Check OWNER/NAME, and that the token is limited to that repository.")
+        except Refused:  # by the guard
+            raise ConfigError(
+                f"GitHub redirects {self.name}: the repository has another name now",
+                reason=Reason.UNKNOWN_NAME,
+                hint="Read the name on its page, then run `ops verify-platform --repository OWNER/NAME`.",
+            ) from None
+
     @property
     def host(self) -> str:
         """Host, and port if any, to which requests go."""
         return urlsplit(self.client.requester.base_url).netloc
+
+    @property
+    def cleanup_command(self) -> str:
+        return f"ops verify-platform --repository {self.name} --cleanup"
 
     @property
     def requests(self) -> int:

@@ -54,13 +54,14 @@ def measure_repository(
             say("deleting what the run made on GitHub")
             cleanup = RepositoryCleanup(repository, name)
             cleanup.delete_leftovers()
-            say_removal(cleanup, say)
+            say_removal(repository, cleanup, say)
 
 
-def say_removal(cleanup: RepositoryCleanup, say: Say) -> None:
+def say_removal(repository: VerificationRepository, cleanup: RepositoryCleanup, say: Say) -> None:
     """Propose the removal of the workflow from the default branch, if it is there. Raises ProviderError."""
     if url := cleanup.propose_removal():
-        say(f"Merge this pull request, which removes the workflow; then run `ops verify-platform --cleanup`: {url}")
+        say(f"Merge this pull request, which removes the workflow: {url}")
+        say(f"Then run `{repository.cleanup_command}`, which deletes its branch.")
 
 
 def list_steps(

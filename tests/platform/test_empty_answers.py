@@ -11,7 +11,7 @@ from ops.platform.assumptions import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.faults import Fault
 from sandbox.server import HttpRequest
-from tests.support.verification import MeasuredAccount, measured_account, outcomes_of
+from tests.support.verification import ACCOUNT, MeasuredAccount, measured_account, outcomes_of
 
 LISTS = ("/workers/scripts", "/pages/projects", "/storage/kv/namespaces", "/d1/database")
 EMPTY: dict[str, object] = {
@@ -123,7 +123,7 @@ def test_creation_without_an_answer_names_the_next_step(measured: MeasuredAccoun
     late.remove()
 
     assert ended.code == 4, ended.err
-    assert "ops verify-platform --cleanup" in ended.err
+    assert f"ops verify-platform --account {ACCOUNT} --cleanup" in ended.err
     assert len(measured.left()) == 1
     assert measured.verify("--cleanup", "--yes").code == 0
     assert measured.left() == []

@@ -262,7 +262,7 @@ def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredAcc
     cleaned = measured.verify("--cleanup", "--yes")
 
     assert (ended.code, cleaned.code) == (4, 0)
-    assert "ops verify-platform --cleanup" in ended.err
+    assert f"ops verify-platform --account {ACCOUNT} --cleanup" in ended.err
     assert measured.left() == []
 
 

@@ -104,6 +104,7 @@ def test_removal_is_proposed_once(measured: MeasuredRepository) -> None:
     assert measured.names() == before
     number = measured.sandbox.github.open_pulls()[0]
     assert f"/pull/{number}" in again.out
+    assert f"`ops verify-platform --repository {REPOSITORY} --cleanup`" in again.out
     assert f"/pull/{number}" in cleaned.out
 
 
@@ -236,6 +237,18 @@ def test_wrong_input_is_refused(
     assert [each.method for each in measured.sandbox.github.requests if each.method != "GET"] == []
 
 
+def test_former_name_of_a_repository_is_refused(measured: MeasuredRepository) -> None:
+    """GitHub redirects it to an address by ID: docs.github.com/rest/using-the-rest-api/best-practices."""
+    github = measured.sandbox.github
+    moved = {"location": f"{github.api_url}/repositories/7"}
+    github.fault(path=f"/repos/{REPOSITORY}", status=301, headers=moved, times=None)
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == 2
+    assert "#unknown_name" in outcome.err
+
+
 @pytest.mark.parametrize(("option", "code"), [([], 3), (["--same-repository"], 9)])
 def test_repository_of_the_checkout_needs_an_option(measured: MeasuredRepository, option: list[str], code: int) -> None:
     subprocess.run(["git", "init", "-q", measured.folder], check=True)
@@ -271,7 +284,7 @@ def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredRep
     cleaned = measured.verify("--cleanup", "--yes")
 
     assert (ended.code, cleaned.code) == (4, 0)
-    assert "ops verify-platform --cleanup" in ended.err
+    assert f"ops verify-platform --repository {REPOSITORY} --cleanup" in ended.err
     assert measured.left() == []
 
 
