@@ -24,7 +24,7 @@ class CallPermission:
     page: str = ""
     """Page of documentation, below the start of its provider's pages; `wrangler` if only that program shows it."""
     perhaps: str = ""
-    """Permission that is enough if `switch` of the sandbox is on, because Cloudflare does not say which one is."""
+    """Permission that is enough if `switch` of the sandbox is on, because no measurement shows which one is."""
     switch: str = ""
     role: str = ""
     """Role of a person on GitHub; empty: read to read, write to write."""

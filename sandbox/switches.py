@@ -251,7 +251,8 @@ class Switches:
     database with read replication."""
 
     d1_read_is_enough: bool = False
-    """Whether D1 Read is enough for a D1 query that only reads, and for bookmarks. False: both need D1 Write."""
+    """Whether D1 Read is enough for a D1 query that only reads, and for bookmarks, as their pages say
+    (developers.cloudflare.com/api/resources/d1/subresources/database/methods/query). False: both need D1 Write."""
 
     auth_error_status: int = 403
     """HTTP status of an authentication error (10000): 403 or 401."""

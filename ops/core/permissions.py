@@ -1,7 +1,7 @@
 """Look up which permission each call of Cloudflare's and GitHub's API needs.
 
 `permissions.toml` beside this file holds a row for each call, with its page of documentation. `perhaps` is a permission
-that may be enough where Cloudflare does not say so; the sandbox has a `switch` for it. `role` is the lowest role of a
+that may be enough, but that nobody has measured; the sandbox has a `switch` for it. `role` is the lowest role of a
 person on GitHub who may send the call.
 """
 
@@ -28,7 +28,7 @@ class CallPermission:
     page: str
     """Page of documentation, below the start of its provider's pages; `wrangler` if only that program shows it."""
     perhaps: str = ""
-    """Permission that may be enough: Cloudflare does not say which of the two is."""
+    """Permission that may be enough: no measurement shows which of the two is."""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

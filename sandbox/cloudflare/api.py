@@ -132,7 +132,7 @@ class FakeCloudflareApi:
         return token
 
     def _is_allowed(self, token: FakeCloudflareToken, access: CallPermission) -> bool:
-        """Where Cloudflare does not say which of two permissions is enough, a switch decides."""
+        """Where no measurement shows which of two permissions is enough, a switch decides."""
         is_enough = bool(access.switch) and getattr(self._account.switches, access.switch)
         return token.may(access.needs) or (is_enough and token.may(access.perhaps))
 
