@@ -79,6 +79,8 @@ def test_difference_names_the_runbooks_of_this_team_that_rely_on_it(world: Baker
     assert "more than 120 s" in propagation["text"]
     assert "maintenance" in lag["text"]
     assert "ai-failover" not in lag["text"]
+    for each in found.values():
+        assert each["command"].endswith("drill all --config ops.yml --platform platform.json")
     assert world.doctor("--only", "platform").code == 2
 
 

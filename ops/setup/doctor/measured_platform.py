@@ -42,17 +42,19 @@ def examine_platform(facts: Facts) -> Findings:
         if (names := used.intersection(each.assumption.runbooks))
     ]
     for each, names in affecting:
-        yield _describe_difference(each, names, summary)
+        yield _describe_difference(each, names, summary, facts)
     if reason := _find_reason_to_repeat(recorded, used, facts):
         yield Finding(f"{reason}; {summary}", REMARK, Answer.NOT_PROVABLE, command)
     elif not affecting:
         yield Finding(summary, answer=Answer.RIGHT)
 
 
-def _describe_difference(measurement: Measurement, runbooks: Iterable[str], summary: str) -> Finding:
+def _describe_difference(measurement: Measurement, runbooks: Iterable[str], summary: str, facts: Facts) -> Finding:
     expected, affected = describe_expected(measurement.assumption), ", ".join(sorted(runbooks))
     text = f"{measurement.assumption.text}: expected {expected}, got {measurement.measured}. It affects {affected}"
-    return Finding(text, f"Drill these runbooks before you rely on them: docs/how-to/drills.md. The file: {summary}.")
+    fix = f"Drill these runbooks with this answer before you rely on them: docs/how-to/drills.md. The file: {summary}."
+    command = f"{facts.program} drill all --config {facts.path.name} --platform {PLATFORM_FILE}"
+    return Finding(text, fix, command=command)
 
 
 def _describe_measurement(recorded: RecordedPlatform, age: float, facts: Facts) -> str:
