@@ -2,6 +2,8 @@
 
 import pytest
 
+from ops.core.clock import format_utc
+from ops.github.stops import STOP_PERIOD
 from tests.conftest import World
 from tests.gate.support import Job
 from tests.gate.test_responder_lists import bakery as open_bakery
@@ -84,3 +86,16 @@ def test_stop_waits_for_its_event(open_bakery: Job) -> None:
 
     assert stopped.code == 0, stopped.err
     assert (refused.code, open_bakery.outputs["reason"]) == (3, "stopped"), refused.err
+
+
+def test_later_stop_shows_its_own_end(open_bakery: Job) -> None:
+    """The list still has the event of the stop before."""
+    clock = open_bakery.world.sandbox.clock
+    open_bakery.github.switches.lists_lag_seconds = 2.0
+    open_bakery.gate(open_bakery.label("olga", "ops:stop"))
+    clock.advance(3600)
+
+    stopped = open_bakery.gate(open_bakery.label("olga", "ops:stop"))
+    (*_, event) = (each for each in open_bakery.github.issue(open_bakery.incident).events if each.event == "labeled")
+
+    assert format_utc(event.created_at + STOP_PERIOD) in stopped.out, stopped.err
