@@ -28,12 +28,12 @@ def add_score(
     required too. `expected`: the decision of a drill that succeeds.
     """
     durations = result["durations"]
-    targets = {
-        name: {"seconds": seconds, "within": (taken := time_taken(durations, name)) is not None and taken <= seconds}
-        for name, seconds in _target_seconds(target).items()
-    }
     reported = not with_incident or result.get("report") is not None
     recovered = result["decision"] == expected
+    targets = dict[str, dict[str, float | bool]]()
+    for name, seconds in _target_seconds(target).items():
+        taken = time_taken(durations, name) if recovered else durations[name]
+        targets[name] = {"seconds": seconds, "within": taken is not None and taken <= seconds}
     reached = recovered and reported and all(each["within"] for each in targets.values())
     late = EXIT_CODES[Decision.STILL_UNHEALTHY]
     return {

@@ -47,6 +47,12 @@ SCORES: dict[str, tuple[dict[str, float | None], str, bool, list[str]]] = {
         False,
         ["trigger_to_write", "trigger_to_verified"],
     ),
+    "written, and never proved": (
+        {"trigger_to_write": 2, "trigger_to_verified": None, "total": 120},
+        "still_unhealthy",
+        False,
+        ["trigger_to_verified"],
+    ),
     "in time, and no recovery": ({"trigger_to_write": 1, "trigger_to_verified": 2}, "healthy_as_before", False, []),
 }
 
