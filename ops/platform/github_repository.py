@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Secret
-from ops.github.client import provider_errors
+from ops.github.client import GitHubApiError, provider_errors
 from ops.github.own_writes import BRANCH_SUFFIXES, FOLDER, WORKFLOW
 from ops.github.pulls import CreatedPullRequest
 from ops.github.verification import SKIP, VerificationWrites, find_file, open_guarded
@@ -18,6 +18,10 @@ from ops.platform.measurements import describe_error
 from ops.platform.workflow_files import MARK, render_workflow
 
 TOKEN_VARIABLE = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
+TOKEN_HINT = (
+    "Give the token the permissions in docs/how-to/first-day.md#the-token-on-github, then run "
+    f"`export {TOKEN_VARIABLE}=…`."
+)
 PATH = f"{FOLDER}{WORKFLOW}"
 _, ADDING, REMOVING = BRANCH_SUFFIXES
 PAGE, MOST_PAGES = 100, 30
@@ -78,6 +82,10 @@ class VerificationRepository:
             self.login, self.user_id = str(user["login"]), int(user["id"])
             self.guard.open_pulls_into(self.default_branch)
             yield self
+        except GitHubApiError as error:
+            if error.status == 403 and not error.is_limit:
+                error.hint = TOKEN_HINT
+            raise
         finally:
             self.client.requester.close()
 

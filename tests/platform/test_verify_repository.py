@@ -41,6 +41,7 @@ TURNED: tuple[tuple[dict[str, Any], set[str]], ...] = (
     ({"free_plan_lists_branch_rules": False}, {"branch-rules"}),
 )
 """Switches with another answer, and the assumptions that then differ."""
+NEEDED = {"contents", "pull_requests", "issues", "actions"}
 OF_A_PERSON = "backout-verify-old-shop"
 
 
@@ -206,7 +207,22 @@ def test_missing_permission_leaves_nothing(measured: MeasuredRepository, missing
     outcome = measured.verify("--yes")
 
     assert outcome.code == (4 if name in {"issues", "contents"} else 0), outcome.err
+    assert ("first-day.md#the-token-on-github" in outcome.err) == (outcome.code == 4)
     assert measured.names() == before
+
+
+@pytest.mark.parametrize("missing", PERMISSIONS_ON_GITHUB)
+def test_token_without_a_permission_names_the_page_or_starts(measured: MeasuredRepository, missing: str) -> None:
+    """docs/how-to/first-day.md names those without which nothing starts."""
+    github, is_needed = measured.sandbox.github, missing.partition(":")[0] in NEEDED
+    github.revoke(GITHUB_SECRET)
+    github.add_token(GITHUB_SECRET, OWNER, [each for each in PERMISSIONS_ON_GITHUB if each != missing])
+
+    outcome = measured.verify("--yes")
+
+    assert outcome.code == (4 if is_needed else 0), outcome.err
+    assert ("first-day.md#the-token-on-github" in outcome.err) == is_needed
+    assert bool(github.issues) != is_needed
 
 
 def test_without_confirmation_nothing_is_made(measured: MeasuredRepository) -> None:
