@@ -270,7 +270,10 @@ class WorkflowChecks:
                 return
             self._results.compare("dispatch-refused", f"a run: {state.conclusion}")
         except GitHubApiError as error:
-            self._results.compare("dispatch-refused", f"HTTP {error.status}")
+            if error.status != 422:
+                self._skip(REFUSED_ROWS, _describe_refusal(error))
+                return
+            self._results.compare("dispatch-refused", "HTTP 422")
         shorter = self._accepts(LONGEST_EXPRESSION - MARGIN)
         longer = None if shorter is None else self._accepts(LONGEST_EXPRESSION + MARGIN)
         if shorter is not None and longer is not None:
@@ -319,7 +322,7 @@ class WorkflowChecks:
         try:
             run = self._runs.dispatch(inputs)
         except GitHubApiError as error:
-            self._skip(rows, f"GitHub refused to start the workflow ({describe_error(error)})")
+            self._skip(rows, _describe_refusal(error))
             return None
         if run is None:
             self._skip(rows, NOT_STARTED)
@@ -345,3 +348,7 @@ class WorkflowChecks:
             self._results.compare(row, next(passed, otherwise))
         else:
             self._results.skip(row, f"the job {name} did not succeed ({job.conclusion or 'missing'})")
+
+
+def _describe_refusal(error: GitHubApiError) -> str:
+    return f"GitHub refused to start the workflow ({describe_error(error)})"

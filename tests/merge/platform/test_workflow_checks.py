@@ -14,7 +14,7 @@ import pytest
 
 from ops.github.comments import BOT
 from ops.platform.assumptions import read_assumptions
-from ops.platform.workflow_checks import ENVIRONMENT_ROWS, PUSH_ROWS, STEPS
+from ops.platform.workflow_checks import ENVIRONMENT_ROWS, PUSH_ROWS, REFUSED_ROWS, STEPS
 from ops.platform.workflow_files import (
     ANSWER,
     ASKING,
@@ -222,6 +222,17 @@ def test_cleanup_cancels_each_run(is_killed: bool) -> None:
         going = [run.id for run in github.runs if run.status != "completed"]
 
     assert going == []
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_refused_dispatch_is_no_answer_about_the_file(status: int) -> None:
+    """A rate limit refuses it too, and the removal of a colleague's run takes the workflow away."""
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        rule = {"method": "POST", "path": "/**/dispatches", "status": status}
+        measured.sandbox.github.fault(**rule, skip=len(("jobs", "queue", "call", "queue")), times=None)
+        result = measured.measure()
+
+    assert (unproved(result), differing(result)) == (set(REFUSED_ROWS), set())
 
 
 def test_unmerged_workflow_proves_nothing() -> None:
