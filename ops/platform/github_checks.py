@@ -144,7 +144,7 @@ class GitHubChecks:
         try:
             self._results.compare(name, read())
         except GitHubApiError as error:
-            if error.status in statuses:
+            if error.status in statuses and not error.is_limit:
                 self._results.compare(name, f"HTTP {error.status}")
             else:
                 self._results.record_error(name, error)

@@ -119,12 +119,12 @@ def describe_error(error: Exception) -> str:
 def is_missing_permission(error: ProviderError) -> bool:
     """Return whether the token may not do it. GitHub hides what a token may not read."""
     if isinstance(error, GitHubApiError):
-        return error.status in {401, 403, 404}
+        return error.status in {401, 403, 404} and not error.is_limit
     return isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH
 
 
 def is_outage(error: ProviderError) -> bool:
     """Return whether the network, a proxy, an outage or a rate limit kept the answer."""
     is_of_proxy = isinstance(error, MalformedCloudflareResponse) and error.status >= 500
-    is_of_github = isinstance(error, GitHubApiError) and (error.status >= 500 or error.status == 429)
+    is_of_github = isinstance(error, GitHubApiError) and (error.status >= 500 or error.is_limit)
     return is_of_proxy or is_of_github or error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED}

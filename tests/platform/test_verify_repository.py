@@ -41,6 +41,7 @@ TURNED: tuple[tuple[dict[str, Any], set[str]], ...] = (
     ({"free_plan_lists_branch_rules": False}, {"branch-rules"}),
 )
 """Switches with another answer, and the assumptions that then differ."""
+RATE_LIMIT = "You have exceeded a secondary rate limit."
 NEEDED = {"contents", "pull_requests", "issues", "actions"}
 OF_A_PERSON = "backout-verify-old-shop"
 
@@ -72,6 +73,16 @@ def test_another_answer_of_github_differs(switches: dict[str, Any], expected: se
     assert {name for name, outcome in outcomes_of(result).items() if outcome == "differs"} == expected
     assert result["requests"] <= MOST_REQUESTS
     assert left == []
+
+
+def test_rate_limit_is_no_answer_about_the_plan(measured: MeasuredRepository) -> None:
+    for path in ("/**/rulesets", "/**/rules/branches/*"):
+        measured.sandbox.github.fault(path=path, status=403, message=RATE_LIMIT, times=None)
+
+    rows = {row["id"]: row for row in measured.measure()["assumptions"]}
+
+    assert {rows[name]["outcome"] for name in ("rulesets", "branch-rules")} == {"not_provable"}
+    assert "token" not in rows["rulesets"]["reason"]
 
 
 def test_run_leaves_only_the_removal_of_its_workflow(measured: MeasuredRepository) -> None:
