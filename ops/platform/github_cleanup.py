@@ -139,7 +139,7 @@ class RepositoryCleanup:
             try:
                 rows = self._repository.list_rows("/actions/runs", "workflow_runs", branch=branch)
             except GitHubApiError as error:
-                if error.status in {403, 404}:
+                if error.status in {403, 404} and not error.is_limit:
                     return []
                 raise
             going = {int(row["id"]) for row in rows if row["status"] != "completed"} - self._cancelled
@@ -148,8 +148,11 @@ class RepositoryCleanup:
 
     def _cancel(self, run: int, branch: str) -> None:
         self._repository.guard.own_run(run, branch)
-        with suppress(GitHubApiError):  # refused: the run has ended, or the token may not
+        try:
             self._api.cancel_run(run)
+        except GitHubApiError as error:  # the run has ended, or the token may not cancel it
+            if error.is_limit:
+                raise
         self._cancelled.add(run)
 
     def _find_pulls(self, kept: set[str]) -> list[Leftover]:

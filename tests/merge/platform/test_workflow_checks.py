@@ -201,13 +201,13 @@ def test_jobs_that_no_runner_takes_prove_nothing() -> None:
     assert differing(result) == set()
 
 
-@pytest.mark.parametrize("is_killed", [False, True], ids=["a cancel fails", "killed after its first deletion"])
-def test_cleanup_cancels_each_run(is_killed: bool) -> None:
+@pytest.mark.parametrize("status", [503, 403, 0], ids=["no answer", "a rate limit", "killed after its first deletion"])
+def test_cleanup_cancels_each_run(status: int) -> None:
     """A job that starts later would create its environment again."""
     with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
         github = measured.sandbox.github
         runner.hold_jobs(*JOBS[1:])
-        if is_killed:
+        if not status:
             sent = github.requests
             fault = github.fault(
                 when=lambda _: any(each.method == "DELETE" and "/git/refs/" in each.path for each in sent[:-1]),
@@ -215,7 +215,8 @@ def test_cleanup_cancels_each_run(is_killed: bool) -> None:
                 times=None,
             )
         else:
-            fault = github.fault(method="POST", path="/**/cancel", status=503, times=1)
+            limit = "You have exceeded a secondary rate limit."
+            fault = github.fault(method="POST", path="/**/cancel", status=status, message=limit, times=1)
         measured.verify("--yes")
         fault.remove()
         measured.verify("--cleanup", "--yes")
