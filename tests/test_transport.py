@@ -90,7 +90,7 @@ def requests_answer(url: str, method: str, **options: Any) -> Seen:
 
 def _stable(headers: Mapping[str, str]) -> Seen:
     """Return the headers without those that differ in each answer."""
-    changing = re.compile("date|cf-ray|x-github-request-id|x-ratelimit-(remaining|used)")
+    changing = re.compile("date|cf-ray|x-github-request-id|x-ratelimit-(remaining|used)|ratelimit")
     return tuple(sorted(each for each in headers.items() if not changing.fullmatch(each[0].lower())))
 
 

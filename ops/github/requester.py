@@ -226,7 +226,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", "/environments/[^/]+", "an environment", _PROTECTED),
     ("PUT", "/environments/[^/]+", "an environment", _PROTECTED),
     ("DELETE", "/environments/[^/]+", "an environment", None),
-    ("GET", "/environments", "the environments", {"environments": ([{"name": str}], None)}),
+    ("GET", "/environments", "the environments", {"environments": [{"name": str}]}),
     ("GET", ".*/deployment-branch-policies", "the branches of an environment", {"branch_policies": [_PATTERN]}),
     ("POST", ".*/deployment-branch-policies", "the branches of an environment", _PATTERN),
     ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),

@@ -16,7 +16,8 @@ def test_job_finds_its_missing_secret_and_the_last_one_opens_the_issue(pip_cache
         made.edit("responders:", "github: {schedules: {doctor: 7d}}\nresponders:")
         files = {path: text for path, text in operations_repository(made.config).items() if path != CI}
         github.add_commit("All of it", "dana", files=files)
-        made.sandbox.add_token("bakery-recovery", [each for each in PERMISSIONS if each != "D1 Write"])
+        reads = ("D1 Read", "Account Analytics Read", "Analytics Read")
+        made.sandbox.add_token("bakery-recovery", [*reads, *(each for each in PERMISSIONS if each != "D1 Write")])
         github.put_secret("BAKERY_TOKEN", TOKEN, "database")
         for environment in ("recovery", "limits", "report"):
             github.put_secret("BAKERY_TOKEN", "bakery-recovery", environment)
