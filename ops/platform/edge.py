@@ -18,6 +18,8 @@ FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 1.0, 0.25, 12
 """Length of the dense start of a sample, its step, and the requests of each step."""
 STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 12.0, 6.0
 """Step and requests after that, and the step from EARLY_SECONDS on."""
+AWAIT_STEP, CONFIRMING = 15.0, 6
+"""Later step of a wait for the end of a change, and the requests that confirm it."""
 WAIT_STEP = 15.0
 """Longest step of a wait, each of whose steps is as long as the wait so far."""
 NO_ANSWER = "the edge gave no answer: a network or DNS may block it"
@@ -83,18 +85,26 @@ def sample_edge(
 def await_edge(
     account: VerificationAccount, url: str, is_new: Callable[[Observation], bool], *, quiet: float
 ) -> EdgeSample:
-    """Send a request per step until every answer was new for `quiet` seconds, or SAMPLE_SECONDS have passed."""
+    """Send a request per step until every answer was new for `quiet` seconds, or SAMPLE_SECONDS have passed.
+
+    CONFIRMING requests at once confirm the end: with few requests, the machines that are new answer them all by chance.
+    """
     sample, began = EdgeSample(), account.clock.monotonic()
-    while True:
-        sample.waited = account.clock.monotonic() - began
+
+    def add_answer() -> bool:
         if (seen := look(account, url)) is not None:
             sample.add(sample.waited, seen, is_new=is_new(seen))
         else:
             sample.new_since = None
-        sample.is_quiet = sample.new_since is not None and sample.waited - sample.new_since >= quiet
+        return sample.new_since is not None
+
+    while True:
+        sample.waited = account.clock.monotonic() - began
+        is_long = add_answer() and sample.new_since is not None and sample.waited - sample.new_since >= quiet
+        sample.is_quiet = is_long and all(add_answer() for _ in range(CONFIRMING))
         if sample.is_quiet or (sample.new_since is None and sample.waited >= SAMPLE_SECONDS):
             return sample
-        account.clock.sleep(_step_at(sample.waited))
+        account.clock.sleep(STEP if sample.waited < EARLY_SECONDS else AWAIT_STEP)
 
 
 def record_settling(results: Measurements, name: str, sample: EdgeSample) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ops.core.verification_name import PREFIX, make_name
 from ops.platform.assumptions import read_assumptions
 from ops.platform.verification import STEPS
+from sandbox.edge.places import EdgePlaces
 from sandbox.switches import Switches
 from tests.support.bakery import ACCOUNT as BAKERY_ACCOUNT
 from tests.support.bakery import Bakery, bakery
@@ -116,6 +117,16 @@ def test_times_are_those_of_the_platform(measured: MeasuredAccount) -> None:
     # A request reaches the last of four machines by chance; the one before it changes after three quarters.
     assert 60.0 <= seconds["pages-propagation"] <= 96.0
     assert 5.0 <= seconds["worker-propagation"] <= 13.0
+
+
+def test_slow_machines_are_not_confirmed_by_chance() -> None:
+    """A third of the machines has each change at once, the others after five minutes."""
+    with measured_account(replace(Switches(), propagation_seconds=300.0)) as measured:
+        measured.sandbox.edge.places = EdgePlaces({"FRA": [0.0, 1.0, 1.0]})
+
+        outcome = outcomes_of(measured.measure())["worker-propagation"]
+
+    assert outcome == "differs"
 
 
 def test_turned_switches_are_those_that_a_check_measures() -> None:
