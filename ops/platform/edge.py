@@ -14,10 +14,12 @@ from ops.probes.observation import Observation, observe_edge
 
 SAMPLE_SECONDS = 120.0
 """Longest time to sample after a change: the default deadline of probes."""
-FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 1.0, 0.25, 12
+FIRST_SECONDS, FIRST_STEP, FIRST_REQUESTS = 1.0, 0.25, 10
 """Length of the dense start of a sample, its step, and the requests of each step."""
-STEP, REQUESTS, EARLY_SECONDS, LATE_STEP = 1.0, 3, 12.0, 6.0
-"""Step and requests after that, and the step from EARLY_SECONDS on."""
+STEP, REQUESTS = 1.0, 3
+"""Step after that, and the requests of each step."""
+EARLY_SECONDS, LATE_STEP, LATE_REQUESTS = 12.0, 6.0, 2
+"""Time from which steps are longer, their length, and their requests."""
 AWAIT_STEP, CONFIRMING = 15.0, 6
 """Later step of a wait for the end of a change, and the requests that confirm it."""
 WAIT_STEP = 15.0
@@ -71,8 +73,8 @@ def sample_edge(
     account.clock.sleep(FIRST_STEP)
     while True:
         at = account.clock.monotonic() - began
-        is_first = is_dense and at < FIRST_SECONDS
-        for _ in range(FIRST_REQUESTS if is_first else REQUESTS):
+        is_first, is_late = is_dense and at < FIRST_SECONDS, at >= EARLY_SECONDS
+        for _ in range(FIRST_REQUESTS if is_first else LATE_REQUESTS if is_late else REQUESTS):
             if (seen := look(account, url)) is not None:
                 sample.add(at, seen, is_new=is_new(seen))
         sample.waited = at
