@@ -279,7 +279,8 @@ class GitHubSwitches:
     """Seconds of the sandbox's clock during which lists of issues, comments, events and labels lack what the API
     created, until a job starts. GitHub documents no read-after-write consistency. A list of comments lacked a new one
     (github.com/kamp-us/phoenix/pull/9102), while others call these lists "immediately consistent"
-    (github.com/Tracer-Cloud/opensre/pull/5269), hence 0 [unsure: list-lag]."""
+    (github.com/Tracer-Cloud/opensre/pull/5269), hence 0 [unsure: list-lag]. Approvals, stops and automatic steps wait
+    for such a list. With a lag, a lost answer to the creation of another comment or issue can leave a second one."""
 
     content_writes_per_minute: int = 80
     """Most writes of issues, comments, labels and pull requests of a user in a minute of the sandbox's clock

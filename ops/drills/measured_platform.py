@@ -87,7 +87,7 @@ def read_profile(path: Path, switches: "Switches") -> PlatformProfile:
 
     recorded = read_platform_file(path, SystemClock().now())
     if recorded is None:
-        raise ConfigError(f"{path} does not exist", hint="Measure first: `ops verify-platform --help`.")
+        raise ConfigError(f"{path} does not exist", hint="Measure first: `ops verify-platform --account ACCOUNT_ID`.")
     chosen = _PlayedAnswers(switches, GitHubSwitches())
     for measurement in recorded.results:
         chosen.add(measurement)
