@@ -115,9 +115,8 @@ class VerificationWrites:
         self._write("PATCH", f"/issues/{number}", {"body": body})
 
     def close_issue(self, number: int, text: str) -> None:
-        """Close an issue with a comment."""
-        self.comment(number, text)
-        self._write("PATCH", f"/issues/{number}", {"state": "closed"})
+        """Close an issue, and replace its text in the same request, which can be repeated."""
+        self._write("PATCH", f"/issues/{number}", {"state": "closed", "body": text})
 
     def comment(self, issue: int, text: str) -> int:
         """Add a comment, and return its ID."""

@@ -132,6 +132,16 @@ def test_without_a_merge_nothing_is_left(measured: MeasuredRepository) -> None:
     assert len(issue.comments) >= 1
 
 
+def test_lost_answer_to_the_closing_is_repeated_without_a_comment(measured: MeasuredRepository) -> None:
+    github = measured.sandbox.github
+    github.fault(method="PATCH", path="/**/issues/*", sends="closed", lost="before", times=2)
+
+    assert measured.verify("--yes").code == 0
+
+    issue = github.issues[-1]
+    assert (issue.state, [each.body for each in issue.comments]) == ("closed", ["one"])
+
+
 def test_other_workflow_of_that_name_stays(measured: MeasuredRepository) -> None:
     measured.sandbox.github.add_commit("Measure", OWNER, files={WORKFLOW_FILE: "name: ours\n"})
     before = measured.names()
