@@ -147,10 +147,12 @@ def _describe_plan(
         say(
             f"{subject} {names[-1]}. {plan}"
             if not cleanup
-            else f"{subject} {names[-1]}: {len(left)} left by earlier runs"
+            else f"{subject} {names[-1]}. It deletes {len(left)} things of all runs, also of one that goes on."
         )
         for each in left:
-            say(f"  left by an earlier run: {each.kind} {each.name}")
+            say(f"  made by another run: {each.kind} {each.name}")
+        if left and not cleanup:
+            say("  This run keeps them: the other run may go on. After its end, `--cleanup` deletes them.")
         for error in errors:
             say(f"  a list cannot be read: {error}")
     return names

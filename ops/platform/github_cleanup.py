@@ -109,7 +109,13 @@ class RepositoryCleanup:
     def _name_branches(self) -> list[str]:
         return [f"{self._name}{suffix}" for suffix in BRANCH_SUFFIXES]
 
-    def _list_branches(self) -> list[str]:
+    def list_other_runs(self) -> list[str]:
+        """Return the names of other runs that have a branch: each one goes on, or was killed. Raises ProviderError."""
+        branches = RepositoryCleanup(self._repository).list_branches()
+        return sorted({own_branch_of(name) for name in branches if not name.endswith(REMOVING)} - {self._name})
+
+    def list_branches(self) -> list[str]:
+        """Return the branches of the run, or of every run. Raises ProviderError."""
         rows = self._repository.list_rows(f"/git/matching-refs/heads/{self._name or PREFIX}")
         names = [str(row["ref"]).removeprefix("refs/heads/") for row in rows]
         return [name for name in names if self._is_own(own_branch_of(name))]
@@ -134,7 +140,7 @@ class RepositoryCleanup:
     def _find_runs(self, kept: set[str]) -> list[Leftover]:
         """Return the runs of own branches that go on. A token without that permission started none."""
         found = list[Leftover]()
-        self._branches.update(self._list_branches())
+        self._branches.update(self.list_branches())
         for branch in sorted(self._branches - kept):
             try:
                 rows = self._repository.list_rows("/actions/runs", "workflow_runs", branch=branch)
@@ -164,7 +170,7 @@ class RepositoryCleanup:
         self._api.close_pull(number)
 
     def _find_branches(self, kept: set[str]) -> list[Leftover]:
-        names = [name for name in self._list_branches() if name not in kept]
+        names = [name for name in self.list_branches() if name not in kept]
         return [Leftover(BRANCH, name, partial(self._delete_branch, name)) for name in names]
 
     def _delete_branch(self, branch: str) -> None:

@@ -1,7 +1,7 @@
 """Client of the repository that a run measures, and what the run makes in it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -43,7 +43,7 @@ class RepositoryResources:
     issue: int
     environment_reason: str
     """Why there is no environment with the dummy secret; empty if there is one."""
-    workflow_reason: str
+    workflow_obstacle: str
     """Why the workflow is not on the default branch; empty if it is."""
 
     @property
@@ -159,7 +159,8 @@ def create_resources(
     environment = _create_environment(repository, name, delay)
     pull, reason = _propose_workflow(repository, name, delay)
     if pull:
-        say(f"To measure workflows too, merge this pull request; another one removes its file later: {pull.url}")
+        say(f"Merge this pull request now, to measure workflows too: {pull.url}")
+        say("It adds a harmless workflow. Another pull request removes the workflow at the end.")
     return RepositoryResources(name, repository.issue, environment, reason), pull
 
 
@@ -195,25 +196,43 @@ def _propose_workflow(
         with delay():
             pull = repository.api.open_pull(branch, repository.default_branch, title, body)
     except ProviderError as error:
-        return None, f"its pull request could not be opened ({describe_error(error)})"
+        return None, f"the pull request that adds the workflow could not be opened ({describe_error(error)})"
     return pull, ""
 
 
 def wait_for_merge(repository: VerificationRepository, pull: CreatedPullRequest, say: Callable[[str], object]) -> str:
-    """Wait until a person merges the pull request, and return why the workflow is not on the default branch."""
-    clock, shown = repository.clock, 0
+    """Wait until the workflow is on the default branch, and return why it is not.
+
+    A person merges the pull request of this run, or that of another run, which has the same workflow.
+    """
+    clock, minutes, is_merged = repository.clock, 0, False
     began = clock.monotonic()
     while (waited := clock.monotonic() - began) < MERGE_SECONDS:
         try:
+            has_workflow = repository.find_file(PATH) == render_workflow()
             row = repository.read(f"/pulls/{pull.number}")
-            if row.get("merged_at") and repository.find_file(PATH) == render_workflow():
+            is_merged = bool(row.get("merged_at"))
+            if has_workflow:
+                if row.get("state") == "open":
+                    _close_needless_pull(repository, pull, say)
                 return ""
-            if row.get("state") == "closed" and not row.get("merged_at"):
-                return "its pull request was closed without a merge"
+            if row.get("state") == "closed" and not is_merged:
+                return "the pull request that adds the workflow was closed without a merge"
         except ProviderError as error:
-            say(f"the pull request cannot be read: {describe_error(error)}")
-        if waited >= shown * 60:
-            say(f"waiting for a merge, minute {shown + 1} of {MERGE_SECONDS / 60:.0f}: {pull.url}")
-            shown += 1
+            say(f"cannot read whether the pull request is merged: {describe_error(error)}")
+        if waited >= minutes * 60:
+            minutes += 1
+            say(f"waiting until you merge {pull.url}: minute {minutes} of {MERGE_SECONDS / 60:.0f}")
         clock.sleep(MERGE_PAUSE)
-    return f"nobody merged its pull request within {MERGE_SECONDS / 60:.0f} minutes"
+    if is_merged:
+        return "the workflow was merged, but the default branch does not show it"
+    return f"the pull request that adds the workflow was not merged within {MERGE_SECONDS / 60:.0f} minutes"
+
+
+def _close_needless_pull(
+    repository: VerificationRepository, pull: CreatedPullRequest, say: Callable[[str], object]
+) -> None:
+    """Close the pull request at once, so that nobody merges it. If that fails, the cleanup closes it."""
+    say(f"another run has added the same workflow: do not merge {pull.url}")
+    with suppress(ProviderError):
+        repository.api.close_pull(pull.number)

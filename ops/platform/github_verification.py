@@ -1,7 +1,6 @@
 """Run all checks on one repository, and delete what the run made."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ops.core.verification_name import make_name
 from ops.platform import workflow_checks
@@ -45,8 +44,9 @@ def measure_repository(
         say("creating a branch, a label, an issue and an environment")
         resources, pull = create_resources(repository, name, say, delay)
         failures = run_steps(list_steps(repository, resources, results), GITHUB_STEPS, say)
-        if pull:
-            resources = replace(resources, workflow_reason=wait_for_merge(repository, pull, say))
+        if obstacle := wait_for_merge(repository, pull, say) if pull else resources.workflow_obstacle:
+            say(f"workflows are not measured: {obstacle}")
+            return failures | dict.fromkeys(workflow_checks.STEPS, obstacle)
         checks = WorkflowChecks(repository, resources, results)
         return failures | run_steps(checks.steps(), GITHUB_STEPS, say)
     finally:
@@ -60,8 +60,10 @@ def measure_repository(
 def say_removal(repository: VerificationRepository, cleanup: RepositoryCleanup, say: Say) -> None:
     """Propose the removal of the workflow from the default branch, if it is there. Raises ProviderError."""
     if url := cleanup.propose_removal():
+        for other in cleanup.list_other_runs():
+            say(f"The run {other} may go on and still need the workflow. Wait for its end before you merge.")
         say(f"Merge this pull request, which removes the workflow: {url}")
-        say(f"Then run `{repository.cleanup_command}`, which deletes its branch.")
+        say(f"Then run `{repository.cleanup_command}`, which deletes the branch of that pull request.")
 
 
 def list_steps(

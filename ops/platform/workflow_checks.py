@@ -72,22 +72,18 @@ class WorkflowChecks:
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """Return the steps in their order. Each commit of the last one ends the waiting jobs of the one before."""
-        steps = {
-            "label": (self.check_label, LABEL_ROWS),
-            "jobs": (self.check_jobs, JOB_ROWS),
-            "queue": (self.check_queue, QUEUE_ROWS),
-            "refused": (self.check_refused, (*REFUSED_ROWS, *PUSH_ROWS)),
+        return {
+            "label": self.check_label,
+            "jobs": self.check_jobs,
+            "queue": self.check_queue,
+            "refused": self.check_refused,
         }
-        if reason := self._resources.workflow_reason:
-            return {name: self._skipping(rows, reason) for name, (_, rows) in steps.items()}
-        return {name: check for name, (check, _) in steps.items()}
-
-    def _skipping(self, rows: Sequence[str], reason: str) -> Callable[[], None]:
-        return lambda: self._skip(rows, reason)
 
     def check_label(self) -> None:
         """Add the label, and wait for the comment of the workflow, which removes the label with GITHUB_TOKEN."""
         issue, clock = f"/issues/{self._resources.issue}", self._repository.clock
+        if self._has_label():  # an earlier step failed to remove it, and a second one starts no run
+            self._repository.api.remove_label(self._resources.issue, self._resources.name)
         self._repository.api.edit_issue(self._resources.issue, ASKING)
         began = clock.monotonic()
         self._repository.api.add_label(self._resources.issue, self._resources.name)
@@ -97,17 +93,13 @@ class WorkflowChecks:
             is_there = any((each.get("user") or {}).get("login") == BOT and ANSWER in each["body"] for each in comments)
             return clock.monotonic() - began if is_there else None
 
-        def is_removed() -> bool | None:
-            labels = self._repository.read(f"{issue}/labels", per_page=100)
-            return all(each["name"] != self._resources.name for each in labels) or None
-
         took = self._runs.wait(find_answer, LONGEST_ANSWER, ANSWER_STEP)
         if took is None:
             self._longest = LONGEST_START
             self._skip(LABEL_ROWS, NOT_STARTED)
             return
         self._results.compare_time("label-to-comment", took, took)
-        if self._runs.wait(is_removed, LONGEST_START) is None:
+        if self._runs.wait(lambda: not self._has_label() or None, LONGEST_START) is None:
             self._results.skip("token-starts-nothing", "the workflow did not remove the label")
             return
         clock.sleep(QUIET)
@@ -116,6 +108,10 @@ class WorkflowChecks:
             self._results.skip("token-starts-nothing", "the list of runs does not show the run of the label")
             return
         self._results.compare("token-starts-nothing", "a run" if f"{title} unlabeled {BOT}" in titles else "no run")
+
+    def _has_label(self) -> bool:
+        labels = self._repository.read(f"/issues/{self._resources.issue}/labels", per_page=100)
+        return any(each["name"] == self._resources.name for each in labels)
 
     def check_jobs(self) -> None:
         """Start a run whose jobs look at secrets, outputs, artifacts, permissions and called jobs."""

@@ -260,7 +260,7 @@ def test_leftovers_of_a_killed_run_are_found_and_deleted(measured: MeasuredAccou
     looked, cleaned = measured.verify(), measured.verify("--cleanup", "--yes", "--json")
 
     assert measured.left() == []
-    assert looked.out.count("left by an earlier run") == 4
+    assert looked.out.count("made by another run") == 4
     assert json.loads(cleaned.out) == {"schema": 1, "deleted": 4}
     assert measured.names() == before
 

@@ -12,6 +12,7 @@ from ops.core.verification_name import PREFIX, make_name
 from ops.platform import workflow_checks
 from ops.platform.assumptions import read_assumptions
 from ops.platform.github_verification import GITHUB_STEPS
+from ops.platform.workflow_files import render_workflow
 from sandbox.switches import GitHubSwitches
 from tests.support.bakery import CONFIG
 from tests.support.verification import (
@@ -123,13 +124,49 @@ def test_removal_is_proposed_once(measured: MeasuredRepository) -> None:
 def test_without_a_merge_nothing_is_left(measured: MeasuredRepository) -> None:
     before = measured.names()
 
-    result = measured.measure()
+    outcome = measured.verify("--yes")
 
     assert measured.names() == before
-    assert result["exit_code"] == 0
+    assert outcome.code == 0
+    assert [text for text in workflow_checks.STEPS.values() if text in outcome.out] == []
     issue = measured.sandbox.github.issues[-1]
     assert issue.state == "closed"
     assert len(issue.comments) >= 1
+
+
+def test_workflow_that_another_run_added_is_used_at_once(measured: MeasuredRepository) -> None:
+    github, other = measured.sandbox.github, make_name()
+    measured.add(other)
+    later = list[bool]()
+
+    def merge_other() -> None:
+        own = [number for number in github.open_pulls() if github.pull_branches(number)[0].endswith("-workflow")]
+        if own and WORKFLOW_FILE not in github.files():
+            github.add_commit("Merge the workflow", OWNER, files={WORKFLOW_FILE: render_workflow()})
+        else:
+            later.append(bool(own))
+
+    measured.sandbox.clock.on_sleep = merge_other
+    outcome = measured.verify("--yes")
+
+    rows = {row["id"]: row for row in json.loads(measured.output.read_text())["assumptions"]}
+    assert rows["label-to-comment"]["reason"] == workflow_checks.NOT_STARTED, "no job runs in this sandbox"
+    assert True not in later, "its own pull request is closed at once"
+    assert other in outcome.out.partition(workflow_checks.STEPS["refused"])[2], "a warning beside the removal"
+
+
+def test_workflow_that_was_merged_and_removed_is_named(measured: MeasuredRepository) -> None:
+    github = measured.sandbox.github
+
+    def merge_and_remove() -> None:
+        measured.merge_all()
+        github.add_commit("Remove the workflow", OWNER, files={WORKFLOW_FILE: None})
+
+    measured.sandbox.clock.on_sleep = merge_and_remove
+    rows = {row["id"]: row for row in measured.measure()["assumptions"]}
+
+    assert rows["label-to-comment"]["outcome"] == "not_provable"
+    assert "minutes" not in rows["label-to-comment"]["reason"], "it was merged in time"
 
 
 def test_lost_answer_to_the_closing_is_repeated_without_a_comment(measured: MeasuredRepository) -> None:
@@ -198,7 +235,7 @@ def test_leftovers_of_a_killed_run_are_found_and_deleted(measured: MeasuredRepos
 
     looked, cleaned = measured.verify(), measured.verify("--cleanup", "--yes")
 
-    assert looked.out.count("left by an earlier run") == len(left)
+    assert looked.out.count("made by another run") == len(left)
     assert cleaned.code == 0, cleaned.err
     assert measured.names() == before
 

@@ -128,6 +128,15 @@ def test_workflow_that_stands_already_answers_only_the_measured_label() -> None:
     assert next(row for row in result["assumptions"] if row["id"] == "label-to-comment")["seconds"] > 0
 
 
+def test_lost_removal_of_the_label_is_repeated_before_the_measured_one() -> None:
+    with measured_with_runner(WITH_ENVIRONMENTS) as (measured, _):
+        measured.sandbox.github.fault(method="DELETE", path="/**/issues/*/labels/*", lost="before", times=1)
+        result = measured.measure()
+
+    assert unproved(result) == set()
+    assert outcomes_of(result)["label-removed-once"] == "not_provable"
+
+
 def test_run_that_the_workflow_itself_starts_differs() -> None:
     with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
         github, pass_time = measured.sandbox.github, measured.sandbox.clock.on_sleep
