@@ -241,8 +241,8 @@ def _print_costs(config: "Config", echo: Say) -> None:
     tasks = [f"{task.name} every {task.every}" for task in workflow_jobs.scheduled_tasks(config)]
     if config.staging_drill and config.staging_drill.schedule:
         tasks.append(f"staging-drill at {config.staging_drill.schedule}")
-    if config.status_page and config.status_page.rebuilt:
-        tasks.append(f"{PUBLISH_UPDATE} every {config.status_page.rebuilt}")
+    if (page := config.status_page) and publish_update_job.monthly_minutes(config):
+        tasks.append(f"{PUBLISH_UPDATE} every {page.rebuilt}")
     if tasks:
         echo(f"Schedules: {', '.join(tasks)}: {_count_minutes(config):,} minutes a month.")
     else:

@@ -9,8 +9,10 @@ from ops.app.registry import button_runbooks
 from ops.setup.github_environments import needed_environments
 from ops.setup.labels import desired_labels
 from ops.setup.publish_update_job import monthly_minutes
+from tests.conftest import World
 from tests.setup.test_workflows import folder, workflow
 from tests.support.configurations import BAKERY, CONFIGURATIONS, STAGED_SHOP, with_banner
+from tests.support.workflows import add_actions
 
 NAME = "publish-update"
 
@@ -102,6 +104,18 @@ def test_no_job_deploys_a_page_at_a_provider_or_on_an_enterprise_server(tmp_path
         path = tmp_path / f"{name}.yml"
         path.write_text(each)
         assert {*workflow(NAME, path)["jobs"]} == {"publish", "answer"}
+
+
+@pytest.mark.parametrize(("server", "shown"), [("false", "publish-update every 15m: 2,880 minutes"), ("true", "none")])
+def test_sync_names_only_a_build_that_some_job_makes(world: World, server: str, shown: str) -> None:
+    text = BAKERY.read_text().replace("status_page:\n", "status_page:\n  rebuilt: 15m\n")
+    world.config.write_text(f"{text}\ngithub: {{enterprise_server: {server}, accept_minutes: 2880}}\n")
+    add_actions(world.folder)
+
+    done = world.ops("workflows", "sync", "--config", str(world.config))
+
+    assert done.code == 0, done.err
+    assert f"Schedules: {shown}" in done.out
 
 
 def test_only_a_page_with_a_banner_has_the_job_that_removes_it(tmp_path: Path) -> None:
