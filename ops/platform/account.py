@@ -112,7 +112,7 @@ class VerificationAccount:
 
     def find_leftovers(self) -> tuple[list[Leftover], list[ProviderError]]:
         """Return the resources that verifications left, and the errors of products whose list cannot be read."""
-        return _find_all(self._finders(is_verification_name))
+        return list_leftovers(self._finders(is_verification_name))
 
     def _kinds(self) -> Mapping[str, tuple[Callable[[], Iterable[NamedResource]], Callable[[str], None]]]:
         """Return how to list and delete each kind. The Worker comes first: it binds others."""
@@ -160,7 +160,7 @@ class VerificationAccount:
         finders = self._finders(name.__eq__ if name else is_verification_name)
         seen, left, errors, quiet = set[Leftover](), set[Leftover](), list[ProviderError](), 0
         for _ in range(SWEEPS):
-            listed, errors = _find_all(finders)
+            listed, errors = list_leftovers(finders)
             left = {*self._created, *listed}
             seen |= left
             with self.client.writing():
@@ -191,8 +191,8 @@ class VerificationAccount:
         raise EmptyList(f"the list of {subject} is empty", reason=Reason.MALFORMED_ANSWER)
 
 
-def _find_all(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Leftover], list[ProviderError]]:
-    """Return the resources of the products that answered, and the errors of the others."""
+def list_leftovers(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Leftover], list[ProviderError]]:
+    """Return what the finders list, in their order, and the errors of lists that cannot be read."""
     left, errors = list[Leftover](), list[ProviderError]()
     for find in finders:
         try:

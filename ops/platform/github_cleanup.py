@@ -8,7 +8,7 @@ from ops.core.errors import ProviderError, Reason
 from ops.core.verification_name import PREFIX, is_verification_name, make_name
 from ops.github.client import GitHubApiError
 from ops.github.own_writes import BRANCH_SUFFIXES, own_branch_of
-from ops.platform.account import Leftover
+from ops.platform.account import Leftover, list_leftovers
 from ops.platform.github_repository import PATH, REMOVING, VerificationRepository
 
 SWEEPS, PAUSE = 8, 5.0
@@ -38,21 +38,13 @@ class RepositoryCleanup:
 
         A pull request that removes the workflow, and its branch, wait for a person and are none.
         """
-        left, errors, kept = list[Leftover](), list[ProviderError](), set[str]()
         try:
             kept = {branch for branch, _ in self._find_removals()}
         except ProviderError as error:
             return [], [error]
-        finders = (
-            *(partial(self._find_runs, kept), partial(self._find_pulls, kept), partial(self._find_branches, kept)),
-            *(self._find_environments, self._find_labels, self._find_issues),
-        )
-        for find in finders:
-            try:
-                left += find()
-            except ProviderError as error:
-                errors.append(error)
-        return left, errors
+        of_branches = (self._find_runs, self._find_pulls, self._find_branches)
+        others = (self._find_environments, self._find_labels, self._find_issues)
+        return list_leftovers((*(partial(find, kept) for find in of_branches), *others))
 
     def delete_leftovers(self) -> int:
         """Delete what is left, and return how many things that were.

@@ -10,8 +10,6 @@ from ops.platform.measurements import Measurements
 from ops.platform.report import PlatformReport
 from ops.platform.verification import STEPS, Say, measure_account
 
-ALL_STEPS = {**STEPS, **GITHUB_STEPS}
-
 
 def measure_platform(
     account: VerificationAccount | None, repository: VerificationRepository | None, say: Say, delay: Delay
