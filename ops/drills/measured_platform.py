@@ -146,8 +146,7 @@ def _find_values(measurement: Measurement) -> tuple[float, tuple[str, ...] | Non
 
 def _describe_unmeasured(recorded: RecordedPlatform) -> Iterator[str]:
     """Yield a line about the answers that the file lacks, if it lacks any."""
-    unproved = (each.assumption for each in recorded.of(MeasurementKind.NOT_PROVABLE) if each.assumption.check)
-    if names := [each.id for each in (*unproved, *recorded.missing)]:
+    if names := [each.id for each in (*recorded.unproved, *recorded.missing)]:
         yield f"played as the defaults, because they were not measured: {', '.join(first_of(names))}"
 
 

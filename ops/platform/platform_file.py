@@ -123,6 +123,11 @@ class RecordedPlatform:
     def of(self, kind: MeasurementKind) -> tuple[Measurement, ...]:
         return tuple(each for each in self.results if each.kind is kind)
 
+    @property
+    def unproved(self) -> tuple[Assumption, ...]:
+        """Assumptions with a check that had no answer."""
+        return tuple(each.assumption for each in self.of(MeasurementKind.NOT_PROVABLE) if each.assumption.check)
+
 
 def read_platform_file(path: Path, now: datetime) -> RecordedPlatform | None:
     """Return what the file records; None if there is no file.

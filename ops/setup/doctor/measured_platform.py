@@ -15,6 +15,11 @@ from ops.setup.doctor.facts import Facts, repository
 LONGEST_AGE = timedelta(days=90)
 """Age from which a measurement says too little: providers change without notice."""
 MOST_NAMED = 3
+NAMES = {
+    MeasurementKind.CONFIRMED: "confirmed",
+    MeasurementKind.DIFFERS: "different",
+    MeasurementKind.NOT_PROVABLE: "not provable there",
+}
 REMARK = "Commit the file beside ops.yml. How to: docs/how-to/first-day.md."
 
 
@@ -35,7 +40,8 @@ def examine_platform(facts: Facts) -> Findings:
     if recorded is None:
         raise NotProvable(f"nothing was measured: no {PLATFORM_FILE} is beside {facts.path.name}", REMARK, command)
     used = {runbook.name for environment in facts.environments for runbook in environment.runbooks}
-    summary = _describe_measurement(recorded, (facts.clock.now() - recorded.at).total_seconds(), facts)
+    age = facts.clock.now() - recorded.at
+    summary = _describe_measurement(recorded, age, facts)
     affecting = [
         (each, names)
         for each in recorded.of(MeasurementKind.DIFFERS)
@@ -43,7 +49,7 @@ def examine_platform(facts: Facts) -> Findings:
     ]
     for each, names in affecting:
         yield _describe_difference(each, names, summary, facts)
-    if reason := _find_reason_to_repeat(recorded, used, facts):
+    if reason := _find_reason_to_repeat(recorded, age, used):
         yield Finding(f"{reason}; {summary}", REMARK, Answer.NOT_PROVABLE, command)
     elif not affecting:
         yield Finding(summary, answer=Answer.RIGHT)
@@ -57,32 +63,25 @@ def _describe_difference(measurement: Measurement, runbooks: Iterable[str], summ
     return Finding(text, fix, command=command)
 
 
-def _describe_measurement(recorded: RecordedPlatform, age: float, facts: Facts) -> str:
-    counts = ", ".join(f"{len(recorded.of(kind))} {name}" for kind, name in _NAMES.items())
-    text = f"measured {format_duration(max(age, 0.0))} ago by Backout {recorded.program}: {counts}"
+def _describe_measurement(recorded: RecordedPlatform, age: timedelta, facts: Facts) -> str:
+    counts = ", ".join(f"{len(recorded.of(kind))} {name}" for kind, name in NAMES.items())
+    text = f"measured {format_duration(max(age.total_seconds(), 0.0))} ago by Backout {recorded.program}: {counts}"
     accounts = {each.config.account_id for each in facts.environments}
     return (
         text if len(accounts) < 2 else f"{text}; the file names no account, and {facts.path.name} has {len(accounts)}"
     )
 
 
-def _find_reason_to_repeat(recorded: RecordedPlatform, used: Collection[str], facts: Facts) -> str:
+def _find_reason_to_repeat(recorded: RecordedPlatform, age: timedelta, used: Collection[str]) -> str:
     """Return why a new measurement is needed; empty if none is."""
     if recorded.missing:
         names = ", ".join(first_of([each.id for each in recorded.missing], MOST_NAMED))
         return f"Backout {__version__} assumes more than was measured: {names}"
-    if facts.clock.now() - recorded.at > LONGEST_AGE:
+    if age > LONGEST_AGE:
         return f"the measurement is older than {LONGEST_AGE.days} days"
-    unproved = [each.assumption for each in recorded.of(MeasurementKind.NOT_PROVABLE) if each.assumption.check]
-    if relied_on := [each.id for each in unproved if not {*each.runbooks}.isdisjoint(used)]:
+    if relied_on := [each.id for each in recorded.unproved if not {*each.runbooks}.isdisjoint(used)]:
         return f"your recoveries rely on what was not provable: {', '.join(first_of(relied_on, MOST_NAMED))}"
     return ""
 
-
-_NAMES = {
-    MeasurementKind.CONFIRMED: "confirmed",
-    MeasurementKind.DIFFERS: "different",
-    MeasurementKind.NOT_PROVABLE: "not provable there",
-}
 
 CHECKS = (examine_platform,)
