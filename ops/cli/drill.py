@@ -196,10 +196,10 @@ def drill(
 def _read_profile(path: Path, switches: tuple[str, ...]) -> "PlatformProfile":
     """Return what the sandbox plays of the file. Raises ConfigError."""
     from ops.drills.measured_platform import read_profile
-    from ops.drills.settings import prepare, require_sandbox
+    from ops.drills.settings import prepare_switches, require_sandbox
 
     require_sandbox()
-    return read_profile(path, prepare("embedded", switches))
+    return read_profile(path, prepare_switches("embedded", switches))
 
 
 def _check_options(*, is_suite: bool, one: object, suite: object) -> None:
@@ -276,14 +276,14 @@ def sandbox(
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
     from ops.drills.faults import add_rules, read_rules
-    from ops.drills.settings import prepare, require_sandbox
+    from ops.drills.settings import prepare_switches, require_sandbox
 
     require_sandbox()
     from sandbox import Sandbox
     from sandbox.command import serve
 
     rules = read_rules(faults) if faults else ()
-    parsed = prepare(edge, switches)
+    parsed = prepare_switches(edge, switches)
     try:
         server = Sandbox(edge=edge, port=port, switches=parsed)
     except OSError as error:

@@ -58,7 +58,7 @@ def make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
     from sandbox.switches import parse_values
 
     account = config.environment(drill.environment).account_id
-    made = Sandbox(account_id=account, edge=drill.edge, switches=prepare(drill.edge, drill.switches))
+    made = Sandbox(account_id=account, edge=drill.edge, switches=prepare_switches(drill.edge, drill.switches))
     made.github.switches.plan = "enterprise" if config.github.environments else "free"
     for name, value in parse_values(drill.github_switches, made.github.switches).items():
         setattr(made.github.switches, name, value)
@@ -67,7 +67,7 @@ def make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
     return made
 
 
-def prepare(edge: Edge, switches: Iterable[str]) -> "Switches":
+def prepare_switches(edge: Edge, switches: Iterable[str]) -> "Switches":
     """Return the sandbox's switches, and install its npm packages if needed. Raises ConfigError."""
     from sandbox.switches import parse
 
