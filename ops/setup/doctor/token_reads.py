@@ -31,10 +31,9 @@ class TokenRead:
 
 
 def _read_sites(environment: EnvironmentFacts) -> None:
-    sites = [each.config.pages for each in environment.services if each.config.pages]
-    sites += [each.pages for each in environment.config.services.values() if each.pages]
-    if sites:
-        environment.session.pages.list_deployments(sites[0], limit=1)
+    sites = (each.pages for each in environment.config.services.values() if each.pages)
+    if site := next(sites, None):
+        environment.session.pages.list_deployments(site, limit=1)
 
 
 def _read_zone_analytics(environment: EnvironmentFacts) -> None:
