@@ -195,9 +195,9 @@ class Runner:
     def _start_functions(self, delivery: Delivery) -> Iterator[Callable[[], FakeRun]]:
         """Yield one start function per run. It creates the run, except for a dispatch, which has one already."""
         event, payload = delivery
+        if not self._github.actions_policy.enabled:
+            return
         if event == "workflow_dispatch":
-            if not self._github.actions_policy.enabled:
-                return
             taken = {work.run.id for work in self._schedule.runs}
             made = [run for run in self._github.runs if run.payload is payload and run.id not in taken]
             yield partial(self._start, made[0]) if made else partial(self._start_new, payload["workflow"], delivery)
@@ -207,7 +207,7 @@ class Runner:
 
     def _triggered_workflows(self, delivery: Delivery) -> Iterator[str]:
         """Yield the paths of the workflows that the delivery starts. A file without a readable `on` starts nothing."""
-        if not self._github.actions_policy.enabled or is_skipped(self._github, delivery):
+        if is_skipped(self._github, delivery):
             return
         try:
             files = self._github.files(workflow_source_ref(delivery))

@@ -183,12 +183,8 @@ def _answer(call: CloudflareCall, database: FakeDatabase, statements: Sequence[S
         return database.store.run_through_api(statements)
     read = database.store.read(statements)
     if read is None:
-        raise _authentication_error(call)
+        raise CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
     return read
-
-
-def _authentication_error(call: CloudflareCall) -> CloudflareRefusal:
-    return CloudflareRefusal(10000, "Authentication error", status=call.account.switches.auth_error_status)
 
 
 def _statements(call: CloudflareCall) -> list[Statement]:

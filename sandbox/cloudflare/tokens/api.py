@@ -6,7 +6,7 @@ A value is shown only once. developers.cloudflare.com/api/resources/user/subreso
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.call import (
@@ -18,7 +18,7 @@ from sandbox.cloudflare.call import (
     invalid,
     json_body,
 )
-from sandbox.cloudflare.tokens.state import FakeCloudflareToken
+from sandbox.cloudflare.tokens.state import FakeCloudflareToken, Owner
 from sandbox.permissions import permission_groups
 
 ROUTES = Routes()
@@ -36,7 +36,7 @@ def verify_account_token(call: CloudflareCall) -> CloudflareAnswer:
     return _verify(call, "account")
 
 
-def _verify(call: CloudflareCall, owner: Literal["user", "account"]) -> CloudflareAnswer:
+def _verify(call: CloudflareCall, owner: Owner) -> CloudflareAnswer:
     """Return the status of the token. Each of the two endpoints knows only its own kind of token."""
     if call.token.owner != owner:
         raise CloudflareRefusal(1000, "Invalid API Token", status=401)
@@ -71,9 +71,6 @@ _ONE = {"page": 1, "per_page": 20, "count": 1, "total_count": 1, "total_pages": 
 
 def _account(account: FakeAccount) -> dict[str, Any]:
     return {"id": account.id, "name": account.name, "type": "standard"}
-
-
-Owner = Literal["user", "account"]
 
 
 def _add_routes(owner: Owner, base: str) -> None:
