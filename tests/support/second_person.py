@@ -230,6 +230,14 @@ class Desk:
         assert (gate.code, self.outputs["go"]) == (0, "true"), gate.err
         return self.act(self.runs[-1])
 
+    def approve_twice(self) -> Outcome:
+        """Let two gates approve before either job runs; return the second job."""
+        self.press_approve("carol")
+        run, outputs = self.runs[-1], self.outputs
+        self.approve("bob")
+        self.outputs = outputs
+        return self.act(run)
+
     def press(self, workflow: str, inputs: Mapping[str, str], by: str, **environ: str | None) -> Outcome:
         """Press a button, up to the gate."""
         declared = "\n      ".join(f"{name}: {{type: string}}" for name in inputs)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ops.cli.verify_platform import GITHUB_TOKEN, READ_TOKEN, TOKEN
 from ops.core.verification_name import is_verification_name
@@ -27,7 +27,12 @@ WRITING = ("Workers Scripts Write", "Workers KV Storage Write", "D1 Write", "Pag
 
 
 @dataclass(frozen=True)
-class MeasuredAccount:
+class MeasuredPlatform:
+    """A platform to measure; its folder has no ops.yml."""
+
+    option: ClassVar[tuple[str, str]]
+    """Option that names what to measure, and its value."""
+
     sandbox: Sandbox
     folder: Path
 
@@ -35,22 +40,33 @@ class MeasuredAccount:
     def output(self) -> Path:
         return self.folder / "platform.json"
 
-    def verify(self, *arguments: str, **environ: str | None) -> Outcome:
-        """Run `ops verify-platform` without an ops.yml in its folder."""
-        output = () if "--output" in arguments else ("--output", str(self.output))
-        given = (*arguments, "--config", str(self.folder / "ops.yml"), *output)
-        account = () if "--account" in arguments else ("--account", ACCOUNT)
-        variables = {TOKEN: SECRET, READ_TOKEN: READ_SECRET, **environ}
-        return World(self.sandbox, self.folder).ops("verify-platform", *account, *given, **variables)
+    @property
+    def environ(self) -> dict[str, str]:
+        return {TOKEN: SECRET}
 
-    def measure(self) -> dict[str, Any]:
+    def verify(self, *arguments: str, **environ: str | None) -> Outcome:
+        """Run `ops verify-platform`."""
+        output = () if "--output" in arguments else ("--output", str(self.output))
+        option = () if self.option[0] in arguments else self.option
+        given = (*option, *arguments, "--config", str(self.folder / "ops.yml"), *output)
+        return World(self.sandbox, self.folder).ops("verify-platform", *given, **{**self.environ, **environ})
+
+    def measure(self, *arguments: str) -> dict[str, Any]:
         """Run it with --yes, and return the JSON result."""
-        outcome = self.verify("--yes", "--json")
+        outcome = self.verify("--yes", "--json", *arguments)
         assert outcome.code in {0, 4}, outcome.err
         result: dict[str, Any] = outcome.result
         assert result["exit_code"] == outcome.code
         assert json.loads(self.output.read_text()) == result
         return result
+
+
+class MeasuredAccount(MeasuredPlatform):
+    option = ("--account", ACCOUNT)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**super().environ, READ_TOKEN: READ_SECRET}
 
     def names(self) -> dict[str, list[str]]:
         """Return the names of everything that the account holds."""
@@ -104,33 +120,14 @@ PERMISSIONS_ON_GITHUB = (
 WORKFLOW_FILE = ".github/workflows/verify-platform.yml"
 
 
-@dataclass(frozen=True)
-class MeasuredRepository:
-    sandbox: Sandbox
-    folder: Path
+class MeasuredRepository(MeasuredPlatform):
+    option = ("--repository", REPOSITORY)
 
     @property
-    def output(self) -> Path:
-        return self.folder / "platform.json"
-
-    def verify(self, *arguments: str, **environ: str | None) -> Outcome:
-        """Run `ops verify-platform` without an ops.yml in its folder."""
-        output = () if "--output" in arguments else ("--output", str(self.output))
-        given = (*arguments, "--config", str(self.folder / "ops.yml"), *output)
-        repository = () if "--repository" in arguments else ("--repository", REPOSITORY)
+    def environ(self) -> dict[str, str]:
         github = self.sandbox.github.environ()
         addresses = {name: github[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL")}
-        variables = {**addresses, GITHUB_TOKEN: GITHUB_SECRET, TOKEN: SECRET, **environ}
-        return World(self.sandbox, self.folder).ops("verify-platform", *repository, *given, **variables)
-
-    def measure(self, *arguments: str) -> dict[str, Any]:
-        """Run it with --yes, and return the JSON result."""
-        outcome = self.verify("--yes", "--json", *arguments)
-        assert outcome.code in {0, 4}, outcome.err
-        result: dict[str, Any] = outcome.result
-        assert result["exit_code"] == outcome.code
-        assert json.loads(self.output.read_text()) == result
-        return result
+        return {**super().environ, **addresses, GITHUB_TOKEN: GITHUB_SECRET}
 
     def merge_on_request(self) -> None:
         """Merge each pull request of a run into the default branch at its next sleep."""
