@@ -30,13 +30,13 @@ TOKEN = "VERIFY_CLOUDFLARE_API_TOKEN"  # noqa: S105  (the name of the variable)
 READ_TOKEN = "VERIFY_CLOUDFLARE_READ_TOKEN"  # noqa: S105  (the name of the variable)
 GITHUB_TOKEN = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
 ACCOUNT_PLAN = (
-    "It makes a Worker on workers.dev, a Pages project, a KV namespace and a D1 database, each with one new name, "
-    "measures for ten to twenty minutes, and deletes them."
+    "This run creates a Worker on workers.dev, a Pages project, a KV namespace and a D1 database with one new name. "
+    "It measures for ten to twenty minutes, and deletes them."
 )
 REPOSITORY_PLAN = (
-    "It makes a branch, an environment, a label and an issue with one new name, and deletes them; the issue is closed. "
-    "A pull request adds a harmless workflow, and another one removes it: you merge both, or the workflows stay "
-    "unmeasured."
+    "This run creates branches, an environment, a label and an issue with one new name. At its end it deletes them, "
+    "and closes the issue. You merge two pull requests: the first adds a harmless workflow, the second removes it. "
+    "Without the first merge, workflows are not measured."
 )
 
 
@@ -53,7 +53,7 @@ REPOSITORY_PLAN = (
 @click.option("--repository", default="", metavar="OWNER/NAME", help="Repository to measure, best an empty private one")
 @click.option("--same-account", is_flag=True, help="Measure an account that holds a service of ops.yml")
 @click.option("--same-repository", is_flag=True, help="Measure a repository that ops.yml or the checkout names")
-@click.option("--cleanup", is_flag=True, help="Only delete what killed runs left")
+@click.option("--cleanup", is_flag=True, help="Only delete what runs left; first wait for runs that go on")
 @click.option("--yes", "-y", is_flag=True, help=YES_HELP)
 @click.option(
     "--output",
@@ -93,7 +93,7 @@ def verify_platform(
     if not (account or repository):
         raise click.UsageError("add --account ID, --repository OWNER/NAME, or both")
     if not os.access(output.parent, os.W_OK):
-        raise click.UsageError(f"--output: {output.parent} is no folder that can be written")
+        raise click.UsageError(f"--output: {output.parent} is not a writable folder")
     if account:
         _check_account(account, config, same_account=same_account)
     if repository:
@@ -147,7 +147,7 @@ def _describe_plan(
         say(
             f"{subject} {names[-1]}. {plan}"
             if not cleanup
-            else f"{subject} {names[-1]}. It deletes {len(left)} things of all runs, also of one that goes on."
+            else f"{subject} {names[-1]}. The cleanup deletes {len(left)} things of all runs, also of one that goes on."
         )
         for each in left:
             say(f"  made by another run: {each.kind} {each.name}")
@@ -191,11 +191,11 @@ def _check_repository(repository: str, config: Path, redactor: Redactor, *, same
     if same_repository or repository.lower() not in named:
         return
     raise Refused(
-        f"{repository} is a repository of {config.name} or of this checkout",
+        f"{config.name} or this checkout uses the repository {repository}",
         reason=Reason.NOT_AUTHORISED,
         hint=(
             "Take an empty private repository of the same owner, or add `--same-repository`: a run changes only what "
-            "it makes, and two pull requests touch the default branch."
+            "it makes, and you merge two pull requests into the default branch."
         ),
     )
 
@@ -292,7 +292,7 @@ def _delete_leftovers(
     if as_json:
         echo_json({"schema": 1, "deleted": count})
     else:
-        echo(f"deleted {count} resources of earlier runs" if count else "nothing was left to delete")
+        echo(f"deleted {count} things that runs left" if count else "nothing was left to delete")
     return 0
 
 

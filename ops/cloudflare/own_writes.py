@@ -64,7 +64,7 @@ class OwnWritesTransport(httpx.HTTPTransport):
         path = request.url.raw_path.decode("ascii").partition("?")[0].removeprefix(self._base)
         if not (self._is_read(request, path) or self._is_own_write(request, path)):
             raise Refused(
-                f"{request.method} is not sent: its path names no resource of this verification",
+                f"{request.method} is not sent to Cloudflare: no permitted read, and no write to what this run made",
                 reason=Reason.READ_ONLY,
             )
         return super().handle_request(request)

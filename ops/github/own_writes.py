@@ -1,7 +1,8 @@
-"""Let through only reads of one repository, and writes to what a verification made in it.
+"""Let through only reads, and writes to what a verification made in one repository.
 
-A check of each request right before its connection, below every client: code above it can be wrong without touching
-what belongs to others.
+Reads are those of the repository and of the token's owner (`/user`), and every GraphQL query, whose repositories are
+not compared: it changes nothing. A check of each request right before its connection, below every client: code above
+it can be wrong without touching what belongs to others.
 """
 
 import json
@@ -118,13 +119,14 @@ class OwnWrites:
         """Count a request that may be sent.
 
         Raises:
-            Refused: it is neither a read of the repository nor a write to something of this verification.
+            Refused: it is neither a permitted read nor a write to something of this verification.
         """
         method, url = str(request.method), urlsplit(str(request.url))
         is_of_api = (url.scheme, url.netloc) == (self._api.scheme, self._api.netloc)
         if not (is_of_api and self._may_send(method, url.path, _parse_body(request))):
             raise Refused(
-                f"{method} is not sent to GitHub: its path names nothing of this verification", reason=Reason.READ_ONLY
+                f"{method} is not sent to GitHub: no permitted read, and no write to what this run made",
+                reason=Reason.READ_ONLY,
             )
         self.sent += 1
 

@@ -21,7 +21,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Secret
 from ops.core.verification_name import is_verification_name
-from ops.platform.measurements import EmptyList
+from ops.platform.measurements import NotShown
 from ops.probes.http import ProbeClient
 
 SWEEPS, PAUSE = 8, 5.0
@@ -188,7 +188,7 @@ class VerificationAccount:
             if rows := read():
                 return rows[0]
             self.clock.sleep(PAUSE)
-        raise EmptyList(f"the list of {subject} is empty", reason=Reason.MALFORMED_ANSWER)
+        raise NotShown(f"the list of {subject} is empty", reason=Reason.MALFORMED_ANSWER)
 
 
 def list_leftovers(finders: Iterable[Callable[[], list[Leftover]]]) -> tuple[list[Leftover], list[ProviderError]]:

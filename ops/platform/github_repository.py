@@ -27,7 +27,7 @@ _, ADDING, REMOVING = BRANCH_SUFFIXES
 PAGE, MOST_PAGES = 100, 30
 """Rows of a page, and most pages of a list that are read."""
 MERGE_SECONDS, MERGE_PAUSE = 300.0, 10.0
-"""Longest wait for the person who merges, and seconds between two looks."""
+"""Longest wait for the person who merges, and seconds between two reads."""
 BODY = (
     "`ops verify-platform` measures with this issue whether GitHub behaves as Backout assumes. It closes the issue at "
     "its end."
@@ -91,7 +91,7 @@ class VerificationRepository:
 
     def _read_repository(self) -> Any:
         try:
-            return self._get("", "Check OWNER/NAME, and that the token is limited to that repository.")
+            return self._get("", "Check OWNER/NAME, and that the token includes that repository.")
         except Refused:  # by the guard
             raise ConfigError(
                 f"GitHub redirects {self.name}: the repository has another name now",
@@ -172,7 +172,7 @@ def _create_environment(repository: VerificationRepository, name: str, delay: De
         with delay():
             repository.api.put_secret(name, DUMMY)
     except ProviderError as error:
-        return f"the environment with a secret could not be made ({describe_error(error)})"
+        return f"the environment with a secret could not be created ({describe_error(error)})"
     return ""
 
 
@@ -184,7 +184,7 @@ def _propose_workflow(
     if text is not None:
         is_same = text == render_workflow()
         other = "an older workflow of a measurement" if text.startswith(MARK) else "another file"
-        return None, "" if is_same else f"{other} is at {PATH}"
+        return None, "" if is_same else f"{other} is at {PATH} on the default branch"
     branch, title = f"{name}{ADDING}", "Add the harmless workflow verify-platform"
     body = (
         "`ops verify-platform` starts this workflow to measure how GitHub runs jobs. Another pull request removes it "

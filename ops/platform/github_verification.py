@@ -18,12 +18,12 @@ from ops.platform.verification import Say, run_steps
 from ops.platform.workflow_checks import WorkflowChecks
 
 GITHUB_STEPS = {
-    "permissions": "read the permissions of people",
-    "threads": "write a comment and a label, and read the lists, at most a minute",
-    "labels": "put the label on in capital letters, and remove it twice",
-    "texts": "edit the text of the issue, and send texts that are too long",
-    "pulls": "push to a pull request, and wait until GitHub knows whether it can be merged",
-    "plan": "set rules of the environment, and read those of the branch",
+    "permissions": "reading the permissions of people",
+    "threads": "adding a comment and a label, and reading the lists, at most a minute",
+    "labels": "adding the label in capital letters, and removing it twice",
+    "texts": "editing the text of the issue, and sending texts that are too long",
+    "pulls": "pushing to a pull request, and waiting until GitHub knows whether it can be merged",
+    "plan": "setting rules of the environment, and reading those of the default branch",
     **workflow_checks.STEPS,
 }
 """Step of a run on GitHub → what it does."""

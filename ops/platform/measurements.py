@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from ops.cloudflare.response import CloudflareApiError, ErrorKind, MalformedCloudflareResponse
 from ops.core.clock import Clock
-from ops.core.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.github.client import GitHubApiError
 from ops.platform.assumptions import Assumption
 
@@ -46,8 +46,8 @@ def describe_expected(assumption: Assumption) -> str:
 NOT_REACHED = "no answer in its step"
 
 
-class EmptyList(ProviderError):
-    """A list that lacks what the run created. Its text is Backout's own."""
+class NotShown(ProviderError):
+    """A creation of the run that does not appear, or does not end. Its text is Backout's own."""
 
 
 class Measurements:
@@ -107,8 +107,10 @@ def _not_found(assumption: Assumption, failures: Mapping[str, str]) -> Measureme
 
 def describe_error(error: Exception) -> str:
     """Return an error without its message, which may name the account, a resource or a token."""
-    if isinstance(error, EmptyList):
+    if isinstance(error, NotShown):
         return error.message
+    if isinstance(error, UnclearWrite):
+        return "a change got no clear answer"
     status, code = getattr(error, "status", None), getattr(error, "code", None)
     if not status:
         return f"the request failed ({getattr(error, 'reason', None) or 'unclear'})"

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.verification import UPLOAD_TOKEN, upload_files
-from ops.core.errors import UnclearWrite
+from ops.core.errors import Reason, UnclearWrite
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.edge import NO_ANSWER, await_edge, look, record_settling, sample_edge
-from ops.platform.measurements import Measurements
+from ops.platform.measurements import Measurements, NotShown
 from ops.probes.observation import Observation
 
 MOST_READS, PAUSE = 20, 2.0
@@ -82,7 +82,7 @@ class PagesChecks:
             if read is not None and (read.stage, read.status) == ("deploy", "success"):
                 return read, early
             self._account.clock.sleep(PAUSE)
-        raise TimeoutError("a deployment did not end")
+        raise NotShown("a deployment of the site did not end in time", reason=Reason.PROVIDER_UNAVAILABLE)
 
     def _list_addresses(self) -> tuple[str, ...]:
         return self._account.pages.read_project(self._name).domains

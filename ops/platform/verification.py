@@ -15,21 +15,21 @@ from ops.platform.worker_checks import WorkerChecks
 
 Say = Callable[[str], object]
 STEPS = {
-    "reads": "read the shape of each declared answer",
-    "token": "send a token that nobody has",
-    "rollback": "deploy and roll back the Worker, and sample the edge",
-    "secrets": "edit a secret, and deploy a version with its former value",
-    "split": "deploy a version at 0 %, and split the traffic",
-    "lists": "read the deployments by page",
-    "pages": "deploy and roll back the site, and sample the edge",
-    "refusal": "roll back the site to a preview",
-    "kv": "write to KV, and read by API and edge",
-    "d1": "restore the database, and undo it",
-    "records": "wait for audit log, telemetry and analytics, at most five minutes",
-    "shapes": "read the records in other ways",
-    "reader": "query telemetry and the database with the second token",
+    "reads": "reading each answer that Backout uses, and comparing its shape",
+    "token": "sending a token that nobody has",
+    "rollback": "deploying and rolling back the Worker, and requesting it again and again",
+    "secrets": "editing a secret, and deploying a version with its former value",
+    "split": "deploying a version at 0 %, and splitting the traffic",
+    "lists": "reading the deployments page by page",
+    "pages": "deploying and rolling back the site, and requesting it again and again",
+    "refusal": "rolling back the site to a preview deployment",
+    "kv": "writing to KV, and reading it by the API and by the Worker",
+    "d1": "restoring the database, and undoing it",
+    "records": "waiting for audit log, telemetry and analytics, at most five minutes",
+    "shapes": "reading audit log, telemetry and analytics in other ways",
+    "reader": "querying telemetry and the database with the second token",
 }
-"""Step of a run → what it does."""
+"""Step of a run → what it does, as a line of progress."""
 
 
 def measure_account(account: VerificationAccount, results: Measurements, say: Say, delay: Delay) -> dict[str, str]:
@@ -48,7 +48,7 @@ def measure_account(account: VerificationAccount, results: Measurements, say: Sa
             return run_steps(list_steps(account, resources, results, code), STEPS, say)
     finally:
         with delay():
-            say("deleting what the run made, until the lists show nothing for 15 s")
+            say("deleting what the run made at Cloudflare, until the lists show nothing for 15 s")
             account.delete_leftovers(name)
 
 

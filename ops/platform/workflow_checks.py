@@ -1,6 +1,6 @@
 """Check what GitHub Actions does with labels, jobs, groups and refused files.
 
-The steps of the workflows look, and their conclusions, which the API shows, hold the answers.
+The steps of the workflows read, and the API shows their conclusions, which hold the answers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,14 +28,14 @@ MOST_READS, READ_STEP = 10, 1.0
 MARGIN = 100
 """Characters by which two texts are shorter and longer than the longest one with an expression."""
 NOT_STARTED = "GitHub started no run: Actions may be off, or a policy of Actions blocks it"
-NOT_ENDED = "a run did not end in time: no runner may take its jobs"
+NOT_ENDED = "a run did not end in time: perhaps no runner took its jobs"
 PLANS = "docs.github.com/actions/reference/workflows-and-actions/deployments-and-environments"
 NO_NAME = "the API does not name the calling job"
 STEPS = {
-    "label": "add a label, and wait for the comment of the workflow",
-    "jobs": "dispatch a workflow whose jobs look at secrets, outputs, artifacts and permissions",
-    "queue": "let three runs wait in one group, and cancel one of them",
-    "refused": "start workflow files that GitHub refuses",
+    "label": "adding a label, and waiting for the comment of the workflow",
+    "jobs": "starting a workflow whose jobs read secrets, outputs, artifacts and permissions",
+    "queue": "starting three runs of one concurrency group, and canceling the second one",
+    "refused": "starting workflow files that GitHub must refuse",
 }
 ENVIRONMENT_ROWS = (
     *("environment-secrets", "deployment-false", "deployment-false-secrets", "masked-output"),
@@ -114,7 +114,7 @@ class WorkflowChecks:
         return any(each["name"] == self._resources.name for each in labels)
 
     def check_jobs(self) -> None:
-        """Start a run whose jobs look at secrets, outputs, artifacts, permissions and called jobs."""
+        """Start a run whose jobs read secrets, outputs, artifacts, permissions and called jobs."""
         self._runs.commit(render_measured(self._resources.name))
         before = self._count_deployments()
         self._obstacle = NOT_ENDED
@@ -214,7 +214,7 @@ class WorkflowChecks:
         self._repository.clock.sleep(SETTLING)
         displaced = [run for run in (second, third) if self._is_displaced(run)]
         if displaced:
-            self._skip(QUEUE_ROWS[1:], "GitHub cancelled a run that waited")
+            self._skip(QUEUE_ROWS[1:], "GitHub canceled a run that waited")
         else:
             self._check_cancel(second)
         self._runs.commit(render_expression(self._resources.name, LONGEST_EXPRESSION - MARGIN))

@@ -362,3 +362,12 @@ def test_token_in_an_answer_is_not_shown(measured: MeasuredAccount) -> None:
 
     assert outcome.code == 4
     assert SECRET not in outcome.out + outcome.err
+
+
+def test_site_that_is_never_deployed_is_named(measured: MeasuredAccount) -> None:
+    measured.sandbox.switches.pages_reads_until_deployed = 1000
+
+    rows = {row["id"]: row for row in measured.measure()["assumptions"]}
+
+    assert rows["pages-propagation"]["outcome"] == "not_provable"
+    assert "request" not in rows["pages-propagation"]["reason"], "each request had its answer"
