@@ -106,6 +106,7 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     config, _ = read_config(drill.config)
     support(name, drill, config).check(config, drill.edge, drill.trigger)
+    drill = _with_trigger(name, drill)
     if drill.platform is None:
         return _run_once(name, drill, config, say, on_event)
 
@@ -114,7 +115,7 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         settings = replace(drill, switches=switches, github_switches=played.github)
         return _run_once(name, settings, config, say, on_event)
 
-    has_github = drill.trigger or name == scenario_limits.NAME or (name in DRILLS and DRILLS[name].needs_incident)
+    has_github = drill.trigger or name == scenario_limits.NAME
     return run_each(drill.platform if has_github else drill.platform.without_github(), play, say)
 
 
@@ -123,7 +124,6 @@ def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_ev
         return _run_limits_drill(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
         return _run_outage_drill(name, drill, config, say)
-    drill = _with_trigger(name, drill)
     if (edit := DRILLS[name].edit_config) is None:
         return _run_drill(name, drill, config, say, on_event)
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +135,7 @@ def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_ev
 
 def _with_trigger(name: str, drill: DrillSettings) -> DrillSettings:
     """Return the settings with a trigger, if the drill needs an incident."""
-    if drill.trigger or not DRILLS[name].needs_incident:
+    if drill.trigger or name not in DRILLS or not DRILLS[name].needs_incident:
         return drill
     return replace(drill, trigger=next(each for each in ("command", "label") if each not in unsupported(name)))
 
