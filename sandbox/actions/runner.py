@@ -267,16 +267,17 @@ class Runner:
     def _find_mistake(self, path: str, files: Mapping[str, bytes]) -> str:
         """Return why GitHub refuses a workflow file; "" if it does not."""
         try:
-            file = calls.read_files(path, files, writes_by_default=self._github.actions_policy.token_writes)
+            file = self._read_files(path, files)
             plans.order_jobs(file.content["jobs"])
         except InvalidWorkflow as error:
             return str(error)
         return ""
 
+    def _read_files(self, path: str, files: Mapping[str, bytes]) -> calls.WorkflowFile:
+        return calls.read_files(path, files, writes_by_default=self._github.actions_policy.token_writes)
+
     def _plan(self, run: FakeRun) -> TrackedRun:
-        file = calls.read_files(
-            run.workflow.path, run.commit.files, writes_by_default=self._github.actions_policy.token_writes
-        )
+        file = self._read_files(run.workflow.path, run.commit.files)
         known = expression_contexts(
             run, file.content, self._github.repository, {} if run.fork else self._github.variables()
         )
