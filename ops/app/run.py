@@ -37,7 +37,7 @@ from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
 from ops.engine.runbook import Runbook, WatchedState
-from ops.engine.signals import SignalHandler
+from ops.engine.signals import SignalHandler, unwrap_signal
 from ops.github import actions, permissions
 from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
@@ -325,7 +325,7 @@ def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
     """Return an exit callback that reports a bug in the timeline, on the incident and in the traceback."""
 
     def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, OpsError):
+        if isinstance(error, Exception) and not isinstance(unwrap_signal(error), OpsError | KeyboardInterrupt):
             known = describe_state_after_bug(timeline.events)
             text = f"a bug in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)

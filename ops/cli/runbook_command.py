@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,11 +192,8 @@ def run_and_show(
     )
     environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
-        try:
+        with _reports_early_end(request, options, environ, redactor, signals, as_json=as_json):
             result, configuration = run_runbook(request, environ, redactor, sink=sink, options=options, signals=signals)
-        except (OpsError, RuntimeError) as raised:
-            publish = partial(_publish_early_end, request, options, environ, redactor)
-            raise _report_early_end(unwrap_signal(raised), redactor, signals, publish, as_json=as_json) from None
         actions.write_job_outputs(environ, _run_outputs(request, result, configuration))
         record, problem = write_record(result, configuration.contacts, config, environ, redactor)
         publications = None if options.dry_run else runbook.publications
@@ -249,32 +247,32 @@ def _show_end(
     take_lost_output()
 
 
-def _publish_early_end(
-    request: "RunRequest", options: RunOptions, environ: Mapping[str, str], redactor: Redactor, error: OpsError
-) -> None:
-    publications = None if options.dry_run else request.runbook.publications
-    for line in publications.early_end(error, request.environment, environ, redactor) if publications else ():
-        echo(line, err=True)
-
-
-def _report_early_end(
-    error: BaseException,
+@contextmanager
+def _reports_early_end(
+    request: "RunRequest",
+    options: RunOptions,
+    environ: Mapping[str, str],
     redactor: Redactor,
     signals: SignalHandler,
-    publish: Callable[[OpsError], None],
     *,
     as_json: bool,
-) -> BaseException:
-    """Return the error that ended a run before its first step; with --json, print it first."""
-    if isinstance(error, OpsError):
+) -> Iterator[None]:
+    """Report and publish the error that ends a run before its first step; with --json, print it first."""
+    try:
+        yield
+    except Exception as raised:
+        if not isinstance(error := unwrap_signal(raised), OpsError):
+            raise
         signals.stop_raising()
         write_failure_outputs(error, redactor)
         if isinstance(error, Interrupted):  # later, the engine turns it into a result
             error.message += " before its first step; it changed nothing"
-        publish(error)
+        publications = None if options.dry_run else request.runbook.publications
+        for line in publications.early_end(error, request.environment, environ, redactor) if publications else ():
+            echo(line, err=True)
         if as_json:
             echo_json(error_json(error))
-    return error
+        raise error from None
 
 
 def write_failure_outputs(error: OpsError, redactor: Redactor) -> None:

@@ -109,7 +109,7 @@ class Engine:
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
             hint, press = _next_step(runbook, ctx, run, decision, reason)
             code, run.suggested_command = exit_code_for(decision, reason), press
-        except (OpsError, RuntimeError) as raised:
+        except Exception as raised:  # a signal can leave code as any exception
             error = unwrap_signal(raised)
             if not isinstance(error, OpsError):
                 raise

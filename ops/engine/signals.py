@@ -76,10 +76,11 @@ class SignalHandler:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        self._in_run, self._raised, self._unanswered = True, False, None
+        self._raised, self._unanswered = False, None
         former = {number: signal.signal(number, self._handle) for number in _handled_signals()}
         report, sys.unraisablehook = sys.unraisablehook, _without_signals(sys.unraisablehook)
         try:
+            self._in_run = True  # last: until here a signal ends the command, and not a run
             yield self
         finally:
             _end_timer()
@@ -150,13 +151,16 @@ def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
     return reporting
 
 
-def unwrap_signal(error: Exception) -> BaseException:
-    """Return the signal that another exception replaced, or the exception itself.
+def unwrap_signal(error: BaseException) -> BaseException:
+    """Return the signal that other exceptions replaced, or the exception itself.
 
-    An interrupted lock of the standard library raises RuntimeError. Python 3.11 turns any exception of `__set_name__`
-    into RuntimeError, as during an import.
+    Code that a signal interrupts may raise an exception of its own on its way out: a lock of the standard library
+    RuntimeError, and so Python 3.11 for each exception of `__set_name__`; a cleanup what its half-made state causes.
     """
-    return error.__context__ if isinstance(error.__context__, Interrupted | KeyboardInterrupt) else error
+    replaced: BaseException | None = error
+    while replaced is not None and not isinstance(replaced, Interrupted | KeyboardInterrupt):
+        replaced = replaced.__context__
+    return replaced or error
 
 
 PROCESS_SIGNALS = SignalHandler()

@@ -206,17 +206,35 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stderr) == (130, b"")
 
 
-@pytest.mark.slow
-def test_signal_during_an_import_changes_nothing(world: World, releases: Releases, tmp_path: Path) -> None:
-    """Python 3.11 replaces what `__set_name__` raises by a RuntimeError."""
-    (tmp_path / "sitecustomize.py").write_text("""
-import os, signal, sys
+SET_NAME = """
 class Stopping:
     def __set_name__(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
+def interrupt():
+    type("Holder", (), {"at": Stopping()})
+"""
+CLEANUP = """
+def interrupt():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        {}["half made"]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupt", [SET_NAME, CLEANUP], ids=["set-name", "cleanup"])
+@pytest.mark.parametrize("module", ["ops.cloudflare.client", "ops.cloudflare.types.zones"])
+def test_signal_that_another_exception_replaces_changes_nothing(
+    world: World, releases: Releases, tmp_path: Path, module: str, interrupt: str
+) -> None:
+    """Python 3.11 replaces what `__set_name__` raises by a RuntimeError; a cleanup may raise any exception."""
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import os, signal, sys
+{interrupt}
 def stop(event, arguments):
-    if event == "import" and arguments[0] == "ops.cloudflare.client":
-        type("Holder", (), {"at": Stopping()})
+    if event == "import" and arguments[0] == "{module}":
+        interrupt()
 sys.addaudithook(stop)
 """)
     with running(world, *ROLLBACK, PYTHONPATH=str(tmp_path)) as process:

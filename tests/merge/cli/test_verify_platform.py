@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ops.cli.verify_platform import TOKEN
+from ops.platform.verification import STEPS
 from tests.conftest import World
 from tests.support.commands import Command
 from tests.support.verification import ACCOUNT, SECRET, MeasuredAccount, measured_account
@@ -46,7 +47,7 @@ def test_ctrl_c_at_a_terminal_deletes_what_the_run_made(measured: MeasuredAccoun
     with command(measured).on_terminal() as terminal:
         terminal.until('Type "Measured" to go on')
         terminal.type("Measured\n")
-        terminal.until("read the deployments by page")
+        terminal.until(STEPS["lists"])
         terminal.interrupt()
 
         assert terminal.end() == 130, terminal.shown
