@@ -50,6 +50,11 @@ class GitHubApiError(ProviderError):
         self.status, self.is_limit = status, is_limit
         super().__init__(f"GitHub answered {status}", reason=Reason.PROVIDER_REFUSED, hint=hint)
 
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether the token lacks a permission: a rate limit has status 403 too."""
+        return self.status == 403 and not self.is_limit
+
 
 def is_configured(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"))

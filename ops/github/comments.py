@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import STATE_SOURCE, RunRecord, parse_job_run, read_record
-from ops.github.client import newest_first, provider_errors
+from ops.github.client import GitHubApiError, newest_first, provider_errors
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -284,21 +284,20 @@ def save_comment(repository: "Repository", number: int, marker: str, body: str) 
 
     `body` contains the marker. Raises CommentForbidden and ProviderError.
     """
-    from github import GithubException
-
     with provider_errors():
         issue = repository.get_issue(number)
         own = _find_comment(issue, marker, own_login(repository))
-        try:
+    try:
+        with provider_errors():
             if own is None:
                 return issue.create_comment(body).html_url
             if own.body != body:
                 own.edit(body)
-        except GithubException as error:
-            if error.status == 403:
-                raise CommentForbidden from None
-            raise
-        return own.html_url
+    except GitHubApiError as error:
+        if error.is_forbidden:
+            raise CommentForbidden from None
+        raise
+    return own.html_url
 
 
 def _find_comment(issue: "Issue", marker: str, own: str) -> "IssueComment | None":

@@ -61,9 +61,7 @@ def check_permission(repository: "Repository", requester: Requester, lists: Sequ
 
     `lists`: those of ops.yml that apply. The requester must be in each of them.
     """
-    from github import GithubException, RateLimitExceededException
-
-    from ops.github.client import provider_errors
+    from ops.github.client import GitHubApiError, provider_errors
 
     if not _LOGIN.fullmatch(requester.login):
         return _not_a_person()
@@ -71,17 +69,12 @@ def check_permission(repository: "Repository", requester: Requester, lists: Sequ
         return refusal
     try:
         with provider_errors():
-            try:
-                answer = read_permission(repository, requester.login)
-            except RateLimitExceededException:
-                raise
-            except GithubException as error:
-                if error.status == 403:
-                    return _check_listed(requester, lists)
-                if error.status == 404:
-                    return _no_access("GitHub knows no person {requester} in this repository")
-                raise
+            answer = read_permission(repository, requester.login)
     except ProviderError as error:
+        if isinstance(error, GitHubApiError) and error.is_forbidden:
+            return _check_listed(requester, lists)
+        if isinstance(error, GitHubApiError) and error.status == 404:
+            return _no_access("GitHub knows no person {requester} in this repository")
         return _unknown_permission(error.message)
     return _check_login(answer, requester)
 

@@ -366,18 +366,16 @@ def read_secret_names(repository: "Repository", environment: str = "") -> frozen
 
     Empty if the environment does not exist; None if the token may not read them.
     """
-    from github import GithubException
-
     path = f"{_environment_path(environment)}/secrets" if environment else "/actions/secrets"
-    with provider_errors():
-        try:
+    try:
+        with provider_errors():
             answer = read_json(repository, f"{path}?per_page={_PER_PAGE}")
-        except GithubException as error:
-            if error.status == 404:
-                return frozenset()
-            if error.status == 403:
-                return None
-            raise
+    except GitHubApiError as error:
+        if error.status == 404:
+            return frozenset()
+        if error.is_forbidden:
+            return None
+        raise
     return frozenset(str(row["name"]) for row in answer["secrets"])
 
 

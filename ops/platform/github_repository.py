@@ -83,7 +83,7 @@ class VerificationRepository:
             self.guard.open_pulls_into(self.default_branch)
             yield self
         except GitHubApiError as error:
-            if error.status == 403 and not error.is_limit:
+            if error.is_forbidden:
                 error.hint = TOKEN_HINT
             raise
         finally:

@@ -465,7 +465,7 @@ def _apply_setting(change: SettingChange) -> ChangeResult:
                 return ChangeResult(change, "it was accepted, but is not in effect")
     except OpsError as error:
         is_limit = isinstance(error, GitHubApiError) and error.is_limit
-        is_forbidden = isinstance(error, GitHubApiError) and error.status == 403 and not is_limit
+        is_forbidden = isinstance(error, GitHubApiError) and error.is_forbidden
         advice = "Use a token with Administration and Issues: write." if is_forbidden else error.hint
         return ChangeResult(change, f"{error.message}. {advice}".strip(), is_unclear, is_forbidden or is_limit)
     return ChangeResult(change, "GitHub gave no answer, and the change is not in effect", is_unclear=True)

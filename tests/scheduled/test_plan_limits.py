@@ -84,6 +84,18 @@ def test_pull_request_without_file_is_invalid(place: LimitsWorld, tmp_path: Path
     assert "limits.yml is missing" in place.comments(number)[0]
 
 
+def test_a_rate_limit_is_not_a_missing_permission(place: LimitsWorld, tmp_path: Path) -> None:
+    number = place.pull(changed(60))
+    place.github.switches.content_writes_per_minute = 0
+
+    done = planned(place, number, tmp_path)
+
+    assert done.code == 0
+    assert "could not write the comment" in done.out
+    assert "may not comment" not in done.out
+    assert "+100 %" in (tmp_path / "summary.md").read_text()
+
+
 def test_comments_of_others_are_never_edited(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(60))
     place.github.comment(number, "<!-- backout limits production -->\nmine", "alice")
