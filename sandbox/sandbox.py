@@ -390,10 +390,15 @@ class Sandbox:
         return not (self.edge_faults.may_wait or any(each.edge.may_wait for each in everyone))
 
     def _cloudflare_for(self, request: HttpRequest) -> FakeCloudflareApi:
-        """Return the API of the account that the request names, by ID or by one of its zones."""
+        """Return the API of the account that the request names, by ID or by a zone; else that of its token."""
         named = {request.query.get("account.id", ""), *request.path.split("/")}
         there = (each for each in self._others if not named.isdisjoint({each.account_id, *each.zones.all}))
-        return next((each.cloudflare for each in there), self.cloudflare)
+        if other := next(there, None):
+            return other.cloudflare
+        token = request.headers.get("authorization")
+        is_foreign = self.account_id not in named and not self._tokens.find(token)
+        known = (each for each in self._others if is_foreign and each.account.tokens.find(token))
+        return next(known, self).cloudflare
 
     def _edge_for(self, request: HttpRequest) -> Edge:
         host = host_of(request)

@@ -48,7 +48,7 @@ class FakeAccount:
         self.id = account_id
         self.name = "Sandbox"
         self.visible: list[FakeAccount] = [self]
-        """Accounts that every token of this one may list."""
+        """Accounts that a token may list if they know it."""
         self.clock = clock
         self.switches = switches
         self.lock = threading.RLock()

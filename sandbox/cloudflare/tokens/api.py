@@ -53,8 +53,12 @@ def get_user(call: CloudflareCall) -> CloudflareAnswer:
 
 @ROUTES.add("GET", "/accounts")
 def list_accounts(call: CloudflareCall) -> CloudflareAnswer:
-    # developers.cloudflare.com/api/resources/accounts/methods/list
-    rows = [_account(each) for each in call.account.visible]
+    """List the accounts that know the token.
+
+    developers.cloudflare.com/api/resources/accounts/methods/list
+    """
+    token = call.request.headers.get("authorization")
+    rows = [_account(each) for each in call.account.visible if each.tokens.find(token)]
     return CloudflareAnswer(rows, result_info={**_ONE, "count": len(rows), "total_count": len(rows)})
 
 
