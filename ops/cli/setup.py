@@ -85,11 +85,12 @@ def init(
     """Describe your application in a new operations repository, for github.com.
 
     Asks at most seven questions. Each option answers one of them. With a read-only token, of CLOUDFLARE_API_TOKEN or
-    pasted, it lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file
-    was kept.
+    pasted, it lists Workers, Pages projects and their URLs. An account with a token of its own: export it with the
+    name of its environment, such as STAGING_CLOUDFLARE_API_TOKEN. Run again, it adds new environments to ops.yml.
+    Nothing is overwritten without --force; exit code 2: a file was kept.
     """
-    from ops.config.checks import DEFAULT_TOKEN
     from ops.setup.init import command
+    from ops.setup.init.accounts import split_name, token_variables
     from ops.setup.init.discovery import InitRequest
     from ops.setup.init.questions import Questions
     from ops.setup.server import require_github_com
@@ -99,8 +100,11 @@ def init(
     target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force), labels)
 
     environ = require_github_com(os.environ, folder, redactor)
-    if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
-        environ = {**environ, DEFAULT_TOKEN: _ask_read_only_token(command.read_only_token_url(), redactor)}
+    names = token_variables(environ, (split_name(each, "")[1] for each in tokens))
+    for name in names:
+        redactor.add_secret(environ[name])
+    if asks and not wrangler and not names:
+        environ = {**environ, **_ask_read_only_tokens(command.read_only_token_url(), redactor)}
     result = command.init_repository(
         request, target, Questions(_ask_question if asks else None), environ, silent if as_json else echo
     )
@@ -109,13 +113,17 @@ def init(
     return result.exit_code
 
 
-def _ask_read_only_token(url: str, redactor: Redactor) -> str:
-    """Return the token that a person pastes, for this command only; empty to answer the questions without one."""
+def _ask_read_only_tokens(url: str, redactor: Redactor) -> dict[str, str]:
+    """Return variable → token that a person pastes, for this command only; none to answer the questions without."""
+    from ops.config.checks import DEFAULT_TOKEN
+
     echo(f"A read-only Cloudflare token finds Workers, sites and URLs. Create one, and delete it afterwards:\n  {url}")
+    echo("If no token reads all your accounts, create one for each, and paste them with spaces between.")
     text = "Paste it here (it stays hidden), or Enter to type names and URLs"
-    value: str = click.prompt(text, default="", show_default=False, hide_input=True).strip()
-    redactor.add_secret(value)
-    return value
+    values: list[str] = click.prompt(text, default="", show_default=False, hide_input=True).split()
+    for value in values:
+        redactor.add_secret(value)
+    return {f"{DEFAULT_TOKEN}_{number}" if number > 1 else DEFAULT_TOKEN: each for number, each in enumerate(values, 1)}
 
 
 def _ask_question(question: str, default: str) -> str:

@@ -50,6 +50,7 @@ class Adoption:
     flags: tuple[str, ...] = ()
     plan: str = "team"
     token: str = "CLOUDFLARE_API_TOKEN"
+    environment: str = "production"
 
 
 def break_worker(sandbox: Sandbox, worker: str) -> Callable[[], bool]:
@@ -75,7 +76,12 @@ TEAMS = {
     ),
     "blog": Adoption(BLOG, build_blog, break_site, "recover:notes", plan="free"),
     "game": Adoption(
-        GAME, build_game, lambda sandbox: break_worker(sandbox, "game"), "recover:game", ("--account", GAME)
+        GAME,
+        build_game,
+        lambda sandbox: break_worker(sandbox, "game"),
+        "recover:game",
+        ("--account", f"live={GAME}"),
+        environment="live",
     ),
 }
 
@@ -147,9 +153,10 @@ def test_team_recovers_by_label(name: str, found_after: set[str], tmp_path: Path
         assert_adopted(team, laptop, number, log, is_recovered=is_recovered(), found_after=found_after)
         ended = conclusions(hub.runs[-1])
         started = {name: end for name, end in ended.items() if end != "skipped"}
-        assert started == dict.fromkeys(("gate", "recovery-production", "report", "watch"), "success"), log
+        jobs = ("gate", f"recovery-{TEAMS[name].environment}", "report", "watch")
+        assert started == dict.fromkeys(jobs, "success"), log
         *_, watched = read_bodies(hub, number)
-        assert "in production is mitigated: healthy since" in watched
+        assert f"in {TEAMS[name].environment} is mitigated: healthy since" in watched
         assert "xychart-beta" in watched
 
 

@@ -1,4 +1,4 @@
-"""Applications of three teams that adopt Backout, each in a sandbox: a shop, a blog, and a game in two accounts."""
+"""Applications of teams that adopt Backout, in sandboxes: a shop, a blog, a game in two accounts, a tram in three."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ EVERY_READ = (
     "Account Settings Read",
 )
 SHOP, BLOG, GAME, GAME_STAGING = "1a" * 16, "2b" * 16, "3c" * 16, "4d" * 16
+TRAM, TRAM_REHEARSAL, TRAM_LABS = "6a" * 16, "7b" * 16, "8c" * 16
 NAMESPACE = "5e" * 16
 
 
@@ -97,3 +98,25 @@ def build_game(sandbox: Sandbox) -> None:
     rooms = [{"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room", "namespace_id": "1"}]
     releases(sandbox, "game", behaviour={"status": 200}, durable_objects=["Room"], bindings=rooms)
     sandbox.set_subdomain("game", enabled=True)
+
+
+def build_tram(sandbox: Sandbox) -> None:
+    """A site, a Worker with a database, one with static assets alone, and one that only a cron trigger runs."""
+    zone = sandbox.zones.all[sandbox.zones.add("tram.example")]
+    database = sandbox.d1.add("Rides_v2")
+    bound = [{"type": "d1", "name": "DB", "id": database}]
+    releases(sandbox, "rides", behaviour={"status": 200}, bindings=bound)
+    releases(sandbox, "map", assets=True, behaviour={"status": 200, "body": "<h1>Map", "content_type": "text/html"})
+    releases(sandbox, "nightly", behaviour={"status": 200})
+    sandbox.account.workers["nightly"].schedules = [{"cron": "0 3 * * *"}]
+    sandbox.set_subdomain("nightly", enabled=False)
+    sandbox.zones.add_domain(zone, "rides.tram.example", "rides")
+    sandbox.zones.add_domain(zone, "map.tram.example", "map")
+    build_blog(sandbox)
+
+
+def build_tram_labs(sandbox: Sandbox) -> None:
+    """A Worker on workers.dev with a database."""
+    bound = [{"type": "d1", "name": "DB", "id": sandbox.d1.add("sensors")}]
+    releases(sandbox, "sensors", behaviour={"status": 200}, bindings=bound)
+    sandbox.set_subdomain("sensors", enabled=True)

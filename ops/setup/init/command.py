@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from ops.probes.http import ProbeClient
 from ops.render import TEMPLATES, load_templates
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
+from ops.setup.init.accounts import split_name, token_variables
 from ops.setup.init.discovery import Discovery, InitRequest
-from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, render_config
+from ops.setup.init.existing import EXAMPLE, ExistingEnvironment, merge_config, read_environments
+from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
 from ops.setup.init.questions import Questions, split_list
 from ops.setup.workflows import FileAction, FileDifference
 
@@ -68,6 +70,8 @@ class RepositoryFacts:
     owner: str = ""
     is_copy: bool = False
     """Whether the folder is a copy of Backout, which has files of its own."""
+    added: tuple[str, ...] = ()
+    """Environments that are added to an ops.yml of an earlier run."""
 
 
 def is_copy(folder: Path) -> bool:
@@ -117,27 +121,32 @@ def _first_text_answer(values: Iterable[Any]) -> str:
     return next((value for value in values if isinstance(value, str)), "")
 
 
-def compare_file(root: Path, name: str, desired: str) -> FileDifference | None:
-    """Return the difference of one file; None if it has the desired text. An existing file is kept."""
+def compare_file(root: Path, name: str, desired: str, former: str = "") -> FileDifference | None:
+    """Return the difference of one file; None if it has the desired text. It is kept unless it has the former text."""
     old = read_text(root, name)
     if old == desired:
         return None
-    if old is None:
-        return FileDifference(root / name, FileAction.WRITE, "is missing", desired=desired)
+    if old is None or (former and old == former):
+        return FileDifference(root / name, FileAction.WRITE, "is missing or out of date", old or "", desired)
     return FileDifference(root / name, FileAction.KEEP, "exists, and differs", old, desired)
 
 
 def compare_repository(
-    root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
+    root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str], former: "Config | None" = None
 ) -> list[FileDifference]:
-    """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
+    """Return the differences of all files but ops.yml. `former` is the configuration before environments were added.
+
+    Raises ConfigError if no commit of the actions is known.
+    """
     differences_of_files = sync.find_differences(root, config, environ, facts.given_actions)
     for each in differences_of_files:
         _require_inside(root, each.path)
     others = [] if facts.is_copy else list(_own_files(config, facts))
     if read_text(root, str(sync.FORM_PATH)) is None:
         others.append((str(sync.FORM_PATH), sync.rewrite_form(_read_template("incident.yml"), config)))
-    return [*differences_of_files, *filter(None, (compare_file(root, name, text) for name, text in others))]
+    before = dict(_own_files(former, facts)) if former else {}
+    own = (compare_file(root, name, text, before.get(name, "")) for name, text in others)
+    return [*differences_of_files, *filter(None, own)]
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
@@ -232,6 +241,7 @@ class InitResult:
             "environments": {each.name: _environment_json(each) for each in self.environments},
             "files": self.files,
             "unchecked": list(self.unchecked),
+            "not_set": list(unset_lines(self.environments)),
             "exit_code": self.exit_code,
         }
 
@@ -251,22 +261,30 @@ def init_repository(
     """
     _check_actions(target, environ)
     base_url, edge_url, clock = find_addresses(environ)
+    earlier = _read_earlier(target.folder)
+    named = (*(split_name(each, "")[1] for each in request.tokens), *(each.token for each in earlier.values()))
     with ExitStack() as ending:
-        client = None
-        if token := environ.get(DEFAULT_TOKEN):
-            secret = parse_token(DEFAULT_TOKEN, token)
-            client = CloudflareClient(base_url, secret, token_name=DEFAULT_TOKEN, clock=clock)
-            ending.callback(client.close)
-            client.open()
+        clients = {}
+        for name in token_variables(environ, named):
+            secret = parse_token(name, environ[name])
+            clients[name] = CloudflareClient(base_url, secret, token_name=name, clock=clock)
+            ending.callback(clients[name].close)
+            clients[name].open()
         web = ProbeClient(edge_url)
         ending.callback(web.close)
-        account = environ.get("CLOUDFLARE_ACCOUNT_ID", "")
-        discovery = Discovery(request, questions, client, web, clock, account)
+        account, first = environ.get("CLOUDFLARE_ACCOUNT_ID", ""), clients.pop(DEFAULT_TOKEN, None)
+        discovery = Discovery(request, questions, first, web, clock, account, other_clients=clients, existing=earlier)
         environments = discovery.propose()
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
     _show_init_result(result, say)
     _write_files(result, target, questions, environ, say)
     return result
+
+
+def _read_earlier(root: Path) -> dict[str, ExistingEnvironment]:
+    """Return the environments of the ops.yml in the folder, without those of the shipped example."""
+    example = read_text(root, str(EXAMPLE)) if is_copy(root) else ""
+    return read_environments(read_text(root, CONFIG) or "", example or "")
 
 
 def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
@@ -290,6 +308,9 @@ def _show_init_result(result: InitResult, say: Say) -> None:
         say("Not checked, or left out:")
     for line in result.unchecked:
         say(f"  {line}")
+    say("Not set (all keys are in the reference of ops.yml):")
+    for line in unset_lines(result.environments):
+        say(f"  {line}")
 
 
 def _write_files(
@@ -311,11 +332,13 @@ def _write_files(
         elif not questions.is_interactive:
             say(each.diff)
         state = "kept" if is_kept else "removed" if not each.desired else "overwritten" if each.old else "written"
+        if name == CONFIG and facts.added:
+            state = "extended"
         result.files[name] = state
         say(f"{state}: {name}")
     if not different:
         say("Every file is up to date.")
-    elif result.files.get(CONFIG) == "written":
+    elif result.files.get(CONFIG) in {"written", "extended"}:
         say(_next_step(result, "./run ops" if is_copy(root) else "ops"))
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
@@ -345,8 +368,10 @@ def _describe_repository(
     actions = "" if copied else _actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
     labeled = _choose_labeled(target.labels, [each for place in result.environments for each in place.services])
-    text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact, labeled))
-    return RepositoryFacts(target.actions, owner, is_copy=copied), text
+    proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled)
+    old, is_forced = read_text(root, CONFIG) or "", CONFIG in target.force
+    merged = merge_config(old, _read_earlier(root), proposal, is_forced=is_forced)
+    return RepositoryFacts(target.actions, owner, is_copy=copied, added=merged.added), merged.text
 
 
 def _choose_labeled(given: Collection[str], services: Iterable[ServiceProposal]) -> frozenset[str]:
@@ -377,11 +402,14 @@ def _file_differences(
     root: Path, text: str, facts: RepositoryFacts, environ: Mapping[str, str], force: Collection[str]
 ) -> list[FileDifference]:
     """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
-    own = compare_file(root, CONFIG, text)
+    own, former = compare_file(root, CONFIG, text), None
+    parse = partial(parse_config, path=str(root / CONFIG), rules=registry.label_rules())
+    if own and facts.added:
+        own = replace(own, action=FileAction.WRITE, why=f"gets {', '.join(facts.added)}")
+        former = parse(own.old)[0]
     if own and own.action is FileAction.KEEP and CONFIG not in force:
         text = own.old
-    config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
-    return [*([own] if own else []), *compare_repository(root, config, facts, environ)]
+    return [*([own] if own else []), *compare_repository(root, parse(text)[0], facts, environ, former)]
 
 
 def _ask_to_write(
@@ -392,8 +420,9 @@ def _ask_to_write(
         return frozenset()
     names = {each.path.relative_to(target.folder).as_posix(): each for each in different}
     kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in target.force]
-    for name in kept:
-        say(names[name].diff)
+    for each in names.values():
+        if each.action is FileAction.KEEP or (each.old and each.path.name == CONFIG):
+            say(each.diff)
     text = f"Write {len(different) - len(kept)} files to {target.folder.resolve()}? yes or no"
     if kept:
         text += f"; or the names of files to overwrite too: {', '.join(kept)}"

@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.types.inventory import NamedResource
 from ops.config.checks import DEFAULT_TOKEN
-from ops.config.types import ACCOUNT, ORIGIN, REPOSITORY, SECRET
+from ops.config.types import ORIGIN, REPOSITORY
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
+from ops.setup.init.accounts import AccountChoice, split_name
+from ops.setup.init.existing import ExistingEnvironment
 from ops.setup.init.proposal import EnvironmentProposal, ProbeProposal, ServiceProposal, propose_compare, propose_probe
 from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_list
 from ops.setup.init.resources import (
@@ -31,8 +32,6 @@ from ops.setup.init.resources import (
 
 AT_ONCE = 5
 """Services whose URLs are requested at the same time."""
-ENVIRONMENTS = ("production", "staging")
-"""Names of the first environments."""
 KINDS: Mapping[Kind, str] = {"worker": "Worker", "pages": "Pages project"}
 Chosen = tuple[str, Resource]
 """Service name and its Worker or site."""
@@ -71,6 +70,10 @@ class Discovery:
     """Account of the variable CLOUDFLARE_ACCOUNT_ID."""
     unchecked: list[str] = field(default_factory=list)
     """Lines for people: lists that were not read, and services that were left out."""
+    other_clients: Mapping[str, CloudflareClient] = field(default_factory=dict)
+    """Variable → client with another token, for the accounts that the first one cannot read."""
+    existing: Mapping[str, ExistingEnvironment] = field(default_factory=dict)
+    """Environments in the ops.yml of an earlier run."""
     _environments: dict[str, str] = field(default_factory=dict)
     """Account ID → environment."""
     _without_address: list[str] = field(default_factory=list)
@@ -81,14 +84,14 @@ class Discovery:
         if self.request.repository and not re.fullmatch(REPOSITORY, self.request.repository):
             raise ConfigError("--repository is not a repository", hint="Write OWNER/NAME of the application.")
         files = read_wrangler_files(self.request.wrangler)
-        reader = InventoryReader(self.client) if self.client else None
-        accounts = self._choose_accounts(reader, files)
-        tokens = self._tokens(accounts)
-        inventories = self._read_accounts(reader, accounts.values())
+        choice = AccountChoice(self.questions, self._clients(), self.existing)
+        accounts = self._choose_accounts(choice, files)
+        tokens = choice.token_names(self.request.tokens, accounts)
+        readers = {each: found for name, each in accounts.items() if (found := choice.reader(tokens[name], each))}
+        inventories = self._read_accounts(readers, choice)
         self._environments = {account: name for name, account in accounts.items()}
-        resources = self._merge(inventories, files)
-        chosen = self._choose(resources, files)
-        detailed = reader.read_details(inventories, (each for _, each in chosen)) if reader else (r for _, r in chosen)
+        chosen = self._choose(self._merge(inventories, files), files)
+        detailed = _read_details(readers, inventories, [each for _, each in chosen])
         named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
         services = self._services(self._addresses(named))
         for name in self._without_address:
@@ -96,15 +99,16 @@ class Discovery:
                 f"{name}: no public address is known, so it was left out; pass --url {name}=URL, "
                 "or --worker for a Worker without one"
             )
-        if reader:
-            self.unchecked += sorted(reader.unread)
-        else:
+        self.unchecked += choice.unread
+        if not readers:
             self.unchecked.append(
                 "Cloudflare: CLOUDFLARE_API_TOKEN is not set, so no name was compared with the account"
             )
         environments = [
-            EnvironmentProposal(name, account, tuple(s for s in services if s.resource.account_id == account), token)
-            for (name, account), token in zip(accounts.items(), tokens, strict=True)
+            EnvironmentProposal(
+                name, account, tuple(s for s in services if s.resource.account_id == account), tokens[name]
+            )
+            for name, account in accounts.items()
         ]
         self.unchecked += [f"{each.name}: no service, so it was left out" for each in environments if not each.services]
         proposed = tuple(each for each in environments if each.services)
@@ -115,65 +119,25 @@ class Discovery:
             )
         return proposed
 
-    # Accounts
+    def _choose_accounts(self, choice: AccountChoice, files: Sequence[Resource]) -> dict[str, str]:
+        known = dict.fromkeys(filter(None, (*(each.account_id for each in files), self.known_account)))
+        return choice.choose(self.request.accounts, list(known))
 
-    def _choose_accounts(self, reader: InventoryReader | None, files: Sequence[Resource]) -> dict[str, str]:
-        """Return environment → account ID."""
-        if self.request.accounts:
-            return _named_accounts(self.request.accounts)
-        known = list(dict.fromkeys(filter(None, (*(each.account_id for each in files), self.known_account))))
-        listed = reader.list_accounts() if reader else ()
-        rows = [*listed, *(NamedResource(each, "") for each in known if each not in {row.id for row in listed})]
-        if not rows:
-            question = "Cloudflare account ID (32 hexadecimal digits)"
-            return self.questions.answer(question, lambda answer: _named_accounts(split_list(answer)))
-        if len(rows) == 1:
-            return _named_accounts([rows[0].id])
-        shown = [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
-        if not self.questions.is_interactive:
-            if known:
-                return _named_accounts(known)
-            hint = "Pass --account ID, or --account production=ID --account staging=ID."
-            raise ConfigError(f"the token can read {len(rows)} accounts", hint=hint, problems=tuple(shown))
-        text = "\n".join(["Cloudflare accounts:", *shown, "Number, or NAME=NUMBER for several environments"])
-        default = ",".join(str([row.id for row in rows].index(each) + 1) for each in known) or "1"
-
-        def parse(answer: str) -> dict[str, str]:
-            picked = choose_numbered(answer, [row.id for row in rows])
-            return _named_accounts([f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()])
-
-        return self.questions.answer(text, parse, default)
-
-    def _tokens(self, accounts: Mapping[str, str]) -> list[str]:
-        """Return the token name of each environment: the default, then one with the environment's name."""
-        given = dict(_split_name(each, next(iter(accounts))) for each in self.request.tokens)
-        if unknown := given.keys() - accounts.keys():
-            raise ConfigError(
-                f'--token-name: no environment "{quote_name(min(unknown))}"{did_you_mean(min(unknown), accounts)}',
-                hint="Write --token-name ENVIRONMENT=NAME.",
-            )
-        if wrong := next((name for name in given.values() if not re.fullmatch(SECRET, name)), None):
-            raise ConfigError(
-                f'--token-name: "{quote_name(wrong)}" is not a name of a variable',
-                hint="Write the NAME of the secret, such as SHOP_CLOUDFLARE_TOKEN, never its value.",
-            )
-        own = (
-            f"{name.upper().replace('-', '_')}_{DEFAULT_TOKEN}" if i else DEFAULT_TOKEN
-            for i, name in enumerate(accounts)
-        )
-        return [given.get(name, default) for name, default in zip(accounts, own, strict=True)]
-
-    def _read_accounts(self, reader: InventoryReader | None, accounts: Iterable[str]) -> list[Inventory]:
-        if reader is None:
-            return []
-        inventories = run_parallel([partial(reader.read_account, each) for each in accounts])
-        if reader.was_rejected:
-            raise ConfigError(
-                "the token in CLOUDFLARE_API_TOKEN can list neither Workers nor Pages projects",
-                hint='Give it "Workers Scripts Read" and "Pages Read" on the account, check --account, or unset it.',
-                problems=tuple(reader.unread),
-            )
+    def _read_accounts(self, readers: Mapping[str, InventoryReader], choice: AccountChoice) -> list[Inventory]:
+        """Read each account with its reader."""
+        calls = [partial(reader.read_account, account) for account, reader in readers.items()]
+        inventories = run_parallel(calls)
+        for reader in readers.values():
+            if reader.was_rejected:
+                raise ConfigError(
+                    f"the token in {choice.variable(reader)} can list neither Workers nor Pages projects",
+                    hint='Give it "Workers Scripts Read" and "Pages Read" there, check --account, or unset it.',
+                    problems=tuple(reader.unread),
+                )
         return inventories
+
+    def _clients(self) -> dict[str, CloudflareClient]:
+        return {**({DEFAULT_TOKEN: self.client} if self.client else {}), **self.other_clients}
 
     # Services
 
@@ -195,7 +159,7 @@ class Discovery:
         if wanted:
             return _name_services([one for kind, each in wanted for one in self._find(resources, kind, each)])
         if not resources:
-            other = "check the account" if self.client else "set CLOUDFLARE_API_TOKEN"
+            other = "check the account" if self._clients() else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
                 "no Worker and no Pages project was found",
                 hint=f"Pass --worker NAME, --pages NAME or --wrangler PATH, or {other}.",
@@ -226,13 +190,13 @@ class Discovery:
 
     def _find(self, resources: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
         """Return the Worker or site with this name, in each account that has it."""
-        service, name = _split_name(given, "")
+        service, name = split_name(given, "")
         if not is_usable(kind, name):
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
             )
         same = [each for each in resources if (each.kind, each.name) == (kind, name)]
-        if not same and self.client is not None:
+        if not same and self._clients():
             names = [each.name for each in resources if each.kind == kind]
             raise ConfigError(
                 f'no {KINDS[kind]} "{quote_name(name)}" in the account{did_you_mean(name, names)}',
@@ -267,7 +231,7 @@ class Discovery:
         for name, (service, resource) in zip(shown, chosen, strict=True):
             known = next(iter(resource.addresses), None)
             address = _given_address(name, given[name], resource) if name in given else known
-            if address is None and not self._is_named(resource):
+            if address is None and not (resource.crons or self._is_named(resource)):
                 self._without_address.append(name)
             else:
                 addressed.append((service, resource, address))
@@ -275,9 +239,7 @@ class Discovery:
 
     def _is_named(self, resource: Resource) -> bool:
         """Return whether `--worker` names it, so that it is included without an address."""
-        return resource.kind == "worker" and resource.name in {
-            _split_name(each, "")[1] for each in self.request.workers
-        }
+        return resource.kind == "worker" and resource.name in {split_name(each, "")[1] for each in self.request.workers}
 
     def _shown_names(self, chosen: Sequence[Chosen]) -> list[str]:
         """Return a name for each service: with its environment where two environments have it."""
@@ -311,6 +273,9 @@ class Discovery:
             service = replace(service, probe=probe)
             if resource.kind == "worker" and not probe.version:
                 notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
+            if resource.has_assets and not (probe.version or probe.json):
+                problems.append(f"{probe.path} may be a static asset, so the probe says nothing of the Worker's code")
+                notes.append("It has static assets: probe a path that its code answers, as an asset is always healthy.")
         else:
             problems.append(f"no probe, because {probe}")
             notes.append(f"No probe yet: {probe}.")
@@ -322,38 +287,17 @@ class Discovery:
         return replace(service, notes=tuple(notes)), problems
 
 
-def _named_accounts(given: Iterable[str]) -> dict[str, str]:
-    """Return environment → account ID, with names for those that have none. Raises ConfigError."""
-    accounts: dict[str, str] = {}
-    for number, each in enumerate(given):
-        default = ENVIRONMENTS[number] if number < len(ENVIRONMENTS) else f"account-{number + 1}"
-        name, account = _split_name(each, default)
-        if not re.fullmatch(ACCOUNT, account):
-            raise ConfigError(
-                f'"{quote_name(account)}" is not an account ID',
-                hint="Write the 32 hexadecimal digits of the Workers & Pages page in the dashboard.",
-            )
-        if account in accounts.values():
-            raise ConfigError(
-                f"account {account} is given twice",
-                hint="Give one environment to each account, and add others by hand.",
-            )
-        if not re.fullmatch(NAME_PATTERN, name) or name in accounts:
-            raise ConfigError(
-                f'"{quote_name(name)}" is not a name of an environment, or is given twice',
-                hint="Write lower-case letters, digits and -, such as production.",
-            )
-        accounts[name] = account
-    if not accounts:
-        hint = "Pass --account ID, or set CLOUDFLARE_API_TOKEN to a token that can read accounts."
-        raise ConfigError("no Cloudflare account is known", hint=hint)
-    return accounts
-
-
-def _split_name(given: str, default: str) -> tuple[str, str]:
-    """Return name and value of `NAME=VALUE`; the default and the value without a name."""
-    name, separator, value = given.partition("=")
-    return (name.strip(), value.strip()) if separator else (default, given.strip())
+def _read_details(
+    readers: Mapping[str, InventoryReader], inventories: Sequence[Inventory], chosen: Sequence[Resource]
+) -> list[Resource]:
+    """Return the chosen resources in their order, each read with the token of its account."""
+    detailed = {
+        resource: found
+        for account, reader in readers.items()
+        for own in [[each for each in chosen if each.account_id == account]]
+        for resource, found in zip(own, reader.read_details(inventories, own), strict=True)
+    }
+    return [detailed.get(each, each) for each in chosen]
 
 
 def _is_same_resource(one: Resource, other: Resource) -> bool:

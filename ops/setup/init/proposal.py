@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
@@ -54,6 +55,14 @@ HEAD = """\
 # After a change: `{program} config check`, then `{program} workflows sync`.
 # All keys: {docs}
 """
+UNSET = (
+    "notify: no chat gets notices",
+    "approval of an environment: no reviewer approves its jobs",
+    "responders: everyone with write access may start a recovery",
+    "github.branch: main is the default branch",
+    "github.runs_on: jobs run on ubuntu-latest",
+)
+"""Settings that a team may need and that no question asks for."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +245,11 @@ class EnvironmentProposal:
     services: tuple[ServiceProposal, ...]
     token: str = DEFAULT_TOKEN
 
+    @property
+    def databases(self) -> tuple[NamedResource, ...]:
+        """The D1 databases that its services use."""
+        return tuple(dict.fromkeys(database for each in self.services for database in each.resource.databases))
+
 
 @dataclass(frozen=True)
 class ConfigProposal:
@@ -255,22 +269,48 @@ def render_config(proposal: ConfigProposal) -> str:
     """Return the text of `ops.yml`. It has no date, so that the same proposal gives the same text."""
     lines = [HEAD.format(program=proposal.program, docs=proposal.docs).rstrip(), "environments:"]
     for environment in proposal.environments:
-        lines += [f"  {_yaml_scalar(environment.name)}:", f"    account_id: {_yaml_scalar(environment.account_id)}"]
-        if environment.token != DEFAULT_TOKEN:
-            lines.append(f"    token: {_yaml_scalar(environment.token)} # NAME of the secret with the API token")
-        if proposal.token_location:
-            lines.append(f"    token_location: {_yaml_scalar(proposal.token_location)}")
-        lines.append("    services:")
-        for service in environment.services:
-            lines += [f"      {line}".rstrip() for line in _service_lines(service)]
-    if labels := list(_label_lines(proposal.environments, proposal.labeled)):
+        lines += environment_lines(environment, proposal.token_location)
+    if labels := list(label_lines(proposal.environments, proposal.labeled)):
         lines += ["", "labels: # of an incident issue: each starts a recovery", *labels]
     if proposal.contact:
         lines += ["", "contacts: # to call when a recovery fails", "  - role: on call"]
         lines += [f"    contact: {_yaml_scalar(proposal.contact)}", "    availability: not stated"]
     if proposal.actions:
         lines += ["", "github:", f"  actions: {_yaml_scalar(proposal.actions)}"]
+    lines += ["", "# Not set:", *(f"#   {line}" for line in unset_lines(proposal.environments))]
     return "\n".join(lines) + "\n"
+
+
+def unset_lines(environments: Iterable[EnvironmentProposal]) -> Iterator[str]:
+    """Yield the settings that a team may need and that `ops init` does not write, one line each."""
+    for each in environments:
+        if names := [quote_name(database.name) for database in each.databases]:
+            yield f"databases of {each.name}, to restore {_list_some(names)}: uncomment the lines above"
+    yield from UNSET
+
+
+def environment_lines(environment: EnvironmentProposal, token_location: str = "") -> Iterator[str]:
+    """Yield the lines of one environment, with an indentation of two."""
+    yield f"  {_yaml_scalar(environment.name)}:"
+    yield f"    account_id: {_yaml_scalar(environment.account_id)}"
+    if environment.token != DEFAULT_TOKEN:
+        yield f"    token: {_yaml_scalar(environment.token)} # NAME of the secret with the API token"
+    if token_location:
+        yield f"    token_location: {_yaml_scalar(token_location)}"
+    yield "    services:"
+    for service in environment.services:
+        yield from (f"      {line}".rstrip() for line in _service_lines(service))
+    yield from (f"    # {line}" for line in _database_lines(environment))
+
+
+def _database_lines(environment: EnvironmentProposal) -> Iterator[str]:
+    """Yield the D1 databases that the services use, as comments: a restore needs a token of its own."""
+    if environment.databases:
+        yield "databases: # uncomment to restore them; each key is a name that people type"
+    for each in environment.databases:
+        bound = [service.name for service in environment.services if each in service.resource.databases]
+        name = re.sub(r"[^a-z0-9_-]", "-", each.name.lower())
+        yield f"  {_yaml_comment(name)}: {{id: {_yaml_comment(each.id)}, services: [{', '.join(bound)}]}}"
 
 
 def _service_lines(service: ServiceProposal) -> Iterator[str]:
@@ -298,6 +338,8 @@ def _fact_comments(service: ServiceProposal) -> Iterator[str]:
         yield f"Secrets: {names}. To rotate one, add it under `secrets`."
     if resource.objects:
         yield f"Durable Objects: {_list_some(resource.objects)}. To reset one, add it under `durable_objects`."
+    if resource.crons:
+        yield f"Cron triggers: {_list_some(resource.crons)}. A rollback does not change them."
     if resource.stores:
         yield f"Data: {_list_some(resource.stores)}. A rollback does not change it."
     yield from (_yaml_comment(note) for note in service.notes)
@@ -335,22 +377,25 @@ def _probe_lines(probe: ProbeProposal) -> Iterator[str]:
 
 
 def label_names(
-    environments: Iterable[EnvironmentProposal], labeled: Collection[str]
+    environments: Iterable[EnvironmentProposal], labeled: Collection[str], *, has_others: bool = False
 ) -> dict[str, tuple[str, ServiceProposal]]:
     """Return label → environment and service, for the services in `labeled`.
 
-    Labels of the first environment need no ending.
+    Labels of the first environment need no ending. `has_others`: another environment is the first one.
     """
     labels: dict[str, tuple[str, ServiceProposal]] = {}
-    for number, environment in enumerate(environments):
+    for number, environment in enumerate(environments, start=int(has_others)):
         for service in (each for each in environment.services if each.name in labeled):
             ending = f"-{environment.name}" if number else ""
             labels.setdefault(f"recover:{service.name}{ending}"[:MAX_LABEL_LENGTH], (environment.name, service))
     return labels
 
 
-def _label_lines(environments: Sequence[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
-    for label, (environment, service) in label_names(environments, labeled).items():
+def label_lines(
+    environments: Sequence[EnvironmentProposal], labeled: Collection[str], *, has_others: bool = False
+) -> Iterator[str]:
+    """Yield the lines of `labels`, with an indentation of two."""
+    for label, (environment, service) in label_names(environments, labeled, has_others=has_others).items():
         yield f"  {_yaml_scalar(label)}:"
         yield f"    runbook: {RUNBOOKS[service.resource.kind]}"
         yield f"    environment: {_yaml_scalar(environment)}"

@@ -73,6 +73,10 @@ class Resource:
     """Classes of its own Durable Objects."""
     stores: tuple[str, ...] = ()
     """Bound databases and stores, for people: a rollback changes none of them."""
+    databases: tuple[NamedResource, ...] = ()
+    """Bound D1 databases of the account."""
+    crons: tuple[str, ...] = ()
+    """Cron triggers of a Worker without an address."""
     live_versions: frozenset[str] = frozenset()
     deployments: tuple[PagesDeployment, ...] = field(default=(), repr=False)
     """Production deployments of a site that can serve it, newest first."""
@@ -256,9 +260,14 @@ class InventoryReader:
             name, place.domains, place.routes, f"{name}.{place.dev_domain}" if is_on_dev else ""
         )
         bound: tuple[WorkerBinding, ...] = bindings or ()
+        addresses = tuple(dict.fromkeys((*addresses, *resource.addresses)))
+        has_crons = None if addresses else partial(scripts.list_cron_triggers, name)
+        databases = {each.target for each in bound if each.kind == "d1"}
         return replace(
             resource,
-            addresses=tuple(dict.fromkeys((*addresses, *resource.addresses))),
+            addresses=addresses,
+            databases=tuple(each for each in place.databases if each.id in databases),
+            crons=(self._try(f"cron triggers of {name}", has_crons) or ()) if has_crons else (),
             secrets=tuple(sorted(each.name for each in bound if each.kind in SECRET_BINDING_TYPES)),
             objects=tuple(sorted({each.target for each in bound if _is_own_object(each, name)})),
             stores=tuple(sorted(_bound_store(place, each) for each in bound if each.kind in STORES)),
