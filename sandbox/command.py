@@ -3,7 +3,7 @@
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sandbox.permissions import permission_groups
 from sandbox.sandbox import Sandbox
@@ -15,9 +15,16 @@ ADMIN = "mia"
 ADMIN_TOKEN = "sandbox-github-admin"  # noqa: S105
 """Token in the output of `--json` of a person who is an admin of the repository on its GitHub."""
 
+NO_MORE: Mapping[str, str] = {}
 
-def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], None]) -> None:
-    """Print the addresses and tokens, then serve until a signal. The signal handlers stay installed."""
+
+def serve(
+    sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], None], environ: Mapping[str, str] = NO_MORE
+) -> None:
+    """Print the addresses and tokens, then serve until a signal. The signal handlers stay installed.
+
+    `environ`: variables to print besides those of Cloudflare.
+    """
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
@@ -30,7 +37,7 @@ def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], N
             running.github.add_token(ADMIN_TOKEN, ADMIN)
             echo(json.dumps(running.describe()))
         else:
-            exports = "\n".join(f"  export {name}={value}" for name, value in running.environ().items())
+            exports = "\n".join(f"  export {name}={value}" for name, value in {**running.environ(), **environ}.items())
             echo(f"A local Cloudflare is running ({edge} edge). In another terminal:\n{exports}")
             echo("Then wrangler and ops work against it. Ctrl-C stops it, and all that is in it is gone.")
         stopped.wait()

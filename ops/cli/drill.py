@@ -258,6 +258,7 @@ def _show_score(result: dict[str, Any]) -> None:
     cls=ExampleCommand,
     epilog="""
     ops sandbox
+    ops sandbox --example
     ops sandbox --edge workerd --switch kv_staleness_seconds=0 --port 8787
     """,
 )
@@ -265,6 +266,7 @@ def _show_score(result: dict[str, Any]) -> None:
 @SWITCHES
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API (default: a free one)")
 @click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with faults to inject")
+@click.option("--example", is_flag=True, help="Deploy the example with a bad release, to practise an incident")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with all addresses and tokens")
 def sandbox(
     *,
@@ -272,16 +274,20 @@ def sandbox(
     switches: tuple[str, ...],
     port: int,
     faults: Path | None,
+    example: bool,
     as_json: bool,
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
     from ops.drills.faults import add_rules, read_rules
+    from ops.drills.practice import break_example
     from ops.drills.settings import prepare_switches, require_sandbox
 
     require_sandbox()
     from sandbox import Sandbox
     from sandbox.command import serve
 
+    if example and (edge == "workerd" or as_json):
+        raise click.UsageError("--example needs the embedded edge, and prints no JSON")
     rules = read_rules(faults) if faults else ()
     parsed = prepare_switches(edge, switches)
     try:
@@ -290,7 +296,8 @@ def sandbox(
         hint = "Leave --port out to use a free port, or stop the program that uses this one."
         raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
     add_rules(server, rules)
-    serve(server, edge=edge, as_json=as_json, echo=echo_now)
+    environ = break_example(server) if example else {}
+    serve(server, edge=edge, as_json=as_json, echo=echo_now, environ=environ)
 
 
 def echo_now(text: str) -> None:

@@ -106,9 +106,15 @@ def needs_people(decision: str) -> bool:
     return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 7, 8}
 
 
+EXIT_5_PAGE = "docs/how-to/exit-5.md"
+
+
 def page_of(reason: str) -> str:
-    """Return the page about a reason: its meaning, the state now, the next step, and the evidence."""
-    return f"docs/reference/reasons.md#{reason}"
+    """Return the page about a reason: its meaning, the state now, the next step, and the evidence.
+
+    After an unknown outcome it is the page that says what to do now.
+    """
+    return EXIT_5_PAGE if reason == Reason.UNCLEAR else f"docs/reference/reasons.md#{reason}"
 
 
 class Reason(StrEnum):

@@ -1,18 +1,23 @@
 """`ops sandbox` as a process: print connection data in one line, then serve until stopped."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from sandbox.switches import parse
-from tests.conftest import ROOT, World
+from tests.conftest import REFERENCE, ROOT, World
+
+PLAIN = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+OPS_YML = str(REFERENCE / "ops.yml")
 
 
 @pytest.fixture(params=[["ops", "sandbox"], ["sandbox"]], ids=" ".join)
@@ -72,3 +77,25 @@ def test_port_in_use_is_reported(world: World) -> None:
     error, hint, _ = outcome.err.splitlines()
     assert re.fullmatch(rf"error: .*\b{port} .*\(Address already in use\)", error)
     assert "--port" in hint
+
+
+def test_example_has_a_bad_release_and_a_person_on_call(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ops", "sandbox", "--example"]
+    with subprocess.Popen(command, cwd=tmp_path, env=PLAIN, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = [process.stdout.readline() for _ in range(12)]
+        environ = dict(re.findall(r"^  export (\w+)=(\S+)$", "".join(printed), re.MULTILINE))
+        argv = [sys.executable, "-m", "ops", "versions", "api", "--environment", "production", "--config", OPS_YML]
+        shown = subprocess.run(argv, env={**PLAIN, **environ}, capture_output=True, text=True, check=True).stdout
+        process.kill()
+
+    assert {"GITHUB_TOKEN", "GITHUB_REPOSITORY", "CLOUDFLARE_API_TOKEN", "OPS_EDGE_URL"} <= environ.keys()
+    assert re.search(r"live .* from bad .*target .* from good ", shown, re.DOTALL)
+
+
+@pytest.mark.parametrize("other", [["--edge", "workerd"], ["--json"]], ids=" ".join)
+def test_example_refuses_what_it_cannot_serve(world: World, other: list[str]) -> None:
+    outcome = world.ops("sandbox", "--example", *other)
+
+    assert outcome.code == 2
+    assert "--example" in outcome.err

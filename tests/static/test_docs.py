@@ -30,7 +30,7 @@ from ops.setup.doctor.token_reads import READS
 from ops.setup.github_environments import render_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference
-from tests.support.pages import README, assert_block, assert_blocks, text_of
+from tests.support.pages import README, assert_block, assert_blocks, folder_index, schedule_costs, text_of
 from tests.support.scenarios import arguments, runbooks, shipped
 from tests.support.scenes import PAIRS
 
@@ -142,6 +142,8 @@ def environments_table() -> str:
     return "\n".join(["", *render_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
 
 
+FOLDERS = ("tutorial", "how-to", "reference", "explanation")
+"""Folders of pages; that of the decisions has a list of its own."""
 GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "decisions/README.md": {"records": reference.decision_records},
     "explanation/architecture.md": {
@@ -151,6 +153,7 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     },
     "explanation/modules.md": {"modules": reference.modules},
     "explanation/how-a-run-decides.md": {"events": reference.events_table},
+    **{f"{each}/README.md": {"pages": partial(folder_index, each)} for each in FOLDERS},
     "how-to/evidence.md": {"tables": reference.evidence_table},
     "how-to/incidents.md": {"moments": reference.moments_table},
     "reference/commands.md": {
@@ -158,6 +161,7 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         "commands": reference.all_commands,
     },
     "reference/gate.md": {"outputs": reference.gate_outputs_table},
+    "reference/costs.md": {"schedules": schedule_costs},
     "reference/limits-yml.md": {"limit-keys": reference.limits_table},
     "reference/runtime-contract.md": {
         name: partial(reference.contract_example, name) for name in ("limits", "switch", "shown")
@@ -341,7 +345,7 @@ def test_prose_lines_have_at_most_120_characters() -> None:
     assert [(name, line) for name, line in lines if len(line) > 120] == []
 
 
-WORDS_OF_A_PAGE = {"how-to": 1_400, "reference": 1_000, "explanation": 1_000, "decisions": 700}
+WORDS_OF_A_PAGE = {"tutorial": 1_000, "how-to": 1_400, "reference": 1_000, "explanation": 1_000, "decisions": 700}
 """The most words that we or a team write on one page, per folder of `docs`; README and others have `OTHER_WORDS`."""
 OTHER_WORDS = 1_000
 LIST_PAGES = {"coverage.md": 1_800}

@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ops.config.sections import ScheduleInterval
+from ops.setup.workflow_jobs import ScheduledTask
 from tests.conftest import ROOT
 from tests.support import team_files
+from tests.support.reference import table
 
 README = ROOT / "README.md"
 
@@ -53,3 +56,27 @@ def write_whole(path: Path, text: str) -> None:
         new = path.with_name(f"{path.name}.new")
         new.write_text(text)
         new.replace(path)
+
+
+def folder_index(folder: str) -> str:
+    """Return a row for each page of the folder: its title and its first sentence."""
+    rows: list[tuple[str, str]] = []
+    for page in sorted((ROOT / "docs" / folder).glob("*.md")):
+        if page.name == "README.md":
+            continue
+        text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        title, _, rest = text.partition("\n")
+        begins = rest.partition("\n## ")[0].split("\n\n")
+        prose = (each for each in begins if each.strip() and not each.lstrip().startswith(("|", "-")))
+        paragraph = next(prose, "")
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
+        rows.append((f"[{title.lstrip('# ')}]({page.name})", re.split(r"(?<=[.:])(?: |$)", words)[0]))
+    rows.sort(key=lambda row: row[0].lower())
+    return table(("page", "about"), rows)
+
+
+def schedule_costs() -> str:
+    """Return the billed minutes of 30 days for each interval of a schedule, for one job."""
+    shown: tuple[ScheduleInterval, ...] = ("5m", "15m", "30m", "1h", "6h", "24h", "7d")
+    tasks = {every: ScheduledTask("", "", 0, every, (), other_jobs=1) for every in shown}
+    return table(("every", "minutes a month"), ((f"`{every}`", f"{task.minutes:,}") for every, task in tasks.items()))

@@ -18,7 +18,7 @@ from ops.app.registry import added_runbook_names
 from ops.cli import cli
 from ops.cli.help import ExampleCommand, sections_of
 from ops.core import errors, timeline
-from ops.core.errors import EXIT_CODES, Reason, page_of
+from ops.core.errors import EXIT_CODES, Reason
 from ops.core.timeline import EventKind
 from ops.drills.faults import Rule
 from ops.evidence import tables as evidence_tables
@@ -219,10 +219,7 @@ def decisions_table() -> str:
 
 
 def reasons_table() -> str:
-    rows = (
-        (f"[`{reason}`]({page_of(reason).removeprefix('docs/reference/')})", reason_texts()[reason.name])
-        for reason in Reason
-    )
+    rows = ((f"[`{reason}`](reasons.md#{reason})", reason_texts()[reason.name]) for reason in Reason)
     return table(("reason", "meaning"), rows)
 
 
