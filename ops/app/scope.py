@@ -30,6 +30,7 @@ NEEDS = {
     "runtime": "an environment with `runtime`",
 }
 """Kind of a runbook → the part of ops.yml that it needs."""
+CONFIG_PAGE = "docs/reference/ops-yml.md"
 LISTED = 12
 """Commands that a refusal lists at most."""
 
@@ -175,7 +176,7 @@ def choose_place(
         raise ConfigError(
             f"nothing in ops.yml fits {name}",
             reason=Reason.UNKNOWN_NAME,
-            hint=f"It needs {needs} with the settings for it: see the reference of ops.yml.",
+            hint=f"It needs {needs} in ops.yml: see {CONFIG_PAGE}.",
         )
     if not fitting:
         typed, known = (given.service, SERVICE) if given.service else (given.environment, ENVIRONMENT)

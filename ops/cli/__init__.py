@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.database import database
@@ -51,7 +52,7 @@ from ops.cli.stop import stop
 from ops.cli.verify_platform import TOKEN as VERIFICATION_TOKEN
 from ops.cli.verify_platform import verify_platform
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
@@ -108,8 +109,6 @@ class Commands(RunbookGroup):
         may_have_second = len(args) == 1 and any(name.startswith(f"{args[0]} ") for name in known)
         if ctx.resilient_parsing and (may_have_second or args[0] not in known):
             return None, None, args  # a shell asks: `shell_complete` gets the words
-        if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f'no command "{quote_name(args[0])}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
     def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
@@ -210,6 +209,8 @@ def _run_arguments(arguments: Sequence[str], redactor: Redactor, install_signals
             code = cli.main(arguments, prog_name="ops", standalone_mode=False, obj=redactor)
         finally:
             PROCESS_SIGNALS.stop_raising()
+    except click.UsageError as error:
+        return show_usage_error(error, arguments)
     except click.ClickException as error:
         with suppress(OSError):  # the terminal is gone
             error.show()
@@ -295,6 +296,21 @@ def show_error(error: OpsError) -> int:
     for line in rest:
         echo(line, err=True)
     annotate("error", "ops", error.message)
+    return error.exit_code
+
+
+def show_usage_error(error: click.UsageError, arguments: Sequence[str]) -> int:
+    """Print why the command line is refused, and one that is accepted. Return the exit code."""
+    if isinstance(error, NoArgsIsHelpError):
+        echo(error.format_message(), err=True)
+        return error.exit_code
+    from ops.cli.usage import answer_usage_error  # here, because only a mistake needs it
+
+    first, *rest = map(one_line, answer_usage_error(error, cli, arguments))
+    echo(first, err=True, fg=BAD)
+    for line in rest:
+        echo(line, err=True)
+    annotate("error", "ops", first.removeprefix("error: "))
     return error.exit_code
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import click
 
+from ops.core.names import quote_name
+
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "targets", "last", "hand-over", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
@@ -38,8 +40,32 @@ PROGRAM = "ops"
 EXAMPLE_ENVIRONMENT = "production"
 
 
+class UnknownCommand(click.UsageError):
+    """A group has no command with the typed name."""
+
+    def __init__(self, name: str, known: Iterable[str], ctx: click.Context) -> None:
+        super().__init__(f'no command "{quote_name(name)}"', ctx)
+        self.name, self.known = name, tuple(known)
+
+
+class UnexpectedWords(click.UsageError):
+    """Words that are neither an option nor an argument of the command."""
+
+    def __init__(self, words: Iterable[str], ctx: click.Context) -> None:
+        self.words = tuple(words)
+        super().__init__(f'unexpected "{" ".join(map(quote_name, self.words))}"', ctx)
+
+
 class ExampleCommand(click.Command):
     """A command whose help ends with examples: each line of its `epilog` is one, such as `ops config check`."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            raise UnexpectedWords(ctx.args, ctx)
+        return ctx.args
 
     def examples(self) -> list[str]:
         return inspect.cleandoc(self.epilog or "").splitlines()
@@ -65,6 +91,13 @@ class ExampleGroup(click.Group):
     """A group of commands with examples. Its help has the whole first line of each."""
 
     command_class = ExampleCommand
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not (ctx.resilient_parsing or args[0].startswith("-") or self.get_command(ctx, args[0])):
+            raise UnknownCommand(args[0], [line.name for line in self.visible_lines(ctx)], ctx)
+        return super().resolve_command(ctx, args)
 
     def visible_lines(self, ctx: click.Context) -> list[HelpLine]:
         """Return the lines of the commands for people."""

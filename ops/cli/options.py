@@ -35,8 +35,11 @@ DEFAULT = "default: the only one that fits"
 
 
 def _report_config(context: click.Context, _option: click.Parameter, path: Path) -> Path:
-    """Name the configuration that was found in a folder above; --json keeps stderr for events."""
-    is_quiet = context.resilient_parsing or context.params.get("as_json")
+    """Name the configuration that was found in a folder above; --json keeps stderr for events.
+
+    Without an object in the context, the words are only parsed.
+    """
+    is_quiet = context.resilient_parsing or context.params.get("as_json") or context.find_root().obj is None
     if path != DEFAULT_CONFIG and path == find_config() and not is_quiet:
         echo(f"using {path}", err=True)
     return path
@@ -224,7 +227,8 @@ def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], conf
     if given.environment and (given.service or not has_service):
         return given
     places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
-    return _choose_place(runbook.name, given, places, options, config, needs=NEEDS[runbook.kinds[0]])
+    needs = " and ".join(filter(None, [NEEDS[runbook.kinds[0]], runbook.setting]))
+    return _choose_place(runbook.name, given, places, options, config, needs=needs)
 
 
 def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:

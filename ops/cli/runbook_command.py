@@ -37,7 +37,6 @@ from ops.cli.output import (
     text_event,
 )
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused, page_of
-from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
@@ -67,21 +66,6 @@ HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "is_par
 """Parameters of `run`; the others of a command are fields of RunRequest."""
 
 
-class RunbookCommand(ExampleCommand):
-    """A command without arguments: its service is an option."""
-
-    allow_extra_args = True
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        super().parse_args(ctx, args)
-        if ctx.args and not ctx.resilient_parsing:
-            named = " ".join(map(quote_name, ctx.args))
-            takes_service = any(each.name == SERVICE for each in self.params) and not ctx.params[SERVICE]
-            meant = f"; did you mean --{SERVICE} {named}?" if takes_service and not ctx.args[1:] else ""
-            raise click.UsageError(f'unexpected "{named}"{meant}', ctx)
-        return ctx.args
-
-
 def runbook_command(runbook: Runbook[Any]) -> click.Command:
     """Return the command of a runbook, with its Params and the common options as options."""
     fields = dataclasses.fields(params_type(runbook))
@@ -101,7 +85,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
         given["environment"] = place.environment
         return start(runbook, params_type(runbook)(**values), redactor, given)
 
-    return RunbookCommand(
+    return ExampleCommand(
         runbook.name,
         params=[*[_parameter_option(field) for field in fields], *common_options(), *stop_options],
         callback=command,

@@ -116,15 +116,21 @@ def _same_head(name: str, known: Iterable[str]) -> list[str]:
     return [candidate for candidate, head in plain.items() if head in heads]
 
 
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that start with the typed text or with a word close to it, else the closest one, if any."""
+    names = sorted(known)
+    near = _names_starting_with(name, names) or _same_head(name, names) or [nearest_name(name, names)]
+    return [each for each in near if each][:_MOST]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message: `; did you mean "api"?`, else the known names.
 
     If several names start with the typed text, or with a word close to it, the message lists each of them.
     """
     names = sorted(quote_name(each) for each in known)
-    near = _names_starting_with(name, names) or _same_head(name, names) or [nearest_name(name, names)]
-    if near[0]:
-        meant = " or ".join(f'"{each}"' for each in near[:_MOST])
+    if near := near_names(name, names):
+        meant = " or ".join(f'"{each}"' for each in near)
         return f"; did you mean {meant}?"
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; none is defined"
 

@@ -32,6 +32,7 @@ class DatabaseRunbook(Runbook[P]):
     """Base of the runbooks whose parameter `database` names the database."""
 
     kinds = ("worker",)
+    setting = "`databases`"
     github_environment = "database"  # a token with D1 Write can delete a database for good
 
     def service(self, params: P, environment: "Environment") -> str:

@@ -101,7 +101,11 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     """Run the drill. Return the run's result with the score; its exit code is that of the drill. Raises ConfigError."""
     require_sandbox()
     if name not in names():
-        raise ConfigError(f'no drill "{quote_name(name)}"{did_you_mean(name, names())}', reason=Reason.UNKNOWN_NAME)
+        raise ConfigError(
+            f'no drill "{quote_name(name)}"{did_you_mean(name, names())}',
+            reason=Reason.UNKNOWN_NAME,
+            hint="Run `ops drill all` for every drill.",
+        )
     if drill.github_fails and drill.trigger is None:
         raise ConfigError("--github-fails needs a GitHub", hint="Add --trigger label, button or command.")
     config, _ = read_config(drill.config)

@@ -247,6 +247,8 @@ class Runbook(ABC, Generic[P]):
 
     A button offers those of a further kind than the first only if `fits` returns parameters for them.
     """
+    setting: ClassVar[str] = ""
+    """Part of ops.yml, besides that of its kind, without which `fits` returns nothing. Empty: it needs no other one."""
     section: ClassVar[str] = "Recover"
     """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
     label_use: ClassVar[LabelUse | None] = LabelUse()

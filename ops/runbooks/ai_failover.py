@@ -54,6 +54,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     name = "ai-failover"
     section = "Limits and switches"
     when = "An AI provider fails and the application does not recover from it, or all fail"
+    setting = "`ai`"
     menu_rank = 2
     example = Params(to="cerebras")
     job = JobNeeds(secrets=(JobSecret.AI_KEYS,))

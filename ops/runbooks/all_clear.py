@@ -32,6 +32,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     name = "all-clear"
     section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
+    setting = "`switches`"
     menu_rank = 9
     example = Params()
     incident_use = IncidentUse(is_required=True, may_be_closed=True)

@@ -53,6 +53,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
     name = "feature"
     section = "Limits and switches"
     when = "A feature causes errors, and the application has a switch for it"
+    setting = "`switches`"
     menu_rank = 2
     example = Params(name="session-do", state="off")
 

@@ -70,6 +70,7 @@ class Maintenance(Runbook["Maintenance.Params"]):
     when = "An endpoint or the whole API must be offline now, for example after a leak"
     menu_rank = 4
     kinds = ("worker", "pages")
+    setting = "a `url` on its own domain"
     job = JobNeeds(timed_end=TimedEnd("maintenance due", _find_end))
     github_environment = "security"  # a token that may change routes
     example = Params(state="on", service="api")

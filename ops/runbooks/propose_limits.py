@@ -50,6 +50,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
     when = "Users get HTTP 429: a rate limit is temporarily too low"
     menu_rank = 3
     kinds = ("runtime",)
+    setting = "`limits` with `raises`"
     github_environment = ""
     example = Params(only=("calc",))
     writes = (

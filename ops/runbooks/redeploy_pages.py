@@ -41,6 +41,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
     kinds = ("pages",)
+    setting = "`build`"
     label_use = LabelUse(only={"commit": PREVIOUS})  # a commit is never taken from an issue
     example = Params(service="frontend")
     writes = (

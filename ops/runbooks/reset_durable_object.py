@@ -43,6 +43,7 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params"]):
     when = "A Durable Object is stuck: requests to it time out"
     menu_rank = 3
     kinds = ("worker",)
+    setting = "`durable_objects`"
     example = Params(service="api")
     writes = (
         ("POST", "/accounts/*/workers/scripts/*/versions"),

@@ -69,6 +69,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
     name = "rotate-secrets"
     when = "A key or another secret leaked"
     kinds = ("worker",)
+    setting = "`secrets`"
     github_environment = "security"  # holds the new and the previous values
     example = Params(service="api", only=("GROQ_API_KEY",))
     writes = (

@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from typing import Any
 
 import pytest
 
 from ops.app.registry import discover_runbooks, find_runbook_file, load_runbook, runbook_names, scheduled_files
+from ops.engine.runbook import Runbook
 from tests.conftest import ROOT, WORKER, Releases, World
 from tests.gate.support import Job
 from tests.support.scenarios import options_of
@@ -120,3 +122,10 @@ def test_scheduled_runbook_has_only_a_command() -> None:
         assert {"--dry-run", "--yes", "--json", "--environment"} <= options_of(name)
     with pytest.raises(KeyError):
         discover_runbooks()["limits apply"]
+
+
+@pytest.mark.parametrize("runbook", discover_runbooks().values(), ids=lambda runbook: runbook.name)
+def test_runbook_that_does_not_fit_every_service_names_the_setting(runbook: Runbook[Any]) -> None:
+    fits_all = type(runbook).fits is Runbook.fits
+
+    assert fits_all == (not runbook.setting)

@@ -281,7 +281,7 @@ def test_job_of_the_gate_names_its_environment(shop: Shop) -> None:
     outcome = shop.ops("recover", "--runbook", "rollback-worker", "--yes")
 
     assert outcome.code == 2
-    assert "Missing option '--environment'" in outcome.err
+    assert "missing option --environment" in outcome.err
 
 
 @pytest.fixture
