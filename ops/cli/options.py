@@ -339,3 +339,19 @@ def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
         ),
         click.Option(["--config"], **CONFIG_OPTION),
     ]
+
+
+def ask_read_only_tokens(url: str, redactor: Redactor, *, without: str) -> dict[str, str]:
+    """Return variable → token that a person pastes, for this command only; none if they press Enter.
+
+    `without`: what Enter does.
+    """
+    from ops.config.checks import DEFAULT_TOKEN
+
+    echo(f"A read-only Cloudflare token finds Workers, sites and URLs. Create one, and delete it afterwards:\n  {url}")
+    echo("If no token reads all your accounts, create one for each, and paste them with spaces between.")
+    text = f"Paste it here (it stays hidden), or Enter to {without}"
+    values: list[str] = click.prompt(text, default="", show_default=False, hide_input=True).split()
+    for value in values:
+        redactor.add_secret(value)
+    return {f"{DEFAULT_TOKEN}_{number}" if number > 1 else DEFAULT_TOKEN: each for number, each in enumerate(values, 1)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
-from ops.cli.options import CONFIG, YES_HELP, complete_environment, github_environ
+from ops.cli.options import CONFIG, YES_HELP, ask_read_only_tokens, complete_environment, github_environ
 from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
@@ -104,26 +104,13 @@ def init(
     for name in names:
         redactor.add_secret(environ[name])
     if asks and not wrangler and not names:
-        environ = {**environ, **_ask_read_only_tokens(command.read_only_token_url(), redactor)}
-    result = command.init_repository(
-        request, target, Questions(_ask_question if asks else None), environ, silent if as_json else echo
-    )
+        url = command.read_only_token_url()
+        environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
+    questions, say = Questions(_ask_question if asks else None), silent if as_json else echo
+    result = command.init_repository(request, target, questions, environ, say)
     if as_json:
         echo_json(result.to_json())
     return result.exit_code
-
-
-def _ask_read_only_tokens(url: str, redactor: Redactor) -> dict[str, str]:
-    """Return variable → token that a person pastes, for this command only; none to answer the questions without."""
-    from ops.config.checks import DEFAULT_TOKEN
-
-    echo(f"A read-only Cloudflare token finds Workers, sites and URLs. Create one, and delete it afterwards:\n  {url}")
-    echo("If no token reads all your accounts, create one for each, and paste them with spaces between.")
-    text = "Paste it here (it stays hidden), or Enter to type names and URLs"
-    values: list[str] = click.prompt(text, default="", show_default=False, hide_input=True).split()
-    for value in values:
-        redactor.add_secret(value)
-    return {f"{DEFAULT_TOKEN}_{number}" if number > 1 else DEFAULT_TOKEN: each for number, each in enumerate(values, 1)}
 
 
 def _ask_question(question: str, default: str) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import (
     CONFIG,
     ENVIRONMENT,
     INCIDENT,
+    ask_read_only_tokens,
     choose_environment,
     choose_service_place,
     complete_environment,
@@ -141,16 +144,36 @@ def versions(
 def targets(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_json: bool, config: Path) -> None:
     """Show for each service what a rollback would deploy now, or what blocks it.
 
-    It plans the rollback of every service, probes each one once, and changes nothing. Exit code 4: a service could
-    not be read.
+    It plans the rollback of every service, probes each one once, and changes nothing. Without an ops.yml, it lists
+    every Worker and Pages project that CLOUDFLARE_API_TOKEN can read, and requests its URL. Exit code 4: a service
+    could not be read.
     """
+    from ops.setup.init import account_targets
     from ops.status.targets import read_targets, render_targets, target_lines
 
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
+    is_given = click.get_current_context().get_parameter_source("config") is ParameterSource.COMMANDLINE
+    if not (is_given or environment) and account_targets.is_without_config(config):
+        found = account_targets.read_token_targets(_with_tokens(redactor, is_quiet=is_quiet), redactor)
+        lines, render = account_targets.token_target_lines, account_targets.render_token_targets
+        print_result(found, lines, render, as_markdown=as_markdown, as_json=as_json)
+        if found.error:
+            raise found.error
+        return
     table = read_targets(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
     print_result(table, target_lines, render_targets, as_markdown=as_markdown, as_json=as_json)
     if table.error:
         raise table.error
+
+
+def _with_tokens(redactor: Redactor, *, is_quiet: bool) -> Mapping[str, str]:
+    """Return the variables, with the Cloudflare tokens that a person pastes if there is none."""
+    from ops.setup.init.accounts import token_variables
+    from ops.setup.init.command import read_only_token_url
+
+    if token_variables(os.environ, ()) or is_quiet or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return os.environ
+    return {**os.environ, **ask_read_only_tokens(read_only_token_url(), redactor, without="stop")}
 
 
 @click.command(

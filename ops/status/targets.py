@@ -1,6 +1,6 @@
 """Rollback targets of all services: `ops targets` plans each rollback, and changes nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -41,6 +41,9 @@ MOST_SERVICES = 60
 of the limit (`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
 MOST_NAMED = 3
 """Services that a warning names."""
+HEADINGS = ("service", "live", "health", "rollback", "reaches back")
+Row = tuple[str, str, str, str, str]
+"""Cells of a service below HEADINGS."""
 NOTHING_READ = RollbackReach("", None, 0, None)
 
 
@@ -133,12 +136,26 @@ class TargetTable:
         }
 
 
+@dataclass(frozen=True)
+class TargetGroup:
+    """Rows of a table with a heading of their own."""
+
+    rows: Sequence[Row]
+    heading: str = ""
+
+
 def read_targets(environment: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> TargetTable:
     """Plan the rollback of each service, all in parallel, and probe it once.
 
     `environment`: "" for all. A service that cannot be read is in the table too. Raises ConfigError.
     """
-    config = load_config(config_path, environ, redactor)
+    return plan_targets(load_config(config_path, environ, redactor), environment, config_path, environ, redactor)
+
+
+def plan_targets(
+    config: "Config", environment: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> TargetTable:
+    """Return the table of a configuration. Runs are recorded beside `config_path`. Raises ConfigError."""
     chosen = [config.environment(environment)] if environment else list(config.environments.values())
     with ExitStack() as ending:
         reader = _TargetReader(config, config_path, environ, redactor, ending)
@@ -277,13 +294,20 @@ def _explain_error(target: ServiceTarget, error: OpsError) -> ServiceTarget:
 def target_lines(table: TargetTable) -> Iterator[str]:
     """Yield one row for each service, and below the table why a rollback is blocked or unknown."""
     yield f"{count_of(len(table.targets), 'service')}, read at {format_utc(table.read_at)}"
-    rows = [
-        ("service", "live", "health", "rollback", "reaches back"),
-        *(table_row(each, table) for each in table.targets),
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    yield from column_lines([table_row(str(each.place), each, table) for each in table.targets])
+    yield from explanation_lines(table)
+
+
+def column_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the headings and the rows, in columns."""
+    shown = [HEADINGS, *rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
+
+
+def explanation_lines(table: TargetTable) -> Iterator[str]:
+    """Yield the warnings, and why a rollback is blocked or unknown."""
     yield from map(to_one_line, list_warnings(table))
     for each in services_without_target(table):
         yield to_one_line(f"{each.place}, {each.state.replace('_', ' ')}: {each.why}")
@@ -311,13 +335,14 @@ def services_without_target(table: TargetTable) -> tuple[ServiceTarget, ...]:
     return table.of_state(TargetState.BLOCKED, TargetState.UNKNOWN, TargetState.NOTHING_TO_DO)
 
 
-def table_row(each: ServiceTarget, table: TargetTable) -> tuple[str, str, str, str, str]:
+def table_row(name: str, each: ServiceTarget, table: TargetTable) -> Row:
+    """Return the cells of a service that the table shows with this name."""
     reach = each.reach
     since = f" for {_target_age(reach.live_since, table)}" if reach.live_since else ""
     live = f"{reach.live}{since}" if reach.live else "unknown"
     to = f"to {each.target}" if each.target else each.state.replace("_", " ")
     far = f"{_target_age(reach.oldest, table)}, {count_of(reach.releases, 'release')}" if reach.oldest else "-"
-    return str(each.place), live, each.health, to, far
+    return name, live, each.health, to, far
 
 
 def _target_age(at: datetime, table: TargetTable) -> str:
@@ -326,14 +351,20 @@ def _target_age(at: datetime, table: TargetTable) -> str:
 
 def render_targets(table: TargetTable) -> str:
     """Return the table as Markdown that fits a phone."""
+    return render_groups(table, [TargetGroup([table_row(str(each.place), each, table) for each in table.targets])])
+
+
+def render_groups(table: TargetTable, groups: Sequence[TargetGroup], notes: Sequence[str] = ()) -> str:
+    """Return the groups, the explanations and the notes as Markdown that fits a phone."""
     text = (
         load_templates()
         .get_template("targets.md.j2")
         .render(
             read_at=format_utc(table.read_at),
             warnings=[*list_warnings(table)],
-            rows=[(each, table_row(each, table)) for each in table.targets],
+            groups=groups,
             explained=services_without_target(table),
+            notes=notes,
         )
     )
     return collapse_blank_lines(text).strip()

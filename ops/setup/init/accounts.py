@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ops.cloudflare.client import CloudflareClient
@@ -9,6 +10,8 @@ from ops.cloudflare.types.inventory import NamedResource
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.staging_drill import PRODUCTION_WORDS
 from ops.config.types import ACCOUNT, SECRET
+from ops.core.client_guards import parse_token
+from ops.core.clock import Clock
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.setup.init.existing import ExistingEnvironment
@@ -31,6 +34,18 @@ def token_variables(environ: Mapping[str, str], named: Iterable[str]) -> tuple[s
     forms = (name for name in environ if name.endswith(f"_{DEFAULT_TOKEN}") or name.startswith(f"{DEFAULT_TOKEN}_"))
     found = {name for name in (*also, *forms) if environ.get(name)}
     return tuple(sorted(found, key=lambda name: (name != DEFAULT_TOKEN, name)))
+
+
+def open_clients(
+    variables: Iterable[str], environ: Mapping[str, str], base_url: str, clock: Clock, ending: ExitStack
+) -> dict[str, CloudflareClient]:
+    """Return variable → client with its token, closed by `ending`. Raises ConfigError for a malformed token."""
+    clients = {}
+    for name in variables:
+        clients[name] = CloudflareClient(base_url, parse_token(name, environ[name]), token_name=name, clock=clock)
+        ending.callback(clients[name].close)
+        clients[name].open()
+    return clients
 
 
 def environment_variables(environment: str) -> tuple[str, str]:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.session import find_addresses
-from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
 from ops.config.types import LONGEST_PLACE, looks_like_a_value
-from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
@@ -24,7 +22,7 @@ from ops.probes.http import ProbeClient
 from ops.render import TEMPLATES, load_templates
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
-from ops.setup.init.accounts import split_name, token_variables
+from ops.setup.init.accounts import open_clients, split_name, token_variables
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.existing import EXAMPLE, ExistingEnvironment, merge_config, read_environments
 from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
@@ -264,12 +262,7 @@ def init_repository(
     earlier = _read_earlier(target.folder)
     named = (*(split_name(each, "")[1] for each in request.tokens), *(each.token for each in earlier.values()))
     with ExitStack() as ending:
-        clients = {}
-        for name in token_variables(environ, named):
-            secret = parse_token(name, environ[name])
-            clients[name] = CloudflareClient(base_url, secret, token_name=name, clock=clock)
-            ending.callback(clients[name].close)
-            clients[name].open()
+        clients = open_clients(token_variables(environ, named), environ, base_url, clock, ending)
         web = ProbeClient(edge_url)
         ending.callback(web.close)
         account, first = environ.get("CLOUDFLARE_ACCOUNT_ID", ""), clients.pop(DEFAULT_TOKEN, None)

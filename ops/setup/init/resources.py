@@ -21,7 +21,7 @@ from ops.cloudflare.types.workers import SECRET_BINDING_TYPES
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.config.types import ACCOUNT, ORIGIN, PAGES, URL_PATH, WORKER
 from ops.core.errors import ConfigError, ProviderError, Refused
-from ops.core.names import MAINTENANCE_WORKER, NAME_PATTERN, quote_name
+from ops.core.names import MAINTENANCE_WORKER, NAME_PATTERN, count_of, quote_name
 from ops.core.threads import run_in_batches, run_parallel_mixed
 
 Kind = Literal["worker", "pages"]
@@ -35,6 +35,8 @@ T = TypeVar("T")
 AT_ONCE = 20
 """Calls that run at the same time: connections of the client."""
 MAX_DEPLOYMENTS = 25
+MOST_ZONES = 50
+"""Zones whose routes are read where only the services are listed: each takes a call of the limit."""
 STORES = {"d1": "D1", "kv_namespace": "KV", "r2_bucket": "R2"}
 """Type of a binding → name of the store for people."""
 PRODUCTION = "production"
@@ -161,6 +163,8 @@ class Inventory:
     domains: tuple[CustomDomain, ...] = ()
     dev_domain: str = ""
     """Domain of the account on workers.dev; empty if it has none."""
+    is_complete: bool = True
+    """Whether Workers and Pages projects could both be listed."""
 
 
 class InventoryReader:
@@ -176,23 +180,32 @@ class InventoryReader:
         api = tokens.AccountsApi(self._client)
         return self._try("accounts", api.list_accounts) or ()
 
-    def read_account(self, account_id: str) -> Inventory:
-        """List what the account has. Two rounds of calls: lists, then the routes of each zone."""
+    def read_account(self, account_id: str, *, only_services: bool = False) -> Inventory:
+        """List what the account has. Two rounds of calls: lists, then the routes of each zone.
+
+        `only_services`: without databases and namespaces, and with the routes of at most MOST_ZONES zones.
+        """
         script_api, page_api = workers.WorkersApi(self._client, account_id), pages.PagesApi(self._client, account_id)
         route_api = routes.RoutesApi(self._client, account_id)
         data_api, value_api = d1.D1Api(self._client, account_id), kv.KvApi(self._client, account_id)
-        listed, sites, domains, zones, databases, namespaces, dev_domain = run_parallel_mixed(
+        stores = [
+            partial(self._try, "D1 databases", data_api.list_databases),
+            partial(self._try, "KV namespaces", value_api.list_namespaces),
+        ]
+        listed, sites, domains, zones, dev_domain, databases, namespaces = run_parallel_mixed(
             [
                 partial(self._try, "Workers", script_api.list_workers),
                 partial(self._try, "Pages projects", page_api.list_projects),
                 partial(self._try, "custom domains", route_api.list_domains),
                 partial(self._try, "zones", route_api.list_zones),
-                partial(self._try, "D1 databases", data_api.list_databases),
-                partial(self._try, "KV namespaces", value_api.list_namespaces),
                 partial(self._try, "workers.dev", script_api.read_workers_dev_domain),
+                *([tuple, tuple] if only_services else stores),
             ]
         )
         self.was_rejected = self.was_rejected or (listed is None and sites is None)
+        if only_services and zones and zones[MOST_ZONES:]:
+            self.unread.append(f"routes of {count_of(len(zones) - MOST_ZONES, 'zone')}: each zone takes a call")
+            zones = zones[:MOST_ZONES]
         place = Inventory(
             account_id,
             databases=databases or (),
@@ -200,6 +213,7 @@ class InventoryReader:
             routes=tuple(self._read_routes(route_api, zones or ())),
             domains=domains or (),
             dev_domain=dev_domain or "",
+            is_complete=listed is not None and sites is not None,
         )
         resources = [
             *(self._worker(place, each) for each in listed or ()),
@@ -214,6 +228,20 @@ class InventoryReader:
         reads = [partial(self._detailed, whose[each.account_id], each) for each in chosen if each.account_id in whose]
         detailed = iter(run_in_batches(reads, AT_ONCE // 3))
         yield from (next(detailed) if each.account_id in whose else each for each in chosen)
+
+    def read_addresses(self, place: Inventory, resource: Resource) -> tuple[Address, ...]:
+        """Return where it answers: as listed, else on workers.dev."""
+        if resource.addresses or resource.kind == "pages":
+            return resource.addresses
+        return worker_addresses(resource.name, (), (), self._dev_host(place, resource.name))
+
+    def _dev_host(self, place: Inventory, worker: str) -> str:
+        """Return the host of a Worker on workers.dev; empty if it has none."""
+        if not place.dev_domain:
+            return ""
+        api = workers.WorkersApi(self._client, place.account_id)
+        subdomain = self._try(f"workers.dev of {worker}", partial(api.read_subdomain, worker))
+        return f"{worker}.{place.dev_domain}" if subdomain and subdomain.enabled else ""
 
     def _read_routes(self, api: routes.RoutesApi, zones: Iterable[Zone]) -> list[WorkerRoute]:
         def read(zone: Zone) -> tuple[WorkerRoute, ...]:
@@ -248,17 +276,14 @@ class InventoryReader:
             listed = self._try(f"deployments of {name}", read) or ()
             return replace(resource, deployments=tuple(each for each in listed if each.can_serve_production))
         scripts = workers.WorkersApi(self._client, resource.account_id)
-        bindings, subdomain, deployments = run_parallel_mixed(
+        bindings, dev_host, deployments = run_parallel_mixed(
             [
                 partial(self._try, f"bindings of {name}", partial(scripts.list_bindings, name)),
-                partial(self._try, f"workers.dev of {name}", partial(scripts.read_subdomain, name)),
+                partial(self._dev_host, place, name),
                 partial(self._try, f"deployments of {name}", partial(scripts.list_deployments, name)),
             ]
         )
-        is_on_dev = subdomain is not None and subdomain.enabled and place.dev_domain
-        addresses = worker_addresses(
-            name, place.domains, place.routes, f"{name}.{place.dev_domain}" if is_on_dev else ""
-        )
+        addresses = worker_addresses(name, place.domains, place.routes, dev_host)
         bound: tuple[WorkerBinding, ...] = bindings or ()
         addresses = tuple(dict.fromkeys((*addresses, *resource.addresses)))
         has_crons = None if addresses else partial(scripts.list_cron_triggers, name)
