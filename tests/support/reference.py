@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def one_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Return a cell of a table. GitHub and the site show `|` within code in no common way but this one."""
+    with_pipe = re.compile(r"`([^`]*\|[^`]*)`")
+    text = with_pipe.sub(lambda code: f"<code>{escape(code[1]).replace('|', '&#124;')}</code>", " ".join(text.split()))
+    return text.replace("|", "\\|")
 
 
 def modules() -> str:
@@ -92,9 +96,9 @@ def levels() -> list[list[str]]:
 
 
 def import_picture() -> str:
-    """Return a Mermaid picture of the levels, with an arrow for each import that does not follow from other arrows.
+    """Return a row for each level with the levels that it imports, without those that follow from another row.
 
-    Packages that import others of their level have a box of their own above those.
+    Packages that import others of their level have a row of their own above those.
     """
     found = {(one.removeprefix("ops."), other.removeprefix("ops.")) for one, other in find_pairs(read_imports())}
     level_of = {name: level for level, names in enumerate(levels(), 1) for name in names}
@@ -105,20 +109,19 @@ def import_picture() -> str:
         boxes.setdefault((level, name in upper), []).append(name)
     box_of = {name: box for box, names in boxes.items() for name in names}
     reached: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
-    lines = ["flowchart TD"]
+    rows: list[tuple[str, str, str]] = []
     for box in sorted(boxes):
         below = {box_of[other] for one, other in imports if box_of[one] == box} - {box}
         indirect = set().union(*(reached[other] for other in below))
         reached[box] = below | indirect
-        rows = [" · ".join(boxes[box][first : first + 3]) for first in range(0, len(boxes[box]), 3)]
-        lines.insert(1, f'    {_box_name(box)}["<b>{box[0]}</b> {"<br>".join(rows)}"]')
-        lines += [f"    {_box_name(box)} --> {_box_name(other)}" for other in sorted(below - indirect)]
-    return "\n".join(["", "```mermaid", *lines, "```", "", ""])
+        imported = ", ".join(map(_box_name, sorted(below - indirect)))
+        rows.insert(0, (_box_name(box), " · ".join(boxes[box]), imported or "none"))
+    return table(("level", "packages", "imports levels"), rows)
 
 
 def _box_name(box: tuple[int, bool]) -> str:
     level, is_upper = box
-    return f"L{level}{'b' if is_upper else ''}"
+    return f"{level}{'b' if is_upper else ''}"
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Iterator[tuple[str, click.Command]]:
