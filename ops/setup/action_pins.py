@@ -87,8 +87,9 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 
 
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
-    """Yield the commit on GitHub that this program was installed or checked out from, if it is known."""
+    """Yield the commit on GitHub that this program was installed, built or checked out from, if it is known."""
     yield from _installed_release(environ)
+    yield from _built_release()
     if (own_program.ROOT / ".git").exists():
         repository = git.GitRepository(own_program.ROOT, environ, Redactor())
         try:
@@ -114,3 +115,14 @@ def _installed_release(environ: Mapping[str, str]) -> Iterator[Release]:
     name = git.parse_github_remote(str(direct.get("url", "")), environ)
     if is_ours and name and is_full_sha(sha):
         yield Release(name, sha)
+
+
+def _built_release() -> Iterator[Release]:
+    """Yield the commit that the release recorded in the wheel (`.ci/build_hook.py`)."""
+    try:
+        built = json.loads((own_program.ROOT / "release.json").read_text(encoding="utf-8"))
+        given = GIVEN.fullmatch(f"{built['repository']}@{built['sha']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if given:
+        yield Release(given[1], given[2])

@@ -2,47 +2,51 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ops.core.version import __version__
+from sandbox import Sandbox
 from tests.conftest import ROOT
+from tests.support.adoption import EVERY_READ, READER, SHOP, build_shop
 from tests.support.configurations import SMALL_REPOSITORY
 
 COMMIT = "5ca1ab1e" * 5
 
 
-@pytest.fixture
-def installed(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
-    """Return the program `ops` of a virtual environment with the wheel, runtime.txt and the sandbox's parser."""
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build wheel and source archive as the job of a release does."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True)
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/backout", "GITHUB_SHA": COMMIT}
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, env={**os.environ, **job}, check=True)
     (wheel,) = folder.glob("*.whl")
     assert [path.name for path in folder.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    python = folder / "venv/bin/python"
-    (site,) = folder.glob("venv/lib/*/site-packages")
-    parser = re.search(r"(?m)^multipart==(?:.*\\\n)*.*\n", (ROOT / "locks/sandbox.txt").read_text())
-    assert parser
-    (folder / "parser.txt").write_text(parser[0])
-    locks = ["--lock", str(ROOT / "locks/runtime.txt"), "--lock", str(folder / "parser.txt")]
-    subprocess.run(
-        [sys.executable, "-I", ROOT / ".github/actions/setup/install.py", "install", *locks, "--target", site],
-        env={**os.environ, "OPS_WHEELS": str(pip_cache / "ops-wheels")},
-        check=True,
-    )
-    options = ["--disable-pip-version-check", "--python", str(python)]
-    pip = [sys.executable, "-m", "pip", *options, "install", "--quiet", "--no-index", "--no-deps", str(wheel)]
-    subprocess.run(pip, check=True)
-    return folder / "venv/bin/ops"
+    return wheel
 
 
-def run(program: Path, folder: Path, *arguments: str) -> str:
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+@pytest.fixture(scope="module")
+def installed(wheel: Path, pip_cache: Path) -> Path:
+    """Return the program `ops` of an empty virtual environment, after pip installed the wheel and what it names.
+
+    Of the extra `sandbox` only the parser: the others are Node and act.
+    """
+    venv = wheel.parent / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    options = ["--disable-pip-version-check", "--python", str(venv / "bin/python")]
+    pip = [sys.executable, "-m", "pip", *options, "install", "--quiet", "--cache-dir", str(pip_cache / "http")]
+    subprocess.run([*pip, str(wheel), "multipart>=1.2"], check=True)
+    return venv / "bin/ops"
+
+
+def run(program: Path, folder: Path, *arguments: str, **variables: str) -> str:
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **variables}
     done = subprocess.run([program, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,6 +63,43 @@ def test_wheel_checks_syncs_and_drills_a_small_repository(installed: Path, tmp_p
     drill = ("drill", "rollback-worker", "--json")
     results = [json.loads(run(installed, tmp_path, *drill, *config)) for config in ((), ("--config", "ops.yml"))]
     assert [(each["decision"], each["service"]) for each in results] == [("recovered", "api"), ("recovered", "shop")]
+
+
+def test_wheel_shows_and_describes_the_services_of_a_stranger(installed: Path, tmp_path: Path) -> None:
+    """From a folder that is no checkout: the wheel knows its release, so no option names the actions."""
+    with Sandbox(account_id=SHOP) as sandbox:
+        build_shop(sandbox)
+        sandbox.add_token(READER, EVERY_READ)
+        ops = partial(run, installed, tmp_path, **sandbox.environ() | {"CLOUDFLARE_API_TOKEN": READER})
+
+        assert "shop-web" in ops("targets")
+        assert [*tmp_path.iterdir()] == []
+        assert "written: ops.yml" in ops("init", "operations")
+
+    assert (
+        f"acme/backout/.github/actions/run@{COMMIT} # v{__version__}"
+        in (tmp_path / "operations/.github/workflows/recover.yml").read_text()
+    )
+    checked = run(installed, tmp_path / "operations", "workflows", "sync", "--check")
+    assert "Every file is as ops.yml has it." in checked
+
+
+def test_wheel_has_each_file_that_the_program_reads(wheel: Path) -> None:
+    """Beside the modules: templates, examples, actions, locks, and the data in `ops` and `sandbox`."""
+    listed = ["git", "ls-files", "ops", "sandbox", "templates", "examples", "locks", ".github/actions"]
+    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    moved = {each if each.startswith(("ops/", "sandbox/")) else f"ops/program/{each}" for each in files}
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = {each for each in archive.namelist() if ".dist-info/" not in each}
+        (metadata,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        (scripts,) = (each for each in archive.namelist() if each.endswith(".dist-info/entry_points.txt"))
+        about, commands = archive.read(metadata).decode(), archive.read(scripts).decode()
+
+    assert names == {*moved, "ops/program/release.json"}
+    assert commands.split() == ["[console_scripts]", "ops", "=", "ops.__main__:main"]
+    assert "](" not in about  # an index has no files for relative links
+    assert "\nLicense-Expression: MIT\n" in about
 
 
 @pytest.mark.parametrize("command", [["drill", "rollback-worker"], ["sandbox"]], ids=lambda words: words[0])
