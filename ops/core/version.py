@@ -1,3 +1,3 @@
 """The version of this program. A release sets it: CONTRIBUTING.md."""
 
-__version__ = "0.1.1"
+__version__ = "0.2.0"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,21 +14,34 @@ import pytest
 from ops.core.version import __version__
 from sandbox import Sandbox
 from tests.conftest import ROOT
+from tests.support import plain_yaml, team_files
 from tests.support.adoption import EVERY_READ, READER, SHOP, build_shop
 from tests.support.configurations import SMALL_REPOSITORY
+from tests.support.tracked import tracked
+from tests.support.workflows import generated
 
 COMMIT = "5ca1ab1e" * 5
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build wheel and source archive as the job of a release does."""
+def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
+    """Run the steps of the release's first job in a copy of the repository, and return the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
+    with team_files.allowed():
+        for path in tracked():
+            copy = folder / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    (folder / ".venv").symlink_to(sys.prefix)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/backout", "GITHUB_SHA": COMMIT}
-    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, env={**os.environ, **job}, check=True)
-    (wheel,) = folder.glob("*.whl")
-    assert [path.name for path in folder.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
+    more = {"OPS_WHEELS": str(pip_cache / "ops-wheels"), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    environ = {**os.environ, **job, **more, "TAG": f"v{__version__}"}
+    steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
+    for script in (step["run"] for step in steps if "run" in step):
+        subprocess.run(["bash", "-e", "-c", script], cwd=folder, env=environ, check=True)
+    (wheel,), (archive,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("wheels-*.zip")
+    files = {wheel.name, archive.name, "hold_check.pyz", f"backout-{__version__}.tar.gz"}
+    assert {each.name for each in (folder / "dist").iterdir()} == files
     return wheel
 
 

@@ -191,14 +191,14 @@ OTHER_ANSWERS = (
     OtherAnswer(
         "workflows of an older version",
         "workflows",
-        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9"),
-        "0.0.9",
+        lambda made: generated_by(World(made.sandbox, made.folder), "0.1.1"),
+        "0.1.1",
     ),
     OtherAnswer(
         "workflows of two versions",
         "workflows",
-        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9", "evidence"),
-        "mix of versions 0.0.9 (evidence.yml)",
+        lambda made: generated_by(World(made.sandbox, made.folder), "0.1.1", "evidence"),
+        "mix of versions 0.1.1 (evidence.yml)",
         "wrong",
     ),
     OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),

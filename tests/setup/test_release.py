@@ -65,9 +65,9 @@ def test_sync_pins_the_given_commit_and_keeps_it(world: World, sync: Sync) -> No
 def test_sync_keeps_the_commit_of_a_dependency_update(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
     for name in using(world, OLD):
-        change(world, name, f"{OLD} # v{__version__}", f"{NEW} # v0.1.7")
+        change(world, name, f"{OLD} # v{__version__}", f"{NEW} # v0.2.7")
 
-    assert (sync("--check").code, sync().code, pins(world)) == (0, 0, {f"{NEW} # v0.1.7"})
+    assert (sync("--check").code, sync().code, pins(world)) == (0, 0, {f"{NEW} # v0.2.7"})
 
 
 def test_sync_writes_nothing_beside_actions_of_another_minor_version(world: World, sync: Sync) -> None:
@@ -167,9 +167,9 @@ def generated_by(world: World, version: str, name: str = "*") -> None:
         path.write_text(f"{head}{digest[:10]}{new}\n{body}")
 
 
-@pytest.mark.parametrize(("version", "code"), [("0.0.9", 0), ("0.1.7", 0), ("0.2.0", 2), ("1.0.0", 2)])
+@pytest.mark.parametrize(("version", "code"), [("0.1.1", 0), ("0.2.7", 0), ("0.3.0", 2), ("1.0.0", 2)])
 def test_check_accepts_files_of_the_previous_minor_version(world: World, sync: Sync, version: str, code: int) -> None:
-    assert __version__.startswith("0.1."), "write the versions of this test for the new one"
+    assert __version__.startswith("0.2."), "write the versions of this test for the new one"
     sync("--actions", f"{ACTIONS}@{OLD}")
     generated_by(world, version)
 
@@ -183,7 +183,7 @@ def test_check_accepts_files_of_the_previous_minor_version(world: World, sync: S
 
 def test_edited_file_of_the_previous_version_fails(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
-    generated_by(world, "0.0.9")
+    generated_by(world, "0.1.1")
     change(world, "recover", "contents: read", "contents: write", count=1)
 
     assert sync("--check").code == 2

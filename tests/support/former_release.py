@@ -9,7 +9,7 @@ This checks the commit out into a temporary folder, and runs its own program in 
 tests/core/old_records/VERSION/. Do not record again what is there: a release is recorded when the next one begins.
 
 `repeat` sends the writes to the current sandbox at the same times, and it makes the same IDs. `read_workflows` returns
-the workflow files that the release writes for the company.
+the workflow files that the release writes for the company, and `read_repository` a small repository of `ops init`.
 """
 
 import base64
@@ -44,6 +44,8 @@ SOURCE = "ops_maintenance.js"
 """Code of the Worker that the release uploads: in a file of its own, because many requests have it."""
 WORKFLOWS = "workflows.json.xz"
 """Path → text of ops.yml and of the workflow files that the release writes for it."""
+REPOSITORY = "repository.json.xz"
+"""Path → text of the operations repository that `ops init` of the release writes for the shop of `adoption.py`."""
 _REVIEWED = ("    token: FERRY_TOKEN", "    token: FERRY_TOKEN\n    approval: [security]")
 _MORE = """\
   recover:booking:
@@ -202,8 +204,21 @@ def record_workflows(target: Path) -> None:
         subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
         paths = [folder / "ops.yml", *sorted((folder / ".github" / "workflows").glob("*.yml"))]
         texts = {str(each.relative_to(folder)): each.read_text() for each in paths}
-    packed = lzma.compress(json.dumps(texts, indent=1).encode())
-    (target / WORKFLOWS).write_bytes(packed)
+    _pack(texts, target / WORKFLOWS)
+
+
+def record_repository(target: Path) -> None:
+    from tests.support import adoption  # of the release
+
+    with tempfile.TemporaryDirectory() as path, adoption.team(adoption.SHOP, Path(path)) as shop:
+        adoption.build_shop(shop.world.sandbox)
+        done = shop.init("--owner", "@shopdesk/on-call", "--token-location", "the safe")
+        assert done.code == 0, done.err
+        _pack(shop.files(), target / REPOSITORY)
+
+
+def _pack(texts: Mapping[str, str], target: Path) -> None:
+    target.write_bytes(lzma.compress(json.dumps(texts, indent=1).encode()))
 
 
 def record_all(version: str, commit: str, names: list[str]) -> None:
@@ -219,7 +234,10 @@ def record_all(version: str, commit: str, names: list[str]) -> None:
         for module in (__file__, stories.__file__):
             shutil.copy(module, Path(path, "tests", "support"))
         shutil.copy(Path(path, "ops", "cloudflare", SOURCE), target)
-        calls = {name: f"record({name!r}, " for name in stories.STORIES} | {"workflows": "record_workflows("}
+        calls = {name: f"record({name!r}, " for name in stories.STORIES} | {
+            "workflows": "record_workflows(",
+            "repository": "record_repository(",
+        }
         for name in names or calls:
             print(f"— {name}", flush=True)
             call = f"f.{calls[name]}pathlib.Path({str(target)!r}))"
@@ -274,7 +292,16 @@ class Repeated:
 
 def read_workflows(version: str) -> dict[str, str]:
     """Return path → text of ops.yml and of the workflow files that the release wrote for it."""
-    texts: dict[str, str] = json.loads(lzma.decompress((RECORDS / version / WORKFLOWS).read_bytes()))
+    return _unpack(RECORDS / version / WORKFLOWS)
+
+
+def read_repository(version: str) -> dict[str, str]:
+    """Return path → text of the operations repository that the release wrote."""
+    return _unpack(RECORDS / version / REPOSITORY)
+
+
+def _unpack(path: Path) -> dict[str, str]:
+    texts: dict[str, str] = json.loads(lzma.decompress(path.read_bytes()))
     return texts
 
 
