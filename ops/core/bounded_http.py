@@ -51,6 +51,13 @@ def _remaining_seconds(timeout: float | None, late: type[Exception]) -> float | 
     return rest if timeout is None else min(timeout, rest)
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps no cookie: one may pin a version, and the search for them takes a quarter of the CPU time of a call."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
 class _BoundedStream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -89,13 +96,17 @@ class _BoundedBackend(httpcore.NetworkBackend):
 
 
 def open_client(*, transport: httpx.BaseTransport | None = None, **options: Any) -> httpx.Client:
-    """Return a client of httpx whose calls by `read_answer` end in time; `options` are those of `httpx.Client`.
+    """Return a client of httpx whose calls by `read_answer` end in time, and which sends no cookie of an answer.
+
+    `options` are those of `httpx.Client`.
 
     Two waits stay outside of that time: the system's look-up of a name, and the client's for a free connection
     (`httpx.Timeout.pool`). Each address of a host has the remaining time to connect.
     """
     http = httpx.Client(transport=transport, headers={"accept-encoding": PACKED}, **options)
-    # httpx has no public name for the backend of its pools. Without it only the pauses of a server are limited.
+    # httpx has no public name for its cookies as they are, nor for the backend of its pools. Without the backend only
+    # the pauses of a server are limited.
+    http._cookies = _NoCookies()  # noqa: SLF001
     for each in (http._transport, *http._mounts.values()):  # noqa: SLF001
         pool = getattr(each, "_pool", None)
         if isinstance(pool, httpcore.ConnectionPool):

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -135,10 +134,7 @@ class ProbeClient:
         self._headers_by_origin = headers_by_origin
         trust = edge_url is None
         verify = ssl_context(verify=trust, trust_env=trust)
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a cookie may pin a version
-        self._http = open_client(
-            timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False, cookies=no_cookies
-        )
+        self._http = open_client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
         self._under_way = CallTracker(self._http.close)
 
     def close(self) -> None:
