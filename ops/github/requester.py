@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectio
 from ops.core.client_guards import is_loopback
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
+from ops.core.threads import run_in_background
 
 MAX_BYTES = 32_000_000
 """Longest answer: a page of 100 comments of 65,536 characters each, in bytes."""
@@ -366,20 +367,19 @@ class _BoundedConnection(http.client.HTTPConnection):
 
     def getresponse(self) -> Any:
         """Raises what the standard library raises if a server closes the connection."""
-        sock: socket.socket = self.sock
-        # Of a TLS connection only the socket below it: closing the TLS layer in another thread is not safe.
-        end = threading.Timer(LONGEST_PART, _shut_down, (sock,))
-        end.daemon = True
-        end.start()
+        arrived = threading.Event()
+        run_in_background(partial(_shut_down_if_late, self.sock, arrived))
         try:
             return super().getresponse()
         finally:
-            end.cancel()
+            arrived.set()
 
 
-def _shut_down(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is closed already
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+def _shut_down_if_late(sock: socket.socket, arrived: threading.Event) -> None:
+    # Of a TLS connection only the socket below it: closing the TLS layer in another thread is not safe.
+    if not arrived.wait(LONGEST_PART):
+        with contextlib.suppress(OSError):  # it is closed already
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _PlainConnection(_BoundedConnection, urllib3.connection.HTTPConnection):
