@@ -332,8 +332,8 @@ def render_comment(collection: EvidenceCollection) -> str:
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
     ranked = sorted(range(len(collection.tables)), key=lambda place: _RANKS.index(collection.tables[place].outcome))
     while len(text := _render_tables(collection, ranked, most)) > MAX_TEXT:
-        if most > FEWEST_ROWS:
-            most = max(FEWEST_ROWS, most * 3 // 4)
+        if most > FEWEST_ROWS:  # the rows alone take at least their share of the text
+            most = max(FEWEST_ROWS, min(most * 15 // 16, most * MAX_TEXT // len(text)))
         else:
             ranked = ranked[: len(ranked) * 3 // 4]
     return text
