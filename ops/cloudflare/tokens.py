@@ -12,6 +12,7 @@ from ops.cloudflare.response import (
     HEX_ID,
     CloudflareApiError,
     CloudflareResponse,
+    ErrorKind,
     parse_result,
     require_id,
     require_text,
@@ -20,7 +21,9 @@ from ops.cloudflare.response import (
 from ops.cloudflare.types.inventory import NamedResource, ServiceToken
 from ops.cloudflare.types.records import VerifiedToken
 from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError
 
+TOKENS_PAGE = "dash.cloudflare.com → Manage account → API tokens"
 _ACCOUNT = "com.cloudflare.api.account."
 
 
@@ -39,6 +42,28 @@ def _parse_verification(answer: CloudflareResponse, kind: str) -> VerifiedToken:
         return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
 
     return parse_result(answer, "the verification of the token", build)
+
+
+def explain_refusal(client: CloudflareClient, account_id: str, name: str) -> tuple[str, str] | None:
+    """Return why Cloudflare refuses the token `name`, and what to do; None if that cannot be read either.
+
+    Reads answer alike for an expired, a deleted and a foreign token: only its verification tells them apart.
+    """
+    try:
+        token = verify_token(client, account_id)
+    except CloudflareApiError as error:
+        if error.kind != ErrorKind.AUTH:
+            return None
+        why = f"It is expired, disabled, deleted or mistyped, or a token of another account than {account_id}."
+        return f"Cloudflare does not accept the token {name}", f"{why} Copy it again, or create one at {TOKENS_PAGE}."
+    except ProviderError:
+        return None
+    if token.status != "active":
+        return f"the token {name} is {token.status}", f"Extend it or create a new one at {TOKENS_PAGE}."
+    return (
+        f"the token {name} is active, but may not read account {account_id}",
+        "Compare `account_id` in ops.yml with the dashboard. `ops doctor` lists what the token may not do.",
+    )
 
 
 @reads("GET /user/tokens/{token}", "GET /accounts/{account}/tokens/{token}")

@@ -39,14 +39,14 @@ def parse_token(name: str, value: str) -> Secret:
     """Return the token that the variable `name` holds.
 
     Raises:
-        ConfigError: it has a space or a character outside printable ASCII, which a header cannot carry.
+        ConfigError: it has a quotation mark, which no token has, or a character that a header cannot carry, as a space.
     """
-    if invalid := re.search(r"[^!-~]", value):
+    if invalid := re.search(r"""[^!-~]|["'`]""", value):
         raise ConfigError(
             f"{name} has an invalid character, U+{ord(invalid[0]):04X}, "
             f"at position {invalid.start() + 1} of {len(value)}",
             reason=Reason.TOKEN_MALFORMED,
-            hint=f"Copy the token again without spaces or line breaks, and set {name}.",
+            hint=f"Copy the token again without spaces, quotation marks or line breaks, and set {name}.",
         )
     return Secret(value)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
+from ops.cloudflare.tokens import explain_refusal
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
@@ -271,10 +272,23 @@ def environment_status(
         read = read_status(session, program)
         deployed = {each.service for each in read.live if each.split}
         holds, unread = read_all_holds(session, deployed, environ, redactor, program)
-        read = replace(read, holds=holds, unread=(*read.unread, *unread))
+        read = _explain_refused_token(session, replace(read, holds=holds, unread=(*read.unread, *unread)))
         limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
         status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status
+
+
+def _explain_refused_token(session: Session, status: EnvironmentStatus) -> EnvironmentStatus:
+    """Say why Cloudflare refuses the token, if nothing could be read because of it."""
+    refused = [each for each in status.unread if each.reason == Reason.NOT_AUTHORISED]
+    if status.has_read or not refused:
+        return status
+    environment = session.environment
+    if (explained := explain_refusal(session.client, environment.account_id, environment.token)) is None:
+        return status
+    message, hint = explained
+    unread = (replace(each, message=message, hint=hint) if each in refused else each for each in status.unread)
+    return replace(status, unread=tuple(unread))
 
 
 def read_status(session: Session, program: str, *, with_services: bool = True) -> EnvironmentStatus:

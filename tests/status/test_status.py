@@ -181,17 +181,19 @@ def test_unread_source_is_unknown_and_not_none(
     assert (found["unknown"], [what in line for line in found["unread"]], found["exit_code"]) == (keys, [True], 4)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("token", "code", "why"),
     [
         (None, 2, "CLOUDFLARE_API_TOKEN is not set"),
-        ("expired", 4, "HTTP 403, code 10000"),
+        ("expired", 4, "Cloudflare does not accept the token CLOUDFLARE_API_TOKEN"),
         ("switching ", 2, "invalid character, U+0020"),
-        ('"switching"', 4, "HTTP 403, code 10000"),
+        ('"switching"', 2, "invalid character, U+0022"),
+        ("of-another-team", 4, "the token CLOUDFLARE_API_TOKEN is active, but may not read account 0f0f"),
     ],
 )
 def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: Any, code: int, why: str) -> None:
+    place.world.sandbox.add_token("expired", ["Workers Scripts Write"], expired=True)
+    place.world.sandbox.add_token("of-another-team", ["Zone Read"])
     outcome = status(place, token=token)
     result = status(place, "--json", token=token)
 
