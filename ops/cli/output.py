@@ -8,6 +8,7 @@ in UTF-8, signs become ASCII.
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ import click
 from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind, RunEvent, to_json_line
 from ops.github import actions
-from ops.render import describe_wait, format_event, to_one_line, to_printable
+from ops.render import WIDTH, describe_wait, fit_line, format_event, to_one_line, to_printable
 
 GOOD, CAUTION, BAD = "green", "yellow", "red"
+NARROWEST = 30
+"""Columns. A narrower terminal is taken for one of unknown width."""
 NOTHING_CHANGED = {2, 3, 9}
 """Exit codes of a run that was refused, or of a dry run that nobody requested."""
 EVENT_COLORS = {EventKind.WARNING: CAUTION, EventKind.FAILED: BAD, EventKind.WRITTEN: GOOD}
@@ -191,9 +194,22 @@ def show_wait(text: str) -> None:
     _waiting = text
 
 
+def text_width() -> int:
+    """Return the width of a text in columns: that of the terminal, if that is narrower than the usual one."""
+    return min(WIDTH, _find_columns(sys.stdout) or WIDTH)
+
+
+def _find_columns(stream: TextIO) -> int:
+    """Return the width of the terminal behind the stream; 0 if there is none, or if it is unknown or very narrow."""
+    columns = shutil.get_terminal_size((0, 0)).columns if stream.isatty() else 0
+    return columns if columns >= NARROWEST else 0
+
+
 def _print_text(text: str, *, err: bool = False, **style: Any) -> None:
     """Print the text. A closed pipe or a full disk must not end the run."""
     clear_wait()
+    if columns := _find_columns(sys.stderr if err else sys.stdout):
+        text = "\n".join(fit_line(line, columns) for line in text.split("\n"))
     styled = click.style(text, **style) if any(style.values()) else text
     try:
         click.echo(styled, err=err, color=_use_color())

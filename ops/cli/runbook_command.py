@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +35,14 @@ from ops.cli.output import (
     silent,
     take_lost_output,
     text_event,
+    text_width,
 )
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused, page_of
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
-from ops.core.threads import run_in_time
+from ops.core.threads import run_in_time, start_call
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook, has_job, params_type
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
 """Seconds. A person who must confirm should first see the results of the probes."""
+INCIDENT_WAIT = 1.0
+"""Seconds. After that, the question appears without an answer of GitHub."""
 PROBE_WAIT = 0.25
 """Seconds. A fast plan waits this long, at most, for the probes before the change."""
 
@@ -164,17 +167,20 @@ def run_and_show(
     runbook, environment, config = request.runbook, request.environment, request.config
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     service = getattr(request.params, SERVICE, "")
+    name = service or runbook.name
+    environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
+    asks = is_interactive and not (dry_run or yes)
+    find_missing = _start_incident_check(request, environ, redactor) if asks else str
     options = RunOptions(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
-        confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
-        override=_override_prompt(service or runbook.name, environment, is_given=override_stop, has_prompt=not yes),
+        confirm=_name_prompt(name, environment, find_missing) if asks else _always_confirm,
+        override=_override_prompt(name, environment, is_given=override_stop, has_prompt=not yes),
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment)),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
         pause=lambda: _pause_in_outage(request, redactor),
         permit=permit,
     )
-    environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     with PROCESS_SIGNALS.in_run() as signals:
         with _reports_early_end(request, options, environ, redactor, signals, as_json=as_json):
             result, configuration = run_runbook(request, environ, redactor, sink=sink, options=options, signals=signals)
@@ -306,7 +312,7 @@ def plan_heading(runbook: str, service: str, environment: str) -> str:
 
 def plan_printer(heading: str) -> Callable[[Plan], None]:
     def show(plan: Plan) -> None:
-        first, *lines = format_plan(plan, heading=heading)
+        first, *lines = format_plan(plan, heading=heading, width=text_width())
         echo(f"\n{first}", bold=True)
         for line in lines:
             echo(line, fg=CAUTION if line.startswith(PLAN_WARNING) else None)
@@ -319,12 +325,41 @@ def _always_confirm(_plan: Plan) -> bool:
     return False
 
 
-def _name_prompt(name: str, environment: str) -> Callable[[Plan], bool]:
-    def ask(_plan: Plan) -> bool:
+def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -> Callable[[Plan], bool]:
+    """Return the question, with the change right above it: the plan may be longer than the terminal."""
+
+    def ask(plan: Plan) -> bool:
+        clear_wait()
+        echo(one_line(plan.summary), bold=True)
+        if missing := find_missing():
+            echo(missing, fg=CAUTION)
         confirm_name(name, f" in {environment}")
         return True
 
     return ask
+
+
+def _start_incident_check(request: "RunRequest", environ: Mapping[str, str], redactor: Redactor) -> Callable[[], str]:
+    """Start to read whether the incident exists. Return a function that returns a warning if it does not.
+
+    Only a person at the question can correct the number. With --yes the recovery goes on: it counts more than its
+    record, which stays on this machine.
+    """
+    from ops.github.issues import is_missing
+
+    number = request.incident
+    if number is None or not is_configured(environ):
+        return str
+    reading = start_call(partial(is_missing, number, environ, redactor))
+
+    def find() -> str:
+        with suppress(Exception):  # without an answer, the run's own warnings say so
+            if reading.result(timeout=INCIDENT_WAIT):
+                where = f"{environ['GITHUB_REPOSITORY']} has no issue #{number}"
+                return f"{where}: press Ctrl-C to correct the number. Else the record stays on this machine."
+        return ""
+
+    return find
 
 
 def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt: bool) -> Callable[[str], bool]:
@@ -363,7 +398,7 @@ def show_result(result: EndedRun, configuration: Any) -> None:
         exit_code=result.exit_code,
     )
     below = [one_line(f"  {result.explanation}")] if is_proved and result.explanation else []
-    lines = [*below, *format_result(result, map(str, configuration.contacts))]
+    lines = [*below, *format_result(result, map(str, configuration.contacts), width=text_width())]
     echo("\n".join(lines))
     word = result.state.lower() if is_proved else result.decision.replace("_", " ")
     title = f"{result.runbook} on {result.service} in {result.environment}: {word}"

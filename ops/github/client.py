@@ -45,10 +45,10 @@ USER_AGENT = "backout"
 class GitHubApiError(ProviderError):
     """GitHub answered with an error. The text holds the status only: GitHub's message may contain what was sent."""
 
-    def __init__(self, status: int, hint: str = "", *, is_limit: bool = False) -> None:
+    def __init__(self, status: int, hint: str = "", *, is_limit: bool = False, meaning: str = "") -> None:
         """`is_limit`: whether a rate limit refused the request, and not a missing permission."""
         self.status, self.is_limit = status, is_limit
-        super().__init__(f"GitHub answered {status}", reason=Reason.PROVIDER_REFUSED, hint=hint)
+        super().__init__(f"GitHub answered {status}{meaning}", reason=Reason.PROVIDER_REFUSED, hint=hint)
 
     @property
     def is_forbidden(self) -> bool:
@@ -216,8 +216,11 @@ def await_listed(find: Callable[[], F | None], clock: Clock) -> F | None:
 
 
 CHECK_HINT = (
-    "Check GITHUB_REPOSITORY (owner/name), that GITHUB_TOKEN may write issues there, and the number if you gave one."
+    "Check the number: `ops incident list` shows the open incidents. Check GITHUB_REPOSITORY (owner/name), and that "
+    "GITHUB_TOKEN may write issues there."
 )
+NO_ISSUE = ": there is no such issue, or the token may not read it"
+"""Meaning of a 404 where `CHECK_HINT` is the hint."""
 NETWORK_HINT = "Check the network here, and GITHUB_API_URL if it is set. Then run the command again."
 RATE_LIMIT_HINT = "GitHub limits the requests of this token. Wait a minute, then run the command again."
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
@@ -242,7 +245,8 @@ def provider_errors(hint: str = "") -> Iterator[None]:
     except GithubException as error:
         is_limit = isinstance(error, RateLimitExceededException) or error.status == 429
         advice = RATE_LIMIT_HINT if is_limit else hint or (STATUS_HINT if error.status >= 500 else "")
-        raise GitHubApiError(error.status, advice, is_limit=is_limit) from None
+        meaning = NO_ISSUE if error.status == 404 and hint == CHECK_HINT else ""
+        raise GitHubApiError(error.status, advice, is_limit=is_limit, meaning=meaning) from None
     except (requests.RequestException, ValueError) as error:
         text = f"GitHub gave no answer ({type(error).__name__})"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint or NETWORK_HINT) from None

@@ -17,8 +17,9 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, quote_name
+from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, is_edited, read_record
-from ops.github.client import newest_first, provider_errors
+from ops.github.client import connect, newest_first, provider_errors
 from ops.github.comments import (
     BOT,
     StateComment,
@@ -47,6 +48,7 @@ _START = re.compile(
 MAX_IMPACT = 300
 """Characters of the impact that the report shows."""
 INCIDENT = "incident"
+LIST_HINT = "`ops incident list` shows the open incidents."
 MENU = "menu"
 """Run id and source of the hidden record that marks the recovery menu."""
 LONGEST_TITLE = 256
@@ -282,15 +284,25 @@ def get_incident(repository: "Repository", number: int) -> "Issue":
     try:
         require_incident(issue)
     except UnknownObjectException:
-        raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
+        raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT, hint=LIST_HINT) from None
     return issue
+
+
+def is_missing(number: int, environ: Mapping[str, str], redactor: Redactor) -> bool:
+    """Return whether GitHub answers that the operations repository has no such issue. Raises what PyGithub raises."""
+    from github import UnknownObjectException
+
+    try:
+        connect(environ, redactor, read_only=True).get_issue(number).state  # noqa: B018  PyGithub reads it now
+    except UnknownObjectException:
+        return True
+    return False
 
 
 def require_incident(issue: "Issue") -> None:
     """Raise ConfigError if it is no incident."""
     if not is_incident(issue):
-        hint = "`ops incident list` shows the open incidents."
-        raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
+        raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=LIST_HINT)
 
 
 def add_once(repository: "Repository", number: int, record: RunRecord, body: str) -> str:

@@ -38,6 +38,8 @@ WAITS = {
 TEMPLATES = own_program.ROOT / "templates"
 
 LONGEST = 1000
+COPIED = ("ops ", "try: ", "example: ", "help: ", "gh ", "git ", "wrangler ", "export ", "curl ", "|")
+"""Starts of lines that are commands or rows of a table."""
 
 
 def format_event(event: RunEvent) -> str:
@@ -53,44 +55,44 @@ def describe_wait(event: RunEvent) -> str:
     return WAITS.get(event.kind, "")
 
 
-def format_plan(plan: Plan, *, heading: str) -> Iterator[str]:
+def format_plan(plan: Plan, *, heading: str, width: int = WIDTH) -> Iterator[str]:
     """Yield the lines of a plan: changes, limits of the undo, consequences, warnings and commands."""
     yield heading
-    yield f"  {to_one_line(plan.summary)}"
+    yield from _wrap_line(plan.summary, first="  ", rest="    ", width=width)
     for section in plan.sections:
-        yield from _titled_list(section.title, section.lines)
-    yield from _titled_list("Not undone", plan.not_undone)
-    yield from _titled_list("Consequences", plan.consequences)
-    yield from _titled_list("Warnings", plan.warnings, bullet="!")
+        yield from _titled_list(section.title, section.lines, width=width)
+    yield from _titled_list("Not undone", plan.not_undone, width=width)
+    yield from _titled_list("Consequences", plan.consequences, width=width)
+    yield from _titled_list("Warnings", plan.warnings, bullet="!", width=width)
     yield from _titled_commands("Undo", plan.undo)
     yield from _titled_commands("If it does not help", [plan.next_step])
-    yield from _titled_list("Manual steps", plan.tasks)
+    yield from _titled_list("Manual steps", plan.tasks, width=width)
 
 
-def format_result(run: Run, contacts: Iterable[str]) -> Iterator[str]:
+def format_result(run: Run, contacts: Iterable[str], *, width: int = WIDTH) -> Iterator[str]:
     """Yield the lines of an ended run: durations, hint and commands; `contacts` if people must be called."""
     is_health = run.plan is None or run.plan.proves_health
     timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in run.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if run.hint:
-        yield from _wrap_line(run.hint, first="  next step: ", rest="    ")
+        yield from _wrap_line(run.hint, first="  next step: ", rest="    ", width=width)
     yield from _titled_commands("Run", [run.suggested_command])
     if run.plan is not None and run.decision != Decision.PLANNED:
         yield from _titled_commands("Undo", run.undo if run.has_written else ())
         yield from _titled_commands("If it does not help", [run.next_step])
-        yield from _titled_list("Manual steps", run.plan.tasks if run.has_written else ())
+        yield from _titled_list("Manual steps", run.plan.tasks if run.has_written else (), width=width)
     if needs_people(run.decision):
-        yield from _titled_list("Call", contacts)
+        yield from _titled_list("Call", contacts, width=width)
     if run.docs:
         yield f"  meaning of {run.reason}: {run.docs}"
 
 
-def _titled_list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:
+def _titled_list(title: str, lines: Iterable[str], *, bullet: str = "-", width: int) -> Iterator[str]:
     lines = list(lines)
     if lines:
         yield f"  {title}"
         for line in lines:
-            yield from _wrap_line(line, first=f"    {bullet} ", rest="      ")
+            yield from _wrap_line(line, first=f"    {bullet} ", rest="      ", width=width)
 
 
 def _titled_commands(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
@@ -104,15 +106,27 @@ def _titled_commands(title: str, presses: Iterable[SuggestedCommand | None]) -> 
             yield f"    or the button: {to_one_line(press.button)}"
 
 
-def _wrap_line(text: str, *, first: str, rest: str) -> list[str]:
+def _wrap_line(text: str, *, first: str, rest: str, width: int) -> list[str]:
     return textwrap.wrap(
         to_one_line(text),
-        WIDTH,
+        width,
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def fit_line(line: str, width: int) -> str:
+    """Return a line broken at spaces, with its own indent and two more behind a break.
+
+    A command stays on one line, so that people can copy it, and so does a table.
+    """
+    indent = line[: len(line) - len(line.lstrip())]
+    text = line.strip()
+    if len(line) <= width or text.startswith(COPIED) or text.partition(" ")[0].endswith("/run"):
+        return line
+    return "\n".join(_wrap_line(text, first=indent, rest=f"{indent}  ", width=width)) or line
 
 
 def to_printable(text: str) -> str:

@@ -40,6 +40,34 @@ def test_terminal_shows_waits_and_a_colored_headline(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_narrow_terminal_names_a_missing_incident_at_the_question(shop: Shop) -> None:
+    github = shop.world.sandbox.github
+    variables = shop.environ(CLOUDFLARE_API_TOKEN="", TERM="dumb", COLUMNS="60", NO_COLOR="1", **github.environ())
+    command = Command(shop.world, service="web", environment="live", environ=variables, more=("--incident", "999"))
+
+    with command.on_terminal() as terminal:
+        terminal.until("to go on in live")
+        terminal.type("\n")
+        code = terminal.end()
+
+    asked = " ".join(terminal.shown.rpartition("Worker shop-web: ")[2].split())
+    assert "acme/operations has no issue #999: press Ctrl-C to correct the number." in asked
+    wide = [line for line in terminal.shown.splitlines() if len(line) > 60]
+    assert wide
+    assert all(re.match(r"\s+(ops|or the button:|https?:)", line) for line in wide), wide
+    assert (code, shop.live) == (3, {shop.bad: 100})
+
+
+@pytest.mark.slow
+def test_missing_incident_does_not_stop_a_recovery_without_a_question(shop: Shop) -> None:
+    outcome = shop.ops("rollback-worker", "--incident", "999", "--yes", **shop.world.sandbox.github.environ())
+
+    assert (outcome.code, shop.live) == (0, {shop.good: 100})
+    assert "issue #999 does not exist there" in outcome.out
+    assert "it is not on incident #999; to post it: " in outcome.out
+
+
+@pytest.mark.slow
 def test_no_color_turns_colors_off(shop: Shop) -> None:
     shown = recover_on_terminal(shop, NO_COLOR="1")
 
