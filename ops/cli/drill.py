@@ -111,7 +111,9 @@ class DrillCommand(ExampleCommand):
     type=click.Choice(["embedded", "workerd"]),
     help="Runtime of the Workers (default: embedded; of `all`: both)",
 )
-@click.option("--environment", default="production", help="Environment to drill (default: production)")
+@click.option(
+    "--environment", default="", help="Environment to drill (default: production, or the first one without that name)"
+)
 @click.option("--service", default="", help="Service to drill (default: the first one that fits)")
 @SWITCHES
 @click.option(
@@ -172,6 +174,7 @@ def drill(
     from ops.drills.support import EDGES, TRIGGERS
 
     path = config or drills.REFERENCE
+    environment = environment or drills.default_environment(path)
     rules = read_rules(faults) if faults else ()
     profile = _read_profile(platform, switches) if platform else None
     _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)
@@ -183,8 +186,7 @@ def drill(
         edge or "embedded", path, environment, service, switches, trigger, github_fails, rules, profile
     )
     if as_json:
-        result = drills.run(name, settings, silent, silent)
-        echo_json(result)
+        echo_json(result := drills.run(name, settings, silent, silent))
     else:
         output = DrillOutput()
         result = drills.run(name, settings, output.line, output.event)

@@ -97,6 +97,12 @@ def names() -> tuple[str, ...]:
     return (*DRILLS, scenario_limits.NAME, *scenario_outage.OUTAGES)
 
 
+def default_environment(path: Path) -> str:
+    """Return production if ops.yml has that environment, else its first one. Raises ConfigError."""
+    names = [*read_config(path)[0].environments]
+    return DEFAULT_ENVIRONMENT if DEFAULT_ENVIRONMENT in names else names[0]
+
+
 def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[str, Any]:
     """Run the drill. Return the run's result with the score; its exit code is that of the drill. Raises ConfigError."""
     require_sandbox()

@@ -27,6 +27,7 @@ from tests.support.drills import (
 )
 from tests.support.pages import assert_block
 from tests.support.reference import table
+from tests.support.shop import Shop
 
 
 @pytest.mark.sampled
@@ -53,6 +54,14 @@ def test_label_drill_needs_the_label_of_each_of_its_runs(world: World) -> None:
     assert outcome.code == 2
     assert "no label of ops.yml starts maintenance" in outcome.err
     assert "state=off in production" in outcome.err
+
+
+def test_drill_takes_the_first_environment_of_a_file_without_production(shop: Shop) -> None:
+    outcome = shop.ops("drill", "rollback-worker", "--trigger", "label")
+
+    assert outcome.code == 2
+    assert "no label of ops.yml starts rollback-worker" in outcome.err
+    assert " in live" in outcome.err
 
 
 @pytest.mark.sampled
