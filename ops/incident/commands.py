@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, describe_permitted, find_lists
 from ops.core.run import Run
-from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run
+from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run, read_record
 from ops.core.timeline import RunEvent, event_from_json
 from ops.gate import stop as gate
 from ops.gate.lead import HandOverRecord, refuse_lead, save_lead
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ops.core.incident_state import IncidentJournal
     from ops.core.responders import ResponderList
     from ops.github.client import Repository
-    from ops.github.issues import OpenedIncident
+    from ops.github.issues import Issue, OpenedIncident
 
 
 MAX_RECORD_BYTES = 20_000_000
@@ -49,7 +49,8 @@ UNKNOWN = "-"
 def import_record(source: str, number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
     """Post a run's events; a repeated import edits the same comment.
 
-    Raises ConfigError for the record of a drill, and with all malformed lines.
+    Raises ConfigError for the record of a drill, for another incident, for less than is there, and with all malformed
+    lines.
     """
     from ops.github import comments
     from ops.publish import comment
@@ -64,17 +65,47 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     job = parse_job_run(run)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
+        issue = get_incident(repository, number)
+        _refuse_other_incident(repository, number, Run(run, events))
         by = f"{comments.own_login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
         imported_run = Run(run, events, imported, source="run" if job else "laptop")
         program = settings.github.laptop_program
         bodies = comment.render_comments(imported_run, settings.contacts, repository_page(environ), program)
+        _refuse_shorter_record(issue, run, bodies, comments.own_login(repository))
         for part, body in enumerate(bodies, start=1):
             posted.put(part, body)
         if path.parent.name == run:
             mark_published(path.parent, posted.url)
         return posted.url
+
+
+def _refuse_other_incident(repository: "Repository", number: int, run: Run) -> None:
+    """Raise ConfigError if the run names another incident. A mistyped number, which no issue has, names none."""
+    named = run.requested_incident
+    if named is None or named == number:
+        return
+    try:
+        get_incident(repository, named)
+    except ConfigError:
+        return
+    hint = f"Name that one: `ops incident import {run.id} --incident {named}`."
+    raise ConfigError(f"run {run.id} was for incident #{named}, not #{number}", hint=hint)
+
+
+def _refuse_shorter_record(issue: "Issue", run: str, bodies: Sequence[str], own: str) -> None:
+    """Raise ConfigError if the incident has more events of the run: a cut log must not replace a whole record."""
+    from ops.github.comments import BOT, author_login, run_records
+
+    known = (record for comment, record in run_records(issue) if author_login(comment) in {own, BOT})
+    there = sum(len(record.rows) for record in known if record.run == run)
+    given = sum(len(record.rows) for body in bodies if (record := read_record(body)))
+    if given < there:
+        hint = (
+            "Nothing was changed. Import the whole record, such as the run's folder in .ops/runs or its whole job log."
+        )
+        raise ConfigError(f"#{issue.number} has {there} events of run {run}, and this record only {given}", hint=hint)
 
 
 def mask_secrets(config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:

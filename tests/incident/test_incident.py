@@ -11,9 +11,10 @@ from ops.core.errors import ConfigError
 from ops.core.run_record import MAX_RECORD_BYTES, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.incident.commands import MAX_RECORD_BYTES as MAX_RECORD_FILE_BYTES
 from ops.incident.commands import parse_note
-from tests.conftest import Incident, Releases
+from tests.conftest import Incident, Outcome, Releases
 from tests.support.commands import set_origin, unwrapped
 from tests.support.properties import holds_for
+from tests.support.shop import Shop
 
 AT = parse_utc("2026-11-24T13:05Z")
 
@@ -31,6 +32,31 @@ def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, r
     assert refused.code == 2
     assert "line 14: not an event" in refused.err
     assert "line 15: not an event" in refused.err
+
+
+def test_record_reaches_only_its_own_incident_and_never_gets_shorter(shop: Shop) -> None:
+    github = shop.world.sandbox.github
+    author = github.add_user("mai")
+    own, other = (github.open_issue("cart answers 500", labels=["incident"], author=author) for _ in range(2))
+    plain = github.open_issue("a question", labels=[], author=author)
+    assert shop.ops("rollback-worker", "--incident", str(own), "--yes", **github.environ()).code == 0
+    (folder,) = (shop.folder / ".ops" / "runs").iterdir()
+
+    def import_into(number: int) -> Outcome:
+        return shop.ops("incident", "import", str(folder), "--incident", str(number), **github.environ())
+
+    bodies = [comment.body for comment in github.issue(own).comments]
+    refused = {number: import_into(number) for number in (other, plain)}
+    events = (folder / "timeline.jsonl").read_text().splitlines(keepends=True)
+    (folder / "timeline.jsonl").write_text("".join(events[:4]))
+    cut = import_into(own)
+
+    assert [each.code for each in (*refused.values(), cut)] == [2, 2, 2]
+    assert f"was for incident #{own}, not #{other}" in refused[other].err
+    assert f"#{plain} is not an incident" in refused[plain].err
+    assert "this record only 4" in cut.err
+    assert [github.issue(number).comments for number in (other, plain)] == [[], []]
+    assert [comment.body for comment in github.issue(own).comments] == bodies
 
 
 def test_record_of_a_drill_is_shown_as_one_and_reaches_no_real_incident(incident: Incident, releases: Releases) -> None:

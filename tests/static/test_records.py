@@ -19,6 +19,7 @@ PLACES = {
     "ops/report/build.py": "prints them",
     "ops/setup/doctor/facts.py": "prints them",
     "ops/status/last_runs.py": "prints them",
+    "ops/incident/commands.py": "an import counts the events of its run in our own comments, and may refuse; it acts on none",
     "ops/watch/record.py": "finds the comment of an old watch to write into it, or to end it",
 }
 """File → why its use is no act."""
