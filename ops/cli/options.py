@@ -1,12 +1,12 @@
 """Options of several commands: their types, their completion in a shell, and defaults.
 
-Values come from ops.yml alone: a completion never sends a request. Without a valid ops.yml there are none.
+Values come from ops.yml, without a request; only versions come from Cloudflare. Without a valid ops.yml there are none.
 """
 
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,24 @@ from ops.cli.output import echo
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
-from ops.core.next_step import build_command
+from ops.core.next_step import build_command, shorten_ids
 from ops.core.redaction import Redactor
+from ops.core.threads import start_call
 from ops.engine.runbook import Runbook, parameter_choices, params_type
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ops.app.scope import Place
     from ops.config import Config, Environment
+    from ops.status.versions import Candidate
 
 VARIABLE = "_OPS_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 DEFAULT = "default: the only one that fits"
+VERSIONS_WAIT = 3.0
+"""Seconds that a shell waits for the versions of a service."""
 
 
 def _report_config(context: click.Context, _option: click.Parameter, path: Path) -> Path:
@@ -144,6 +150,38 @@ def complete_choice(context: click.Context, param: click.Parameter, incomplete: 
 def complete_label(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     config = _read_config(context)
     return _names_starting_with(incomplete, config.labels if config else ())
+
+
+def complete_version(context: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """Return the versions that a rollback can deploy, its own choice first.
+
+    Without a token, a certain service, or an answer within VERSIONS_WAIT there are none. Only a shell gets them: an
+    error message waits for no read.
+    """
+    if not os.environ.get(VARIABLE):
+        return []
+    from click.shell_completion import CompletionItem
+
+    from ops.status.versions import LIVE, TARGET
+
+    reading = start_call(lambda: _read_versions(context))
+    try:
+        found = reading.result(timeout=VERSIONS_WAIT)
+    except Exception:  # noqa: BLE001  a shell shows nothing instead
+        return []
+    ordered = sorted((each for each in found if each.verdict != LIVE), key=lambda each: each.verdict != TARGET)
+    items = ((shorten_ids(each.id), f"{each.verdict}: {each.message or each.why}") for each in ordered)
+    return [CompletionItem(name, help=text) for name, text in items if name.startswith(incomplete[:8])]
+
+
+def _read_versions(context: click.Context) -> "Sequence[Candidate]":
+    """Read the versions of the typed service, or of the only one. Raises OpsError."""
+    from ops.status.versions import service_versions
+
+    config = context.params.get("config") or find_config()
+    typed = {name: context.params.get(name) or "" for name in ("environment", "service")}
+    place = choose_runbook_place(load_runbook(str(context.command.name)), typed, config)
+    return service_versions(place, None, config, os.environ, Redactor()).candidates
 
 
 def complete_drill(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

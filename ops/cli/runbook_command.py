@@ -20,6 +20,7 @@ from ops.cli.options import (
     common_options,
     complete_choice,
     complete_service,
+    complete_version,
     github_environ,
     override_option,
 )
@@ -125,11 +126,18 @@ def _parameter_option(field: "dataclasses.Field[Any]") -> click.Option:
         [f"--{field.name.replace('_', '-')}"],
         help=field.metadata["help"] + (f" ({DEFAULT})" if field.name == SERVICE else ""),
         multiple=is_repeatable,
-        shell_complete=complete_service if field.name == SERVICE else complete_choice,
+        shell_complete=_choose_completion(field),
         callback=_split_values if is_repeatable else None,
         metavar="NAME" if is_repeatable else "TEXT",
         **default,
     )
+
+
+def _choose_completion(field: "dataclasses.Field[Any]") -> "Callable[[click.Context, click.Parameter, str], list[Any]]":
+    """Return the function that completes the values of a parameter in a shell."""
+    if field.metadata["names_version"]:
+        return complete_version
+    return complete_service if field.name == SERVICE else complete_choice
 
 
 def _split_values(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

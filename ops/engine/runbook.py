@@ -31,13 +31,15 @@ def param(
     default: Any = dataclasses.MISSING,
     choices: "Callable[[Environment], Iterable[str]]" = lambda _: (),
     laptop_only: bool = False,
+    names_version: bool = False,
 ) -> Any:
     """Return a field of Params. `text` is its help on the command line, in the workflow and in the docs.
 
     `choices` returns the values that its button offers; without any it is free text. `laptop_only`: no button and no
-    label has it.
+    label has it. `names_version`: a shell completes the versions of the service.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "laptop_only": laptop_only})
+    facts = {"help": text, "choices": choices, "laptop_only": laptop_only, "names_version": names_version}
+    return dataclasses.field(default=default, metadata=facts)
 
 
 def job_parameters(params: type[Any]) -> "list[dataclasses.Field[Any]]":

@@ -34,7 +34,9 @@ class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
     @dataclass(frozen=True)
     class Params:
         service: str = param("Service in ops.yml to roll back")
-        to: str = param("Deployment: ID, first 8 characters, or URL (default: last known good one)", default="")
+        to: str = param(
+            "Deployment: ID, first 8 characters, or URL (default: last known good one)", default="", names_version=True
+        )
         to_commit: str = param("Commit (7 or more digits) of the deployment to deploy", default="")
         reason: str = param("Reason, shown in the timeline", default="")
 

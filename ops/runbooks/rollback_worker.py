@@ -45,7 +45,11 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
     @dataclass(frozen=True)
     class Params:
         service: str = param("Service in ops.yml to roll back")
-        to: str = param("Version ID, or a split such as A@90,B@10 (default: last known good version)", default="")
+        to: str = param(
+            "Version ID, or a split such as A@90,B@10 (default: last known good version)",
+            default="",
+            names_version=True,
+        )
         to_commit: str = param("Commit (7 or more digits) or tag of the version to deploy", default="")
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
         accept_changed_secrets: tuple[str, ...] = param(

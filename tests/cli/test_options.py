@@ -113,6 +113,19 @@ def test_broken_configuration_offers_no_values(tmp_path: Path, monkeypatch: pyte
     assert complete("ops roll") == ["rollback-pages", "rollback-worker"]
 
 
+@pytest.mark.parametrize("token", ["", "of nobody", "shop"])
+def test_versions_are_completed_with_a_token_alone(shop: Shop, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.world.sandbox.add_token("shop", ["Workers Scripts Read"])
+    monkeypatch.chdir(shop.folder)
+    for name, value in {**shop.world.sandbox.environ(), "SHOP_TOKEN": token, VARIABLE: "zsh_complete"}.items():
+        monkeypatch.setenv(name, value)
+
+    found = complete("ops rollback-worker --to ")
+
+    assert found == ([shop.good[:8], shop.old[:8]] if token == "shop" else [])
+    assert complete(f"ops rollback-worker --to {shop.old[:3]}") == [each for each in found if each == shop.old[:8]]
+
+
 WATCHED = """
 import os, sys
 
