@@ -286,7 +286,7 @@ def _build_plan(
             *schema_age.build_sections(ages, ctx.suggest),
             *rehearsal.build_sections(service, live, split, obstacle),
         ),
-        not_undone=plan_text.NOT_UNDONE,
+        not_undone=plan_text.list_not_undone(history, split),
         consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=rebuilt, repair=repair),
         warnings=warnings,
         next_step=next_step,
@@ -345,7 +345,7 @@ def _plan_repair(
         summary=f"Worker {service.worker}: {step.before} → {step.after}, which a rehearsal replaced by accident",
         changes=(step,),
         sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
-        not_undone=plan_text.NOT_UNDONE,
+        not_undone=plan_text.list_not_undone(history, split),
         consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=False),
         warnings=(
             *plan_text.list_leftovers(history.live, end=""),

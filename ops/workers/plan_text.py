@@ -16,7 +16,7 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.core.clock import format_duration, format_utc
-from ops.core.names import is_sha
+from ops.core.names import first_of, is_sha
 from ops.core.plan import DRILL_SECTION, NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
@@ -37,15 +37,42 @@ if TYPE_CHECKING:
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
-NOT_UNDONE = (
-    "data in KV, R2, D1, Durable Objects, Queues and Vectorize",
-    "database and Durable Object migrations",
+CRONS_NOT_UNDONE = "cron triggers: the current ones stay and run the older code"
+SETTINGS_NOT_UNDONE = (
     "routes, custom domains, and the workers.dev and preview switches",
-    "cron triggers: the current ones stay and run the older code",
     "script settings: logpush, observability, tail consumers",
     "caches: entries of the current version stay until they are purged",
 )
 """developers.cloudflare.com/workers/versions-and-deployments (what a version holds) and …/rollbacks."""
+DATA_BINDINGS = {
+    "d1": "D1",
+    "durable_object_namespace": "Durable Objects",
+    "hyperdrive": "Hyperdrive",
+    "kv_namespace": "KV",
+    "queue": "Queues",
+    "r2_bucket": "R2",
+    "vectorize": "Vectorize",
+}
+"""Type of a binding → the product that holds its data: developers.cloudflare.com/workers/runtime-apis/bindings."""
+MIGRATED = {"D1": "database", "Hyperdrive": "database", "Durable Objects": "Durable Object"}
+MOST_BINDINGS = 6
+
+
+def list_not_undone(history: WorkerHistory, split: Split) -> tuple[str, ...]:
+    """Return what a rollback leaves as it is, of the things that the live version or the target has."""
+    versions = [history.version(name) for name in (*history.live.serving_versions, *dict(split))]
+    if not all(each.is_detailed for each in versions):
+        data = ("data in KV, R2, D1, Durable Objects, Queues and Vectorize", "database and Durable Object migrations")
+        return (*data, CRONS_NOT_UNDONE, *SETTINGS_NOT_UNDONE)
+    bound = {(DATA_BINDINGS[kind], name) for each in versions for kind, name in each.bindings if kind in DATA_BINDINGS}
+    named = first_of([f"{product} {name}" for product, name in sorted(bound)], MOST_BINDINGS)
+    migrated = sorted({MIGRATED[product] for product, _ in bound if product in MIGRATED}, reverse=True)
+    return (
+        *([f"data in {', '.join(named)}"] if named else []),
+        *([f"{' and '.join(migrated)} migrations"] if migrated else []),
+        *([CRONS_NOT_UNDONE] if any("scheduled" in each.handlers or not each.handlers for each in versions) else []),
+        *SETTINGS_NOT_UNDONE,
+    )
 
 
 def describe_rollback(step: PastRollback) -> str:

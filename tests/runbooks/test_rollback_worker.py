@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Releases, World
+from tests.support.shop import Shop
 
 
 @pytest.mark.slow
@@ -40,3 +41,32 @@ def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releas
     assert "Add --yes to make these changes" in outcome.out
     assert world.live == {releases.bad: 100}
     assert world.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("bindings", "handlers", "named"),
+    [
+        ((), ("fetch",), []),
+        (
+            (("kv_namespace", "BASKETS"), ("d1", "ORDERS")),
+            ("fetch",),
+            ["data in D1 ORDERS, KV BASKETS", "database mig"],
+        ),
+        ((), ("fetch", "scheduled"), ["cron triggers: "]),
+    ],
+)
+def test_plan_names_only_what_the_service_has(
+    shop: Shop, bindings: tuple[tuple[str, str], ...], handlers: tuple[str, ...], named: list[str]
+) -> None:
+    bound = [{"type": kind, "name": name, "id": "0" * 32} for kind, name in bindings]
+    sandbox = shop.world.sandbox
+    sandbox.deploy("shop-web", sandbox.upload("shop-web", bindings=bound, handlers=handlers))
+
+    not_undone = shop.ops("rollback-worker", "--to", shop.good, "--dry-run", "--json").result["plan"]["not_undone"]
+
+    assert [each.startswith(start) for each, start in zip(not_undone, named, strict=False)] == [True] * len(named)
+    assert [each.partition(":")[0].partition(",")[0] for each in not_undone[len(named) :]] == [
+        "routes",
+        "script settings",
+        "caches",
+    ]
