@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -37,6 +37,7 @@ from ops.cli.output import (
     echo,
     hide_secrets_of,
     one_line,
+    show_progress,
     take_lost_output,
     use_ascii_where_needed,
 )
@@ -86,6 +87,11 @@ READ_ONLY_COMMANDS = {
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
+SILENT_COMMANDS = {
+    *("status", "versions", "check-outage", "hand-over", "evidence", "stats"),
+    *("incident list", "incident show", "incident changes", "incident report", "limits plan"),
+}
+"""Commands that read for a while, print at their end, and ask nothing."""
 ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
 """Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
 names the other secrets.
@@ -206,7 +212,8 @@ def _run_arguments(arguments: Sequence[str], redactor: Redactor, install_signals
     try:
         try:
             install_signals()
-            code = cli.main(arguments, prog_name="ops", standalone_mode=False, obj=redactor)
+            with show_progress("reading") if _command_words(arguments) & SILENT_COMMANDS else nullcontext():
+                code = cli.main(arguments, prog_name="ops", standalone_mode=False, obj=redactor)
         finally:
             PROCESS_SIGNALS.stop_raising()
     except click.UsageError as error:
@@ -228,6 +235,11 @@ def _run_arguments(arguments: Sequence[str], redactor: Redactor, install_signals
     if (lost := take_lost_output()) is not None and code == 0:
         return CLOSED_PIPE if isinstance(lost, BrokenPipeError) else show_error(output_error(lost, arguments))
     return code
+
+
+def _command_words(arguments: Sequence[str]) -> set[str]:
+    """Return the first word and the first two words, one of which is the name of the command."""
+    return {" ".join(arguments[:count]) for count in (1, 2)}
 
 
 def handle_unexpected_error(error: Exception, arguments: Sequence[str]) -> int:

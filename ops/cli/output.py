@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TextIO, TypeVar
@@ -33,6 +35,9 @@ SIGNS = str.maketrans({
 })  # fmt: skip
 _waiting = ""
 """The line about a wait that is on the terminal now."""
+_printing = threading.RLock()
+"""Held while a text is printed: `show_progress` prints in a thread."""
+QUIET_SECONDS = 2.0
 _redactors: list[Redactor] = []
 """Those of the commands that run in this process; a drill runs several at once."""
 _lost: list[OSError] = []
@@ -184,14 +189,43 @@ def clear_wait() -> None:
 def show_wait(text: str) -> None:
     """Show a line about a wait in place of the one before it; only on a terminal."""
     global _waiting  # noqa: PLW0603  the terminal is one for the process
-    if text == _waiting or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if text == _waiting or not _shows_waits():
         return
+    with _printing:
+        try:
+            click.echo(f"\r\033[K{text}", nl=False, color=True)
+            sys.stdout.flush()
+        except OSError:
+            discard_output()
+        _waiting = text
+
+
+def _shows_waits() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def show_progress(text: str) -> Iterator[None]:
+    """Show on a terminal how long a command reads, from QUIET_SECONDS on and until it prints. It must not ask."""
+    if not _shows_waits():
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def count() -> None:
+        wait = QUIET_SECONDS
+        while not ended.wait(wait):
+            show_wait(f"{text} … {time.monotonic() - began:.0f} s")
+            wait = 1.0
+
+    counting = threading.Thread(target=count, daemon=True)
+    counting.start()
     try:
-        click.echo(f"\r\033[K{text}", nl=False, color=True)
-        sys.stdout.flush()
-    except OSError:
-        discard_output()
-    _waiting = text
+        yield
+    finally:
+        ended.set()
+        counting.join()
+        clear_wait()
 
 
 def text_width() -> int:
@@ -207,15 +241,16 @@ def _find_columns(stream: TextIO) -> int:
 
 def _print_text(text: str, *, err: bool = False, **style: Any) -> None:
     """Print the text. A closed pipe or a full disk must not end the run."""
-    clear_wait()
     if columns := _find_columns(sys.stderr if err else sys.stdout):
         text = "\n".join(fit_line(line, columns) for line in text.split("\n"))
     styled = click.style(text, **style) if any(style.values()) else text
-    try:
-        click.echo(styled, err=err, color=_use_color())
-    except OSError as error:
-        discard_output(err=err)
-        _lost.extend([] if err else [error])
+    with _printing:
+        clear_wait()
+        try:
+            click.echo(styled, err=err, color=_use_color())
+        except OSError as error:
+            discard_output(err=err)
+            _lost.extend([] if err else [error])
 
 
 def _use_color() -> bool | None:

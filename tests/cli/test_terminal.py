@@ -4,6 +4,8 @@ import io
 import re
 import subprocess
 import sys
+from functools import partial
+from time import sleep
 
 import pytest
 
@@ -56,6 +58,19 @@ def test_narrow_terminal_names_a_missing_incident_at_the_question(shop: Shop) ->
     assert wide
     assert all(re.match(r"\s+(ops|or the button:|https?:)", line) for line in wide), wide
     assert (code, shop.live) == (3, {shop.bad: 100})
+
+
+@pytest.mark.slow
+def test_command_that_reads_for_seconds_shows_progress(shop: Shop) -> None:
+    shop.world.sandbox.fault(method="GET", path="/accounts/*/workers/scripts/*/deployments", before=partial(sleep, 2.6))
+    variables = shop.environ(CLOUDFLARE_API_TOKEN="", TERM="xterm-256color")
+
+    with Command(shop.world, "status", service="", environment="live", environ=variables).on_terminal() as terminal:
+        code = terminal.end()
+
+    assert code == 0, terminal.shown
+    assert f"{ERASE}reading … 2 s{ERASE}" in terminal.shown
+    assert f"{ERASE}live, read at " in terminal.shown
 
 
 @pytest.mark.slow
