@@ -128,7 +128,13 @@ def setup() -> None:
 @click.option(
     "--repo", default="", metavar="OWNER/NAME", help="Repository (default: GITHUB_REPOSITORY, or git's origin)"
 )
-@click.option("--reviewer", "reviewers", multiple=True, metavar="LOGIN", help="Reviewer for approvals; repeatable")
+@click.option(
+    "--reviewer",
+    "reviewers",
+    multiple=True,
+    metavar="LOGIN",
+    help="Person who approves; repeatable (add teams in the settings)",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing")
 @click.option("--yes", is_flag=True, help=YES_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")

@@ -270,6 +270,9 @@ class GitHubSetup:
         return () if {each.id for each in chosen} == {each.id for each in present} else chosen
 
     def _find_reviewer(self, login: str) -> protection.Reviewer:
+        if "/" in login:
+            hint = "Add it at Settings → Environments → Required reviewers. `ops setup github` keeps it there."
+            raise ConfigError(f'"{login}" is a team, and --reviewer takes people', hint=hint)
         reviewer = protection.find_reviewer(self._github, login)
         if reviewer is None:
             hint = "Name GitHub logins of people who can read the repository."

@@ -91,9 +91,11 @@ def test_refused_rule_of_an_environment_names_the_setting(shop: Shop) -> None:
     assert "created environment security" in outcome.out
 
 
-@pytest.mark.parametrize("login", ["nobody", "a/b"])
-def test_unknown_reviewer_stops_before_any_write(shop: Shop, login: str) -> None:
+@pytest.mark.parametrize(
+    ("login", "why"), [("nobody", 'no user "nobody"'), ("acme/on-call", '"acme/on-call" is a team')]
+)
+def test_reviewer_who_is_no_person_stops_before_any_write(shop: Shop, login: str, why: str) -> None:
     shop.github.switches.private = False
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
     outcome = shop.setup("--yes", "--reviewer", login)
-    assert (outcome.code, f'no user "{login}"' in outcome.err, shop.writes()) == (2, True, [])
+    assert (outcome.code, why in outcome.err, shop.writes()) == (2, True, [])
