@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import Clock
 from ops.core.end_message import MOVED
-from ops.core.errors import ProviderError, needs_people
+from ops.core.errors import Decision, ProviderError, needs_people
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
 from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record, job_of
@@ -126,7 +126,8 @@ class IssuePublisher:
     ) -> dict[str, str]:
         """Publish the end. Return links to the comment, or to an incident that is opened now.
 
-        An incident is opened if the run wrote and named none; with `only_if_needed` only if people are needed too.
+        An incident is opened if the run named none, and wrote or may have written; with `only_if_needed` only if people
+        are needed too.
         """
         if self._writer:
             url = self._writer.close()
@@ -135,7 +136,10 @@ class IssuePublisher:
         if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
         events = tuple(timeline.events)
-        if only_if_needed and not needs_people(Run(self._run, events).decision):
+        run = Run(self._run, events)
+        has_acted = run.has_written or timeline.first(EventKind.REHEARSED) is not None
+        changed_nothing = not has_acted and run.decision in {Decision.REFUSED, Decision.FAILED}
+        if changed_nothing or (only_if_needed and not needs_people(run.decision)):
             return {}
         try:
             url = start_call(lambda: self._open_incident(events, menu)).result(timeout=self._remaining())

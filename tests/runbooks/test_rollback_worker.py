@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Releases, World
+from tests.support.commands import WRITE
 from tests.support.shop import Shop
 
 
@@ -70,3 +71,15 @@ def test_plan_names_only_what_the_service_has(
         "script settings",
         "caches",
     ]
+
+
+def test_write_that_cloudflare_rejects_opens_no_incident(shop: Shop) -> None:
+    """Nothing changed, and each further try with the wrong token would open another one."""
+    github = shop.world.sandbox.github
+    shop.world.sandbox.fault(**WRITE, times=None, status=403, code=10000)
+
+    outcome = shop.ops("rollback-worker", "--yes", **github.environ())
+
+    assert (outcome.code, shop.live) == (4, {shop.bad: 100})
+    assert not github.issues
+    assert "ops incident import " not in outcome.out
