@@ -38,7 +38,8 @@ WAITS = {
 TEMPLATES = own_program.ROOT / "templates"
 
 LONGEST = 1000
-COPIED = ("ops ", "try: ", "example: ", "help: ", "gh ", "git ", "wrangler ", "export ", "curl ", "|")
+PROGRAMS = ("ops ", "./run ops ", "gh ", "git ", "wrangler ", "export ", "curl ")
+COPIED = (*PROGRAMS, "try: ", "example: ", "help: ", "|")
 """Starts of lines that are commands or rows of a table."""
 
 
@@ -120,13 +121,17 @@ def _wrap_line(text: str, *, first: str, rest: str, width: int) -> list[str]:
 def fit_line(line: str, width: int) -> str:
     """Return a line broken at spaces, with its own indent and two more behind a break.
 
-    A command stays on one line, so that people can copy it, and so does a table.
+    A command stays on one line, so that people can copy it, and so does a table. Behind a colon it gets its own line.
     """
     indent = line[: len(line) - len(line.lstrip())]
     text = line.strip()
-    if len(line) <= width or text.startswith(COPIED) or text.partition(" ")[0].endswith("/run"):
+    if len(line) <= width or text.startswith(COPIED):
         return line
-    return "\n".join(_wrap_line(text, first=indent, rest=f"{indent}  ", width=width)) or line
+    about, mark, command = next(
+        (parts for each in PROGRAMS if (parts := text.partition(f": {each}"))[1]), (text, "", "")
+    )
+    broken = _wrap_line(about + mark[:1], first=indent, rest=f"{indent}  ", width=width) or [line]
+    return "\n".join([*broken, *([f"{indent}  {mark[2:]}{command}"] if mark else [])])
 
 
 def to_printable(text: str) -> str:

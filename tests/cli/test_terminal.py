@@ -10,6 +10,7 @@ from time import sleep
 import pytest
 
 from ops.cli.output import AsciiStream
+from ops.render import fit_line
 from tests.conftest import ROOT
 from tests.support.commands import Command
 from tests.support.shop import Shop
@@ -58,6 +59,20 @@ def test_narrow_terminal_names_a_missing_incident_at_the_question(shop: Shop) ->
     assert wide
     assert all(re.match(r"\s+(ops|or the button:|https?:)", line) for line in wide), wide
     assert (code, shop.live) == (3, {shop.bad: 100})
+
+
+def test_broken_line_keeps_its_command_whole() -> None:
+    line = "  it is not on incident #42; to post it: ./run ops incident import .ops/runs/20261124T031220-4f0a --incident 42"
+
+    assert fit_line(line, 40).split("\n") == [
+        "  it is not on incident #42; to post it:",
+        "    ./run ops incident import .ops/runs/20261124T031220-4f0a --incident 42",
+    ]
+    assert fit_line("  a word that is too long for its line", 20).split("\n") == [
+        "  a word that is too",
+        "    long for its",
+        "    line",
+    ]
 
 
 @pytest.mark.slow
