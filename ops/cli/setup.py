@@ -124,6 +124,27 @@ def setup() -> None:
     """Set up the operations repository."""
 
 
+@setup.command(
+    "template",
+    epilog="ops setup template operations-template\nops setup template operations-template --actions OWNER/NAME@SHA",
+)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+def template(*, folder: Path, actions: str, as_json: bool) -> int:
+    """Write a template repository: one example Worker, and two files to edit.
+
+    Needs no token and sends nothing. Push the folder to GitHub, and tick *Template repository* in its settings. A file
+    that differs is kept: exit code 2.
+    """
+    from ops.setup.init.template import write_template
+
+    result = write_template(folder, actions, os.environ, silent if as_json else echo)
+    if as_json:
+        echo_json(result.to_json())
+    return result.exit_code
+
+
 @setup.command("github", epilog="ops setup github --dry-run\nops setup github --repo acme/operations")
 @click.option(
     "--repo", default="", metavar="OWNER/NAME", help="Repository (default: GITHUB_REPOSITORY, or git's origin)"

@@ -148,7 +148,7 @@ def compare_repository(
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
-    yield "README.md", _render_readme(config)
+    yield "README.md", render_readme(config)
     yield ".gitignore", _read_template("gitignore")
     yield CODE_OWNERS_PATH, _code_owners(facts.owner)
     yield (
@@ -162,7 +162,8 @@ def _code_owners(owner: str) -> str:
     return CODE_OWNERS + (f"{OWNED} {owner}\n" if owner else f"#{OWNED} @OWNER/TEAM\n")
 
 
-def _render_readme(config: "Config") -> str:
+def render_readme(config: "Config", *, is_template: bool = False) -> str:
+    """Return the README of the operations repository; in a template, with the two files to edit."""
     rows = [
         {
             "service": each.params.get("service", ""),
@@ -181,6 +182,7 @@ def _render_readme(config: "Config") -> str:
             title=_repository_title(config.service_names),
             docs=f"https://github.com/{config.github.actions}",
             rows=rows,
+            is_template=is_template,
             command=build_command(
                 config.github.laptop_program, RUNBOOKS[first.kind], {"service": service, "environment": name}
             ),
@@ -284,7 +286,7 @@ def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
     """Raise ConfigError before the first question if the commit of the actions is unknown or wrong."""
     root = target.folder
     if not is_copy(root):
-        repository = _actions_repository(read_known(root).actions, target.actions, environ)
+        repository = actions_repository(read_known(root).actions, target.actions, environ)
         action_pins.choose_pin(
             repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ
         )
@@ -321,7 +323,7 @@ def _write_files(
         name = each.path.relative_to(root).as_posix()
         is_kept = each.action is FileAction.KEEP and name not in force
         if not is_kept:
-            _apply_file(each)
+            apply_file(each)
         elif not questions.is_interactive:
             say(each.diff)
         state = "kept" if is_kept else "removed" if not each.desired else "overwritten" if each.old else "written"
@@ -358,7 +360,7 @@ def _describe_repository(
     place = place or questions.answer(LOCATION_QUESTION, _check_location, known.token_location)
     contact = _check_contact(target.contact)
     contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
-    actions = "" if copied else _actions_repository(known.actions, target.actions, environ)
+    actions = "" if copied else actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
     labeled = _choose_labeled(target.labels, [each for place in result.environments for each in place.services])
     proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled)
@@ -378,7 +380,7 @@ def _choose_labeled(given: Collection[str], services: Iterable[ServiceProposal])
     return frozenset(given or (names if len(names) == 1 else ()))
 
 
-def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
+def actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
     """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
     if given:
         return given.partition("@")[0]
@@ -439,7 +441,7 @@ def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
     return frozenset(split_list(answer))
 
 
-def _apply_file(difference: FileDifference) -> None:
+def apply_file(difference: FileDifference) -> None:
     try:
         workflows.apply_difference(difference)
     except OSError as error:
