@@ -1,13 +1,16 @@
-"""The action hold-check in a deploy workflow, before and after a rollback by a real button, run by act."""
+"""The action hold-check, by SHA from another repository, in a deploy workflow, before and after a rollback by a real button, run by act."""
 
 from pathlib import Path
 from typing import Any
 
+from ops.tools import own_program
 from sandbox.actions import Runner
 from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT, WORKER
 from tests.support.actions import BUTTON, Stage, stage
 
+ACTIONS, PINNED = "backout-tools/backout", "5ea1" * 10
+"""Repository and commit that the application's workflow uses: its own repository has no file of Backout."""
 DEPLOY = f"""\
 name: deploy
 on:
@@ -26,7 +29,7 @@ jobs:
         with:
           persist-credentials: false
       - id: hold
-        uses: ./.github/actions/hold-check
+        uses: {ACTIONS}/.github/actions/hold-check@{PINNED}
         with:
           worker: {WORKER}
           account-id: {ACCOUNT}
@@ -56,14 +59,17 @@ def outcome(run: FakeRun) -> tuple[Any, ...]:
     return tuple(step.conclusion for step in job.steps[2:4])
 
 
-def test_action_refuses_the_rolled_back_commit_until_a_commit_names_the_incident(pip_cache: Path) -> None:
+def test_action_refuses_the_rolled_back_commit_until_a_commit_names_the_incident(
+    pip_cache: Path, tmp_path: Path
+) -> None:
+    own_program.write_program(tmp_path)
     with stage(pip_cache) as world:
         hub, sandbox = world.github, world.sandbox
         hub.add_commit("Deploy workflow", "alice", files={".github/workflows/deploy.yml": DEPLOY})
         hub.put_secret("HOLD_CHECK_TOKEN", sandbox.add_token("sandbox-hold-check", ["Workers Scripts Read"]))
         bad, incident = commit(world, "New tax rule"), world.incident()
         sandbox.deploy(WORKER, sandbox.upload(WORKER, code="tax", tag=bad, behaviour={"status": 500}))
-        with world.runner() as runner:
+        with world.runner(actions={ACTIONS: tmp_path}) as runner:
             before = deploy(world, runner, bad)
             inputs = {"service": "api", "environment": "production", "incident": str(incident), "dry_run": False}
             sandbox.clock.advance(2)  # GitHub's times are whole seconds: the deployment is older than the request

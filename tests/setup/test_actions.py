@@ -19,6 +19,7 @@ from ops.app.registry import discover_runbooks, runbook_names, scheduled_files
 from ops.cli import cli
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
+from ops.tools import own_program
 from sandbox.actions.expressions import render_text
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
@@ -148,6 +149,20 @@ def test_action_passes_inputs_as_variables_only(name: str) -> None:
 
     assert "${{" not in step["run"]
     assert "secrets" not in str(step)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in ACTIONS.glob("*/action.yml")))
+def test_action_runs_from_another_repository(name: str) -> None:
+    """There `uses: OWNER/NAME/.github/actions/ACTION@SHA` brings this repository, and the workspace has none of it."""
+    (step,) = read_action(name)["runs"]["steps"]
+    program = {*own_program.read_program()}
+
+    assert "uses" not in step
+    assert "$GITHUB_ACTION_PATH" in step["run"].replace("{", "")
+    assert not re.findall(r"(?<![\w}$/.])\.{1,2}/", step["run"])
+    named = re.findall(r"\$(?:program|\{GITHUB_ACTION_PATH%/\.github/actions/\*\})/([\w./-]+\.\w+)", step["run"])
+    own = re.findall(r"\$GITHUB_ACTION_PATH/([\w./-]+\.\w+)", step["run"])
+    assert {*named, *(f".github/actions/{name}/{each}" for each in own)} <= program
 
 
 @pytest.mark.slow

@@ -329,7 +329,7 @@ def _describe_accounts(
     found = tuple(_describe_account(each, targets) for each in accounts)
     problems = [f"{place.service}: {each.problem}" for place, each in answers.items() if each.problem]
     unchecked = [
-        "health: a URL that `answers` gave a status of 200 to 299 to one request, of /health or its own path",
+        "health: `answers` means that one request of /health or its own path got a status of 200 to 299",
         *problems,
         "migrations of databases, holds and earlier recoveries: only an operations repository knows them",
         *(f"{each.title}: {text}" for each in found for text in each.unread),
