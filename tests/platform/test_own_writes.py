@@ -2,6 +2,7 @@
 
 import hashlib
 import signal
+from itertools import cycle
 
 import httpx
 import pytest
@@ -131,9 +132,12 @@ def test_cleanup_leaves_nothing_of_a_killed_run(writes: list[int], number: int, 
         assert measured.left() == []
 
 
-@pytest.mark.sampled(30)
-@pytest.mark.parametrize("number", range(0, WRITES, 8))
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+SIGNALS = cycle([signal.SIGINT, signal.SIGTERM])
+"""In turn, because one handler serves both."""
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize(("number", "sent"), [*zip(range(0, WRITES, 8), SIGNALS, strict=False)])
 def test_signal_ends_a_run_without_a_rest(writes: list[int], number: int, sent: signal.Signals) -> None:
     request = writes[number]
     with measured_account() as measured:

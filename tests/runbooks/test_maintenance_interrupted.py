@@ -1,15 +1,16 @@
 """`maintenance --state off` that is killed or interrupted at each write: the same command finishes it."""
 
 import signal
+from itertools import product
 from typing import Any
 
 import pytest
 
 from tests.conftest import Outcome, World
 from tests.runbooks.test_maintenance_two_incidents import switched
-from tests.runbooks.test_restore_database_resumed import SIGNALS, WRITES
+from tests.runbooks.test_restore_database_resumed import MOMENTS, WRITES
 from tests.support import offline
-from tests.support.commands import Command, ended
+from tests.support.commands import Command, ended, endings
 from tests.support.offline import HOST, MaintenanceWorld
 
 ROUTE_WRITES = [fault for name, fault in WRITES.items() if name != "restore"]
@@ -40,18 +41,16 @@ def finish(place: MaintenanceWorld, state: str) -> None:
     assert ended(third)[:2] == (0, "nothing_to_do"), third.err
 
 
-@pytest.mark.sampled(25)
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("fault", ROUTE_WRITES, ids=str)
+@pytest.mark.sampled(13)
+@pytest.mark.parametrize(("number", "end"), endings(product(ROUTE_WRITES, MOMENTS)), ids=str)
 def test_off_ended_at_any_write_is_finished_by_the_same_command(
-    world: World, fault: dict[str, Any], moment: str, number: int
+    world: World, number: int, end: tuple[dict[str, Any], str]
 ) -> None:
     with offline.prepared(world) as place:
         before = place.ways
         assert place.on().code == 0
 
-        interrupt(world, "off", fault, moment, number, "security")
+        interrupt(world, "off", *end, number, "security")
 
         finish(place, "off")
         assert place.ways == before
@@ -60,15 +59,13 @@ def test_off_ended_at_any_write_is_finished_by_the_same_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("fault", ROUTE_WRITES, ids=str)
+@pytest.mark.parametrize(("number", "end"), endings(product(ROUTE_WRITES, MOMENTS)), ids=str)
 def test_on_ended_at_any_write_is_finished_and_undone(
-    world: World, fault: dict[str, Any], moment: str, number: int
+    world: World, number: int, end: tuple[dict[str, Any], str]
 ) -> None:
     with offline.prepared(world) as place:
         before = place.ways
-        interrupt(world, "on", fault, moment, number, "security")
+        interrupt(world, "on", *end, number, "security")
 
         finish(place, "on")
         assert place.serves(f"{HOST}/") == "off"
@@ -77,12 +74,11 @@ def test_on_ended_at_any_write_is_finished_and_undone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("state", ["on", "off"])
+@pytest.mark.parametrize(("number", "end"), endings(product(["on", "off"], MOMENTS)), ids=str)
 def test_switch_ended_at_its_write_is_finished_by_the_same_command(
-    world: World, state: str, moment: str, number: int
+    world: World, number: int, end: tuple[str, str]
 ) -> None:
+    state, moment = end
     place = switched(world)
     if state == "off":
         assert place.ops("maintenance", "--service", "api", "--state", "on").code == 0

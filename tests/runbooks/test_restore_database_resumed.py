@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.conftest import Outcome, World, job_environ
 from tests.runbooks.test_restore_database_edge import CLOSED, OPEN
 from tests.runbooks.test_restore_database_taken_over import WAYS, Place, each_meeting, make_place
 from tests.support import shopdesk
-from tests.support.commands import Command, ended
+from tests.support.commands import Command, ended, endings
 from tests.support.databases import RESTORE, ingress
 
 BEFORE_LAST = "before-migration:0002_b.sql"
@@ -35,7 +36,7 @@ EVERY_WRITE = [
     ("switch", RESTORE),
     ("switch", {**SWITCH_WRITE, "skip": 1}),
 ]
-SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+MOMENTS = ("before", "after")
 
 
 def command(place: Place, *more: str, **environ: str) -> Command:
@@ -134,13 +135,12 @@ def test_status_ends_a_killed_restore_whose_method_left_ops_yml(world: World, wa
         assert is_open(place)
 
 
-@pytest.mark.sampled(53)
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("way", "fault"), EVERY_WRITE, ids=str)
+@pytest.mark.sampled(27)
+@pytest.mark.parametrize(("number", "end"), endings(product(EVERY_WRITE, MOMENTS)), ids=str)
 def test_restore_ended_at_any_write_is_finished_by_the_same_command(
-    world: World, way: str, fault: dict[str, Any], moment: str, number: int
+    world: World, number: int, end: tuple[tuple[str, dict[str, Any]], str]
 ) -> None:
+    (way, fault), moment = end
     place = make_place(world, way)
     killed = kill(place, fault, moment, number=number)
     if number != signal.SIGKILL and killed.code != 0:

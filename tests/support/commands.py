@@ -11,16 +11,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.support.forked_ops import ForkedOps
 
+T = TypeVar("T")
 WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
 LIST = {"method": "GET", "path": "/accounts/*/workers/scripts/*/deployments"}
 LISTED_VERSIONS = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions"}
@@ -58,6 +60,15 @@ UNCLEAR_RESPONSES: dict[str, dict[str, Any]] = {
 """Responses to a write that do not show whether it took effect."""
 QUICK = {"500", "HTML with 200", "a result of another shape", "a broken encoding"}
 """Those that the fast tests use around whole runs."""
+
+
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def endings(moments: Iterable[T]) -> list[tuple[signal.Signals, T]]:
+    """Return each moment with SIGKILL, and with one of HANDLED in turn, because one handler serves them."""
+    pairs = zip(cycle(HANDLED), moments, strict=False)
+    return [(number, moment) for handled, moment in pairs for number in (signal.SIGKILL, handled)]
 
 
 def interruptions(requests: int) -> list[tuple[signal.Signals, int, str]]:
