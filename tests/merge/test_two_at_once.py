@@ -55,9 +55,9 @@ def before_call(world: World, nth: int, run: Callable[[], object]) -> Iterator[l
 
 
 @pytest.mark.sampled(4)
-@pytest.mark.parametrize("nth", range(1, 16))
+@pytest.mark.parametrize("nth", range(1, 10))
 def test_two_labels_at_once_are_both_refused(job: Job, nth: int) -> None:
-    """The gates of both run in any order. Neither accepts, and each label is taken off."""
+    """The gates of both run in any order, the last time one after the other. Neither accepts, and no label stays."""
     first, second = add_two_labels(job)
     first = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}  # GitHub adds both, then tells
 
@@ -65,19 +65,21 @@ def test_two_labels_at_once_are_both_refused(job: Job, nth: int) -> None:
         one = job.gate(first)
     codes = {one.code, *other} if other else {one.code, job.gate(second).code}
 
+    assert not other or nth < 9, "a gate sends more requests"
     assert codes == {3}, one.err
     assert not {"recover:api-on", "recover:api-off"} & set(job.labels)
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize("nth", range(1, 60, 2))
+@pytest.mark.parametrize("nth", range(1, 39, 2))
 def test_two_automatic_steps_at_once_are_one_step_back(relapse: Relapse, nth: int) -> None:
-    """Two jobs of one relapse. Both may deploy the next older version, and neither takes a further one."""
+    """Two jobs of one relapse, the last time one alone. Both may deploy the next older version, and none a further one."""
     shop, relapsed = relapse.shop, relapse.deployment
 
     with before_call(shop.world, nth, lambda: relapse.step(relapsed=relapsed, run=7002)) as other:
         one = relapse.step(relapsed=relapsed)
 
+    assert not other or nth < 37, "a step sends more requests"
     outcomes = [one, *(each for each in other if isinstance(each, Outcome))]
     assert shop.live == {shop.old: 100}
     assert 0 in {each.code for each in outcomes}
