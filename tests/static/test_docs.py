@@ -45,7 +45,7 @@ def labels_of(name: str, config: Config) -> dict[str, RecoveryLabel]:
 def row(name: str, config: Config) -> tuple[str, str]:
     """Return the problem, and the label with the link to the page, whose name is that of button and command."""
     texts = ", ".join(f"`{text}`" for text in labels_of(name, config))
-    link = f"[{name}](docs/how-to/{name}.md)"
+    link = f"[{name}]({name}.md)"
     return registry.load_runbook(name).when, f"{link}<br>{texts}" if texts else link
 
 
@@ -94,10 +94,6 @@ def permissions_table() -> str:
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
         rows.append((name, place, *needs))
     return reference.table(("runbook", "GitHub environment", "Cloudflare", "GitHub"), rows)
-
-
-def test_readme_lists_every_runbook(update_golden: bool) -> None:
-    assert_block(README, "runbooks", runbook_table(), update=update_golden)
 
 
 def test_runbooks_have_a_one_line_purpose() -> None:
@@ -154,6 +150,7 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "explanation/modules.md": {"modules": reference.modules},
     "explanation/how-a-run-decides.md": {"events": reference.events_table},
     **{f"{each}/README.md": {"pages": partial(folder_index, each)} for each in FOLDERS},
+    "how-to/README.md": {"runbooks": runbook_table, "pages": partial(folder_index, "how-to")},
     "how-to/evidence.md": {"tables": reference.evidence_table},
     "how-to/incidents.md": {"moments": reference.moments_table},
     "reference/commands.md": {
@@ -379,8 +376,8 @@ def test_front_page_says_what_was_not_tried_and_repeats_no_figure_of_the_picture
     assert [alt for alt in re.findall(r'alt="([^"]+)"', readme) if re.search(r"\d", alt)] == []
 
 
-def test_readme_has_at_most_120_lines() -> None:
-    assert len(text_of(README).splitlines()) <= 120
+def test_readme_has_at_most_100_lines() -> None:
+    assert len(text_of(README).splitlines()) <= 100
 
 
 def test_every_relative_link_resolves() -> None:
