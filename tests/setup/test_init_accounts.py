@@ -82,7 +82,9 @@ def test_proposals_promise_no_more_than_they_show(tram: Team) -> None:
     assert "# Cron triggers: 0 3 * * *. " in text
     assert "map: / may be a static asset" in outcome.out
     assert "databases of live, to restore Rides_v2: " in outcome.out
-    assert all(f"  {key}" in outcome.out for key in ("notify:", "approval ", "github.branch:", "github.runs_on:"))
+    assert all(
+        f"  {key}" in outcome.out for key in ("labels:", "notify:", "approval ", "github.branch:", "github.runs_on:")
+    )
 
     lines = [
         line.replace("    # ", "    ", 1) if "# databases:" in line or "{id: " in line else line
@@ -160,9 +162,10 @@ def test_token_that_cannot_read_its_account_is_named(tram: Team) -> None:
 
 
 def test_pasted_tokens_propose_an_environment_for_each_account(tram: Team) -> None:
-    """Names come from the names of the accounts only if they are clear."""
+    """Names come from the names of the accounts, so none is called production by its place in the list."""
     person = Person([])
-    pasted = {"CLOUDFLARE_API_TOKEN": LIVE, "CLOUDFLARE_API_TOKEN_2": REHEARSAL}
+    numbered = {"CLOUDFLARE_API_TOKEN_2": REHEARSAL, "CLOUDFLARE_API_TOKEN_3": LABS}
+    pasted = {"CLOUDFLARE_API_TOKEN": LIVE, **numbered}
     environ = {**tram.world.sandbox.environ(), **pasted, "CLOUDFLARE_ACCOUNT_ID": ""}
 
     target = InitTarget(tram.folder, actions=ACTIONS)
@@ -172,6 +175,7 @@ def test_pasted_tokens_propose_an_environment_for_each_account(tram: Team) -> No
     assert {name: each["account_id"] for name, each in config(tram)["environments"].items()} == {
         "production": TRAM,
         "staging": TRAM_REHEARSAL,
+        "labs": TRAM_LABS,
     }
 
 

@@ -28,6 +28,10 @@ STAGES: Mapping[str, frozenset[str]] = {
 """Environment → words in the name of its account."""
 
 
+LONGEST_NAME = 20
+"""Characters of an account's own name that can name an environment. Cloudflare's default has an address in it."""
+
+
 def token_variables(environ: Mapping[str, str], named: Iterable[str]) -> tuple[str, ...]:
     """Return the variables with a token to read with, such as STAGING_CLOUDFLARE_API_TOKEN; the default one first."""
     also = {DEFAULT_TOKEN, *named}
@@ -116,9 +120,9 @@ class AccountChoice:
         text = "\n".join(
             ["Cloudflare accounts:", *_account_rows(rows), "Number, or NAME=NUMBER for several environments"]
         )
-        own = [row for row in rows if row.id in self._listed] if len(self.clients) > 1 else rows[:1]
-        default = ",".join(str(number) for number, row in enumerate(rows, 1) if row.id in known)
-        default = default or ",".join(f"{name}{rows.index(row) + 1}" for name, row in _by_stage(own))
+        default = ",".join(str(number) for number, row in enumerate(rows, 1) if row.id in known) or "1"
+        if not known and len(self.clients) > 1:
+            default = ",".join(f"{name}={number}" for number, name in enumerate(_propose_names(rows), 1))
 
         def parse(answer: str) -> dict[str, str]:
             picked = choose_numbered(answer, [row.id for row in rows])
@@ -206,11 +210,16 @@ def _account_rows(rows: Iterable[NamedResource]) -> list[str]:
     return [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
 
 
-def _by_stage(rows: Sequence[NamedResource]) -> list[tuple[str, NamedResource]]:
-    """Return each account after `NAME=` of the stage that its name says. Without several stages, names are left out."""
-    stages = [_account_stage(row.name) for row in rows]
-    is_clear = len(rows) > 1 and all(stages) and len(set(stages)) == len(stages)
-    return [(f"{stage}=" if is_clear else "", row) for stage, row in zip(stages, rows, strict=True)]
+def _propose_names(rows: Sequence[NamedResource]) -> list[str]:
+    """Return a name for each account: its stage, else its own name if that is short. No other one is production."""
+    names: list[str] = []
+    for number, row in enumerate(rows, 1):
+        own = re.sub(r"[^a-z0-9]+", "-", row.name.casefold()).strip("-")
+        stage = _account_stage(row.name)
+        name = own if not stage or stage in names else stage
+        is_usable = len(name) <= LONGEST_NAME and re.fullmatch(NAME_PATTERN, name) and name not in names
+        names.append(name if is_usable else f"account-{number}")
+    return names
 
 
 def _account_stage(name: str) -> str:

@@ -231,6 +231,8 @@ class InitResult:
     files: dict[str, str] = field(default_factory=dict)
     """Path → written, overwritten, removed or kept. Unchanged files are left out."""
     unchecked: tuple[str, ...] = ()
+    not_set: tuple[str, ...] = ()
+    """Settings that a team may need and that were not written."""
 
     @property
     def exit_code(self) -> int:
@@ -241,7 +243,7 @@ class InitResult:
             "environments": {each.name: _environment_json(each) for each in self.environments},
             "files": self.files,
             "unchecked": list(self.unchecked),
-            "not_set": list(unset_lines(self.environments)),
+            "not_set": list(self.not_set),
             "exit_code": self.exit_code,
         }
 
@@ -270,7 +272,9 @@ def init_repository(
         account, first = environ.get("CLOUDFLARE_ACCOUNT_ID", ""), clients.pop(DEFAULT_TOKEN, None)
         discovery = Discovery(request, questions, first, web, clock, account, other_clients=clients, existing=earlier)
         environments = discovery.propose()
-    result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
+    labeled = _choose_labeled(target.labels, [each for place in environments for each in place.services])
+    not_set = tuple(unset_lines(environments, labeled))
+    result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)), not_set=not_set)
     _show_init_result(result, say)
     _write_files(result, target, questions, environ, say)
     return result
@@ -304,7 +308,7 @@ def _show_init_result(result: InitResult, say: Say) -> None:
     for line in result.unchecked:
         say(f"  {line}")
     say("Not set (all keys are in the reference of ops.yml):")
-    for line in unset_lines(result.environments):
+    for line in result.not_set:
         say(f"  {line}")
 
 

@@ -274,7 +274,9 @@ class Discovery:
             if resource.kind == "worker" and not probe.version:
                 notes.append("The answer has no version ID, so this probe cannot prove which version answers.")
             if resource.has_assets and not (probe.version or probe.json):
-                problems.append(f"{probe.path} may be a static asset, so the probe says nothing of the Worker's code")
+                problems.append(
+                    f"{probe.path} may be a static asset, so the probe says nothing about the Worker's code"
+                )
                 notes.append("It has static assets: probe a path that its code answers, as an asset is always healthy.")
         else:
             problems.append(f"no probe, because {probe}")

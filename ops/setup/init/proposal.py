@@ -277,15 +277,17 @@ def render_config(proposal: ConfigProposal) -> str:
         lines += [f"    contact: {_yaml_scalar(proposal.contact)}", "    availability: not stated"]
     if proposal.actions:
         lines += ["", "github:", f"  actions: {_yaml_scalar(proposal.actions)}"]
-    lines += ["", "# Not set:", *(f"#   {line}" for line in unset_lines(proposal.environments))]
+    lines += ["", "# Not set:", *(f"#   {line}" for line in unset_lines(proposal.environments, proposal.labeled))]
     return "\n".join(lines) + "\n"
 
 
-def unset_lines(environments: Iterable[EnvironmentProposal]) -> Iterator[str]:
+def unset_lines(environments: Iterable[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
     """Yield the settings that a team may need and that `ops init` does not write, one line each."""
+    if not labeled:
+        yield "labels: no label starts a recovery; add some under `labels`"
     for each in environments:
         if names := [quote_name(database.name) for database in each.databases]:
-            yield f"databases of {each.name}, to restore {_list_some(names)}: uncomment the lines above"
+            yield f"databases of {each.name}, to restore {_list_some(names)}: uncomment its lines in ops.yml"
     yield from UNSET
 
 
