@@ -186,7 +186,7 @@ def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: 
             f'no production deployment of {project} "{quote_name(text)}"'
             f"{did_you_mean(name, [d.id for d in deployments])}",
             reason=Reason.UNKNOWN_NAME,
-            hint="Pass the ID of a deployment, its first 8 characters or its URL: `versions` lists them.",
+            hint="Pass the ID of a deployment, its first 8 characters or its URL: `ops versions` lists them.",
         )
     if len(named) > 1:
         listed = ", ".join(f"{d.id} ({format_utc(d.created_on)})" for d in named)

@@ -285,7 +285,7 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     raise Refused(
         f'no deployable version "{quote_name(name)}"{did_you_mean(name, [version.id for version in versions])}',
         reason=Reason.UNKNOWN_NAME,
-        hint="Pass the ID of one of the 100 newest versions, or its first 8 characters: `versions` lists them.",
+        hint="Pass the ID of one of the 100 newest versions, or its first 8 characters: `ops versions` lists them.",
     )
 
 
