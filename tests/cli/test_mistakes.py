@@ -32,6 +32,7 @@ def bakery(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mistake", ANSWERS)
 def test_mistake_is_answered_with_a_command_that_works(mistake: str, bakery: World, update_golden: bool) -> None:
     outcome = bakery.ops(*shlex.split(mistake)[1:])
