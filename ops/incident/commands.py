@@ -121,7 +121,10 @@ def mask_secrets(config: Path, environ: Mapping[str, str], redactor: Redactor) -
 def add_note(
     number: int, said: str, environ: Mapping[str, str], redactor: Redactor, *, now: datetime
 ) -> tuple[str, str]:
-    """Add a note, and return it with its URL. A repeated note stays one comment."""
+    """Add a note, and return it with its URL. A repeated note stays one comment.
+
+    Raises ConfigError if the issue is no incident.
+    """
     from ops.github.comments import RunComments
     from ops.publish import comment
 
@@ -132,7 +135,9 @@ def add_note(
         at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=job_number(environ))
     )
     with provider_errors(CHECK_HINT):
-        comments = RunComments(connect(environ, redactor), number, run, may_exist=True)
+        repository = connect(environ, redactor)
+        get_incident(repository, number)
+        comments = RunComments(repository, number, run, may_exist=True)
         comments.put(1, body)
         return f"{format_utc(at)}  {text}", comments.url
 

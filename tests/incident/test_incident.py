@@ -34,7 +34,7 @@ def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, r
     assert "line 15: not an event" in refused.err
 
 
-def test_record_reaches_only_its_own_incident_and_never_gets_shorter(shop: Shop) -> None:
+def test_record_and_note_reach_only_an_incident_of_theirs(shop: Shop) -> None:
     github = shop.world.sandbox.github
     author = github.add_user("mai")
     own, other = (github.open_issue("cart answers 500", labels=["incident"], author=author) for _ in range(2))
@@ -50,10 +50,12 @@ def test_record_reaches_only_its_own_incident_and_never_gets_shorter(shop: Shop)
     events = (folder / "timeline.jsonl").read_text().splitlines(keepends=True)
     (folder / "timeline.jsonl").write_text("".join(events[:4]))
     cut = import_into(own)
+    noted = shop.ops("incident", "note", str(plain), "called the provider", **github.environ())
 
-    assert [each.code for each in (*refused.values(), cut)] == [2, 2, 2]
+    assert [each.code for each in (*refused.values(), cut, noted)] == [2, 2, 2, 2]
     assert f"was for incident #{own}, not #{other}" in refused[other].err
     assert f"#{plain} is not an incident" in refused[plain].err
+    assert f"#{plain} is not an incident" in noted.err
     assert "this record only 4" in cut.err
     assert [github.issue(number).comments for number in (other, plain)] == [[], []]
     assert [comment.body for comment in github.issue(own).comments] == bodies
