@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
     return wheel
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def installed(wheel: Path, pip_cache: Path) -> Path:
     """Return the program `ops` of an empty virtual environment, after pip installed the wheel and what it names.
 
@@ -66,7 +66,16 @@ def run(program: Path, folder: Path, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-def test_wheel_checks_syncs_and_drills_a_small_repository(installed: Path, tmp_path: Path) -> None:
+def test_wheel_does_all_that_a_checkout_does(wheel: Path, installed: Path, tmp_path: Path) -> None:
+    """One test, because each worker that runs a part of it would build and install the wheel."""
+    require_files(wheel)
+    for name, use in (("small", use_small_repository), ("stranger", show_and_describe_services)):
+        (tmp_path / name).mkdir()
+        use(installed, tmp_path / name)
+
+
+def use_small_repository(installed: Path, tmp_path: Path) -> None:
+    """Check, sync and drill."""
     (tmp_path / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
 
     assert __version__ in run(installed, tmp_path, "--version")
@@ -79,8 +88,8 @@ def test_wheel_checks_syncs_and_drills_a_small_repository(installed: Path, tmp_p
     assert [(each["decision"], each["service"]) for each in results] == [("recovered", "api"), ("recovered", "shop")]
 
 
-def test_wheel_shows_and_describes_the_services_of_a_stranger(installed: Path, tmp_path: Path) -> None:
-    """From a folder that is no checkout: the wheel knows its release, so no option names the actions."""
+def show_and_describe_services(installed: Path, tmp_path: Path) -> None:
+    """List and describe the services of a stranger: the wheel knows its release, so no option names the actions."""
     with Sandbox(account_id=SHOP) as sandbox:
         build_shop(sandbox)
         sandbox.add_token(READER, EVERY_READ)
@@ -98,8 +107,8 @@ def test_wheel_shows_and_describes_the_services_of_a_stranger(installed: Path, t
     assert "Every file is as ops.yml has it." in checked
 
 
-def test_wheel_has_each_file_that_the_program_reads(wheel: Path) -> None:
-    """Beside the modules: templates, examples, actions, locks, and the data in `ops` and `sandbox`."""
+def require_files(wheel: Path) -> None:
+    """Fail if a file is missing: templates, examples, actions, locks, and the data in `ops` and `sandbox`."""
     listed = ["git", "ls-files", "ops", "sandbox", "templates", "examples", "locks", ".github/actions"]
     files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     moved = {each if each.startswith(("ops/", "sandbox/")) else f"ops/program/{each}" for each in files}
