@@ -15,8 +15,8 @@ from tests.support.databases import RESTORE, Library
 BEFORE_LAST = "before-migration:0002_b.sql"
 OPENS = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*", "sends": '"off"'}
 CLOSES = {**OPENS, "sends": '"on"'}
-REQUESTS = 48
-"""More than a run sends."""
+REQUESTS = 57
+"""Of a run to Cloudflare."""
 
 
 @pytest.fixture
@@ -80,6 +80,15 @@ def test_killed_run_is_finished_by_the_same_command(library: Library, fault: dic
 @pytest.mark.parametrize("nth", range(REQUESTS))
 def test_run_killed_at_any_request_is_finished_by_the_same_command(library: Library, nth: int) -> None:
     kill_and_repeat(library, {"path": "/client/v4/**", "skip": nth}, "after")
+
+
+@pytest.mark.slow
+def test_every_request_is_killed_once(library: Library) -> None:
+    sent = list[None]()
+    library.world.sandbox.fault(path="/client/v4/**", times=None, before=lambda: sent.append(None))
+
+    assert command(library).run().code == 0
+    assert len(sent) == REQUESTS
 
 
 def test_lost_answer_in_maintenance_is_settled_by_exact_counts(library: Library) -> None:
