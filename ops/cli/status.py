@@ -25,7 +25,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result, show_headline
+from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result, show_headline, show_progress
 from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.names import quote_name
@@ -154,13 +154,16 @@ def targets(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_js
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     is_given = click.get_current_context().get_parameter_source("config") is ParameterSource.COMMANDLINE
     if not (is_given or environment) and account_targets.is_without_config(config):
-        found = account_targets.read_token_targets(_with_tokens(redactor, is_quiet=is_quiet), redactor)
+        environ = _with_tokens(redactor, is_quiet=is_quiet)
+        with show_progress("reading"):
+            found = account_targets.read_token_targets(environ, redactor)
         lines, render = account_targets.token_target_lines, account_targets.render_token_targets
         print_result(found, lines, render, as_markdown=as_markdown, as_json=as_json)
         if found.error:
             raise found.error
         return
-    table = read_targets(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
+    with show_progress("reading"):
+        table = read_targets(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
     print_result(table, target_lines, render_targets, as_markdown=as_markdown, as_json=as_json)
     if table.error:
         raise table.error

@@ -246,6 +246,7 @@ def test_more_services_than_the_limit_allows_are_named(kites: World) -> None:
 
 @pytest.mark.slow
 def test_person_pastes_the_token_at_a_terminal(kites: World) -> None:
+    kites.sandbox.fault(path="/client/**", times=None, delay=0.5)
     ours, theirs = pty.openpty()
     environ = {**os.environ, **kites.sandbox.environ(), "PYTHONPATH": str(ROOT)}
     for name in ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"):
@@ -262,5 +263,6 @@ def test_person_pastes_the_token_at_a_terminal(kites: World) -> None:
     os.close(ours)
 
     assert "permissionGroupKeys=" in person.shown
+    assert "reading … " in person.shown
     assert READER not in person.shown
     assert "kite-shop-2" in person.shown
