@@ -22,6 +22,8 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
+from ops.cli.adopt import TOKEN as RECOVERY_TOKEN
+from ops.cli.adopt import adopt
 from ops.cli.database import database
 from ops.cli.drill import drill, sandbox
 from ops.cli.guard import guard
@@ -92,7 +94,7 @@ SILENT_COMMANDS = {
     *("incident list", "incident show", "incident changes", "incident report", "limits plan"),
 }
 """Commands that read for a while, print at their end, and ask nothing."""
-ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", RECOVERY_TOKEN, VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
 """Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
 names the other secrets.
 """
@@ -135,6 +137,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(adopt)
 cli.add_command(doctor)
 cli.add_command(on_call_card)
 cli.add_command(publish_update)

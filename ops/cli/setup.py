@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
+from ops.cli.init_options import DescribeOptions, init_options
 from ops.cli.options import CONFIG, YES_HELP, ask_read_only_tokens, complete_environment, github_environ
 from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
@@ -35,29 +36,7 @@ INCOMPLETE, UNCLEAR = 4, 5
     """,
 )
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID")
-@click.option("--worker", "workers", multiple=True, metavar="[SERVICE=]NAME", help="Worker to include (default: all)")
-@click.option("--pages", "sites", multiple=True, metavar="[SERVICE=]NAME", help="Pages project to include")
-@click.option(
-    "--url",
-    "urls",
-    multiple=True,
-    metavar="SERVICE=URL",
-    help="URL, best with the path of a health check (default: from domains and routes)",
-)
-@click.option(
-    "--wrangler", multiple=True, type=click.Path(path_type=Path), help="Read a wrangler file, or that of a folder"
-)
-@click.option(
-    "--token-name", "tokens", multiple=True, metavar="[ENVIRONMENT=]NAME", help="NAME of the secret with the token"
-)
-@click.option("--token-location", default="", help="Place where people on call find the token")
-@click.option("--contact", default="", help="Person to call when a recovery fails: name, number or link")
-@click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links")
-@click.option("--label", "labels", multiple=True, metavar="SERVICE", help="Service with a label (default: an only one)")
-@click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes")
-@click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
-@click.option("--force", multiple=True, metavar="FILE", help="File to overwrite, such as README.md (repeatable)")
+@init_options
 @click.option("--yes", is_flag=True, help="Ask nothing: accept every proposal (default without a terminal)")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result, and ask nothing")
 @click.pass_obj
@@ -66,19 +45,7 @@ def init(
     /,
     *,
     folder: Path,
-    accounts: tuple[str, ...],
-    workers: tuple[str, ...],
-    sites: tuple[str, ...],
-    urls: tuple[str, ...],
-    wrangler: tuple[Path, ...],
-    tokens: tuple[str, ...],
-    token_location: str,
-    contact: str,
-    repository: str,
-    labels: tuple[str, ...],
-    owner: str,
-    actions: str,
-    force: tuple[str, ...],
+    described: DescribeOptions,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -91,29 +58,25 @@ def init(
     """
     from ops.setup.init import command
     from ops.setup.init.accounts import split_name, token_variables
-    from ops.setup.init.discovery import InitRequest
     from ops.setup.init.questions import Questions
     from ops.setup.server import require_github_com
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
-    request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
-    target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force), labels)
-
     environ = require_github_com(os.environ, folder, redactor)
-    names = token_variables(environ, (split_name(each, "")[1] for each in tokens))
+    names = token_variables(environ, (split_name(each, "")[1] for each in described.tokens))
     for name in names:
         redactor.add_secret(environ[name])
-    if asks and not wrangler and not names:
+    if asks and not described.wrangler and not names:
         url = command.read_only_token_url()
         environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
-    questions, say = Questions(_ask_question if asks else None), silent if as_json else echo
-    result = command.init_repository(request, target, questions, environ, say)
+    questions, say = Questions(ask_question if asks else None), silent if as_json else echo
+    result = command.init_repository(described.request, described.target(folder), questions, environ, say)
     if as_json:
         echo_json(result.to_json())
     return result.exit_code
 
 
-def _ask_question(question: str, default: str) -> str:
+def ask_question(question: str, default: str) -> str:
     """Ask on the terminal. Enter accepts the default."""
     answer: str = click.prompt(question, default=default, show_default=bool(default))
     return answer
@@ -216,7 +179,7 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
     echo(f"\nCloudflare tokens to create: {len(missing)}.{later} Enter skips one until you run this command again.")
     for number, needed in enumerate(missing, start=1):
         echo(f"\n{number} of {len(missing)}: {needed.purpose}\n  {needed.about}\n  {needed.url}")
-        if value := _ask_token(needed, environ, redactor):
+        if value := ask_token(needed, environ, redactor):
             result = own.store(needed, value)
             if result.problem:
                 echo(f"NOT stored {needed.name}: {one_line(result.problem)}", err=True)
@@ -226,7 +189,7 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
             echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {one_line(place)}")
 
 
-def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
+def ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
     """Return a token that passed the checks; None if the person skips it."""
     from ops.setup.github_secrets import check_token
 

@@ -112,7 +112,7 @@ def has_commit(repository: "Repository", name: str, sha: str) -> bool:
         with provider_errors():
             repository.requester.requestJsonAndCheck("GET", f"/repos/{name}/commits/{sha}")
     except GitHubApiError as error:
-        if error.status in {404, 422}:
+        if error.status in {404, 409, 422}:  # 409: the repository is empty
             return False
         raise
     return True

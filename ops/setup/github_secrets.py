@@ -14,8 +14,9 @@ from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi, dashboard_name
 from ops.config.status_page import page_keys
 from ops.core.client_guards import parse_token
-from ops.core.errors import ProviderError
+from ops.core.errors import ConfigError, ProviderError
 from ops.core.permissions import template_key
+from ops.core.redaction import Secret
 from ops.setup import workflow_jobs
 from ops.setup.github_environments import APP_REPO_TOKEN, GitHubEnvironment
 
@@ -158,6 +159,16 @@ def check_token(value: str, needed: MissingSecret, environ: Mapping[str, str]) -
         except ProviderError as error:
             is_refused = isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH
             return ["Cloudflare does not accept this token" if is_refused else error.message], ""
+
+
+def check_given_token(value: str, needed: MissingSecret, environ: Mapping[str, str], variable: str) -> Secret:
+    """Return the token of a variable after its checks. Raises ConfigError for a token with a problem."""
+    problems, _ = check_token(value, needed, environ)
+    if problems:
+        text = f"the token in {variable} does not fit {needed.name}: {'; '.join(problems)}"
+        hint = f"Create one with {needed.about.partition(': ')[2]}, and `export {variable}=…`."
+        raise ConfigError(text, hint=hint)
+    return Secret(value)
 
 
 def _check_new_token(client: CloudflareClient, needed: MissingSecret) -> tuple[list[str], str]:

@@ -105,12 +105,17 @@ class SetupPlan:
     """Variables that a laptop needs in an incident, with the places of their values."""
 
 
-def laptop_environ(environ: Mapping[str, str], repo: str, folder: Path, redactor: Redactor) -> dict[str, str]:
-    """Return the variables for `connect`, with the person's token. `folder` is that of ops.yml. Raises ConfigError."""
+def require_laptop(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> Mapping[str, str]:
+    """Return the variables with GITHUB_SERVER_URL. Raises ConfigError in a job, or for another server."""
     if is_job(environ):
         hint = "Run it on a laptop, with the token of a person who is an admin of the repository."
         raise ConfigError("set-up does not run inside GitHub Actions", hint=hint)
-    environ = require_github_com(environ, folder, redactor)
+    return require_github_com(environ, folder, redactor)
+
+
+def laptop_environ(environ: Mapping[str, str], repo: str, folder: Path, redactor: Redactor) -> dict[str, str]:
+    """Return the variables for `connect`, with the person's token. `folder` is that of ops.yml. Raises ConfigError."""
+    environ = require_laptop(environ, folder, redactor)
     repository, token = choose_repository(repo, environ, folder, redactor), find_token(environ)
     if not token:
         raise ConfigError(

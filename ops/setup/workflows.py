@@ -188,7 +188,11 @@ def apply_difference(difference: FileDifference) -> None:
     """Write or remove the file, even if a person changed it."""
     if difference.desired:
         difference.path.parent.mkdir(parents=True, exist_ok=True)
-        difference.path.write_text(difference.desired, encoding="utf-8")
+        is_new = not difference.path.exists()
+        target = difference.path.with_name(f".{difference.path.name}.new") if is_new else difference.path
+        target.write_text(difference.desired, encoding="utf-8")
+        if is_new:  # so that a killed command leaves no part of a file
+            target.replace(difference.path)
     else:
         difference.path.unlink()
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from sandbox.github.actions import api as actions
 from sandbox.github.actions import policy_api as policy
-from sandbox.github.call import DOCS, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
+from sandbox.github.call import DOCS, REPO, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
 from sandbox.github.environments import api as environments
 from sandbox.github.git import api as git
 from sandbox.github.issues import api as issues
@@ -22,6 +22,7 @@ from sandbox.github.issues.content_limit import MESSAGE
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pages import api as pages
 from sandbox.github.pulls import api as pulls
+from sandbox.github.repositories import api as repositories
 from sandbox.github.repository import Repository
 from sandbox.github.rulesets import api as rulesets
 from sandbox.github.secrets import api as secrets
@@ -48,6 +49,7 @@ _MODULES = (
     labels,
     pages,
     pulls,
+    repositories,
     secrets,
     users,
 )
@@ -145,6 +147,8 @@ class FakeGitHubApi:
         if not call.may("read"):
             raise not_found()
         needed = route.access.needs
+        if call.repository.is_archived and needed.endswith(":write") and route.template != REPO:
+            raise GitHubRefusal(403, "Repository was archived so is read-only.")
         if needed and not _has_permission(call, needed):
             raise not_found() if call.token.kind == "classic" else GitHubRefusal(403, call.token.refusal)
         if not call.may(_needed_role(route.access)):

@@ -64,7 +64,9 @@ class Repository:
         host.repositories[urls.full_name.lower()] = self
         self.owner_login, _, self.name = urls.full_name.partition("/")
         self._numbers = itertools.count(1)
-        self.owner = self.add_user(self.owner_login, "Organization", None)
+        self.owner = self.user(self.owner_login) or self.add_user(self.owner_login, "Organization", None)
+        self.description: str | None = None
+        self.is_archived = False
         self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
         self.labels: dict[str, FakeLabel] = {}
         """Lowercase name → label."""

@@ -17,6 +17,7 @@ from sandbox.github.actions.state import FakeRun
 from sandbox.github.api import ENTERPRISE, FakeGitHubApi
 from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
+from sandbox.github.git.push import PushServer
 from sandbox.github.issues import serializers
 from sandbox.github.issues.fixtures import IssueSeeds
 from sandbox.github.pages.state import GitHubPages
@@ -99,9 +100,8 @@ class GitHubRepository(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self.clock, self.switches, self.urls = repository.clock, repository.switches, repository.urls
         self.repository = self.urls.full_name
         self.token = self.add_workflow_token(token)
-        self._create_first_commit()
 
-    def _create_first_commit(self) -> None:
+    def create_first_commit(self) -> None:
         """Create the first commit on the default branch."""
         graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
         readme = {"README.md": f"# {self._repository.name}\n".encode()}
@@ -159,6 +159,8 @@ class GitHub(GitHubRepository):
         urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         first = Repository(urls, clock, switches or GitHubSwitches(), GitHubHost(clock))
         super().__init__(first, GitHubTokens(), TOKEN)
+        self.create_first_commit()
+        self._pushes = PushServer(self._repository, self._tokens)
         self._api = FakeGitHubApi(self._repository, self._tokens)
         self._control = control.ControlApi(self, control_routes(self))
 
@@ -166,7 +168,17 @@ class GitHub(GitHubRepository):
         """Add an empty repository `owner/name`, which is private if the first one is."""
         urls = replace(self.urls, full_name=name)
         made = Repository(urls, self.clock, self.switches, self._repository.host)
-        return GitHubRepository(made, self._tokens, f"ghs_{name.replace('/', '_')}")
+        shown = self._open(made)
+        shown.create_first_commit()
+        return shown
+
+    def open_repository(self, name: str) -> GitHubRepository:
+        """Return the repository `owner/name`. Raises KeyError."""
+        return self._open(self._repository.host.repositories[name.lower()])
+
+    def _open(self, repository: Repository) -> GitHubRepository:
+        token = f"ghs_{repository.urls.full_name.replace('/', '_')}"
+        return GitHubRepository(repository, self._tokens, token)
 
     def start(self) -> None:
         self._server.start()
@@ -242,9 +254,11 @@ class GitHub(GitHubRepository):
             return self._control.answer(request)
         if self.switches.enterprise_server:
             request = _without_base(ENTERPRISE, request)
-        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=not self._api.knows(request))
+        answer = self._pushes.answer if self._pushes.is_for(request) else self._api.answer
+        is_unknown = answer == self._api.answer and not self._api.knows(request)
+        record = RequestRecord.from_request(request, at=self.clock.now(), unknown=is_unknown)
         self.requests.append(record)
-        response = self.faults.wrap(record.wrap(self._api.answer), request)
+        response = self.faults.wrap(record.wrap(answer), request)
         record.status = response.status if response else None
         return response
 

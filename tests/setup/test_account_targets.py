@@ -111,7 +111,7 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
     unchecked = outcome.out.partition("Not checked:\n")[2]
     assert "kite-shop: https://kite-shop." in unchecked
     assert "answers with status 503" in unchecked
-    assert lines[-1].endswith("`ops init operations`")
+    assert lines[-1].endswith("`ops adopt operations`")
     markdown = targets(kites, "--markdown").out
     assert f"**Kite Works ({LIVE}): 3 services**" in markdown.replace("\\", "").replace("`", "")
     assert "| kite-sweep | **blocked**" in markdown.replace("`", "").replace("\\", "")

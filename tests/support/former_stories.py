@@ -197,7 +197,7 @@ def _fill_database(ferry: Ferry) -> None:
 
 def _fill_repository(ferry: Ferry) -> None:
     hub = ferry.sandbox.github
-    hub._create_first_commit()  # again, because the first one has the time of the machine
+    hub.create_first_commit()  # again, because the first one has the time of the machine
     for login in ("alice", "bob"):
         hub.add_user(login)
     hub.add_token("ghp_alice", "alice")

@@ -69,7 +69,7 @@ MOST_LETTERS = 40
 """Letters of an account's name in that of an environment."""
 ANSWERS, NO_URL = "answers", "no URL"
 HEADING = "Without an ops.yml of your own: all Workers and Pages projects that your token can read. Nothing is written."
-NEXT = ("init", "operations")
+NEXT = ("adopt", "operations")
 """Command that comes next."""
 
 

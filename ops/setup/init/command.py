@@ -14,7 +14,6 @@ from ops.app.session import find_addresses
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
-from ops.config.types import LONGEST_PLACE, looks_like_a_value
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
@@ -23,6 +22,7 @@ from ops.render import TEMPLATES, load_templates
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
 from ops.setup.init.accounts import open_clients, split_name, token_variables
+from ops.setup.init.answers import OWNER, check_contact, check_location, check_owner
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.existing import EXAMPLE, ExistingEnvironment, merge_config, read_environments
 from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
@@ -37,7 +37,6 @@ NAMED = 3
 """Services in the title of the README."""
 OWNED = "*"
 """All files: also a program that a probe starts runs beside the token."""
-OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9._-]+)?"
 CODE_OWNERS_PATH = ".github/CODEOWNERS"
 CODE_OWNERS = """\
 # These files decide what the jobs with the tokens do.
@@ -49,7 +48,6 @@ LOCATION_QUESTION = (
     "Place where people on call find the API token, such as 1Password: cloudflare-recovery (Enter: none)"
 )
 CONTACT_QUESTION = "Person to call when a recovery fails: name, number or link (Enter: none yet)"
-LONGEST_CONTACT = 200
 KEPT = 2
 """Exit code if a file differs and was kept."""
 READS = (
@@ -147,6 +145,26 @@ def compare_repository(
     return [*differences_of_files, *filter(None, own)]
 
 
+def complete_files(target: "InitTarget", environ: Mapping[str, str]) -> list[str]:
+    """Write the files that are missing beside an ops.yml, as after an `ops init` that was killed; return their names.
+
+    Raises ConfigError.
+    """
+    root = target.folder
+    text = read_text(root, CONFIG) or ""
+    config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
+    owner = target.owner or read_known(root).owner
+    facts = RepositoryFacts(target.actions, owner, is_copy=is_copy(root))
+    missing = [
+        each
+        for each in compare_repository(root, config, facts, environ)
+        if each.action is FileAction.WRITE and not each.path.exists()
+    ]
+    for each in missing:
+        apply_file(each)
+    return [each.path.relative_to(root).as_posix() for each in missing]
+
+
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
     yield "README.md", render_readme(config)
     yield ".gitignore", _read_template("gitignore")
@@ -223,6 +241,8 @@ class InitTarget:
     """Files to overwrite, relative to the folder."""
     labels: tuple[str, ...] = ()
     """Services that get a label; empty: an only one."""
+    is_adopted: bool = False
+    """Whether `ops adopt` goes on: of several services the first one gets a label, and no next step is printed."""
 
 
 @dataclass
@@ -272,7 +292,7 @@ def init_repository(
         account, first = environ.get("CLOUDFLARE_ACCOUNT_ID", ""), clients.pop(DEFAULT_TOKEN, None)
         discovery = Discovery(request, questions, first, web, clock, account, other_clients=clients, existing=earlier)
         environments = discovery.propose()
-    labeled = _choose_labeled(target.labels, [each for place in environments for each in place.services])
+    labeled = _choose_labeled(target, [each for place in environments for each in place.services])
     not_set = tuple(unset_lines(environments, labeled))
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)), not_set=not_set)
     _show_init_result(result, say)
@@ -337,7 +357,7 @@ def _write_files(
         say(f"{state}: {name}")
     if not different:
         say("Every file is up to date.")
-    elif result.files.get(CONFIG) in {"written", "extended"}:
+    elif result.files.get(CONFIG) in {"written", "extended"} and not target.is_adopted:
         say(_next_step(result, "./run ops" if is_copy(root) else "ops"))
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
@@ -357,31 +377,31 @@ def _describe_repository(
     """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
     root, copied = target.folder, is_copy(target.folder)
     known = read_known(root)
-    owner = _check_owner(target.owner)
+    owner = check_owner(target.owner)
     if not owner and not copied:
-        owner = questions.answer(OWNER_QUESTION, _check_owner, known.owner)
-    place = _check_location(target.token_location)
-    place = place or questions.answer(LOCATION_QUESTION, _check_location, known.token_location)
-    contact = _check_contact(target.contact)
-    contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
+        owner = questions.answer(OWNER_QUESTION, check_owner, known.owner)
+    place = check_location(target.token_location)
+    place = place or questions.answer(LOCATION_QUESTION, check_location, known.token_location)
+    contact = check_contact(target.contact)
+    contact = contact or questions.answer(CONTACT_QUESTION, check_contact, known.contact)
     actions = "" if copied else actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
-    labeled = _choose_labeled(target.labels, [each for place in result.environments for each in place.services])
+    labeled = _choose_labeled(target, [each for place in result.environments for each in place.services])
     proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled)
     old, is_forced = read_text(root, CONFIG) or "", CONFIG in target.force
     merged = merge_config(old, _read_earlier(root), proposal, is_forced=is_forced)
     return RepositoryFacts(target.actions, owner, is_copy=copied, added=merged.added), merged.text
 
 
-def _choose_labeled(given: Collection[str], services: Iterable[ServiceProposal]) -> frozenset[str]:
+def _choose_labeled(target: InitTarget, services: Iterable[ServiceProposal]) -> frozenset[str]:
     """Return the services that get a label: those that the team names, else an only one. Raises ConfigError."""
-    names = {each.name for each in services}
-    if unknown := sorted(set(given) - names):
+    names = list(dict.fromkeys(each.name for each in services))
+    if unknown := sorted(set(target.labels) - set(names)):
         raise ConfigError(
             f'--label names "{quote_name(unknown[0])}", which is no service here',
             hint=f"Choose one of: {', '.join(sorted(names))}.",
         )
-    return frozenset(given or (names if len(names) == 1 else ()))
+    return frozenset(target.labels or (names[:1] if target.is_adopted or len(names) == 1 else ()))
 
 
 def actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
@@ -452,27 +472,6 @@ def apply_file(difference: FileDifference) -> None:
         raise ConfigError(
             f"{difference.path} cannot be written ({error.strerror})", hint="Run `ops init` for a folder of your own."
         ) from None
-
-
-def _check_owner(owner: str) -> str:
-    if owner and not re.fullmatch(OWNER, owner):
-        raise ConfigError(
-            f'"{quote_name(owner)}" is not an owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
-        )
-    return owner
-
-
-def _check_location(place: str) -> str:
-    if len(place) > LONGEST_PLACE or looks_like_a_value(place):
-        hint = "Write the place, such as 1Password: cloudflare-recovery, never the token."
-        raise ConfigError("the place of the token is too long, or looks like a token", hint=hint)
-    return place
-
-
-def _check_contact(contact: str) -> str:
-    if len(contact) > LONGEST_CONTACT:
-        raise ConfigError(f"the contact has more than {LONGEST_CONTACT} characters", hint="Write a name or number.")
-    return contact
 
 
 def _environment_json(environment: EnvironmentProposal) -> dict[str, Any]:

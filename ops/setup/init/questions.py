@@ -1,6 +1,6 @@
 """Ask a person on a terminal, or accept what is proposed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from ops.core.errors import ConfigError
@@ -18,8 +18,9 @@ Ask = Callable[[str, str], str]
 class Questions:
     """Asks at most seven questions. Without `ask` each default is the answer."""
 
-    def __init__(self, ask: Ask | None) -> None:
-        self._ask = ask
+    def __init__(self, ask: Ask | None, left_out: Collection[str] = ()) -> None:
+        """`left_out`: questions that get their default without being asked."""
+        self._ask, self._left_out = ask, left_out
         self.asked = 0
 
     @property
@@ -28,10 +29,9 @@ class Questions:
 
     def answer(self, question: str, parse: Callable[[str], T], default: str = "") -> T:
         """Return the parsed answer. A refused answer repeats the question. Raises ConfigError."""
-        if self._ask is None:
+        if self._ask is None or question in self._left_out:
             return parse(default)
-        self.asked += 1
-        assert self.asked <= MAX_QUESTIONS
+        self.count()
         refused = ""
         for _ in range(MAX_ATTEMPTS - 1):
             try:
@@ -39,6 +39,11 @@ class Questions:
             except ConfigError as error:
                 refused = f"{join_sentences(error.message, error.hint)}\n"
         return parse(self._ask(refused + question, default).strip())
+
+    def count(self) -> None:
+        """Count a question that this class does not ask itself, such as one with a hidden answer."""
+        self.asked += 1
+        assert self.asked <= MAX_QUESTIONS
 
 
 def parse_pairs(values: Sequence[str], *, what: str) -> dict[str, str]:

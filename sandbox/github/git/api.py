@@ -185,6 +185,8 @@ def get_commit(call: GitHubCall) -> GitHubAnswer:
 
 def _find_commit(call: GitHubCall, name: str) -> FakeCommit:
     commit = call.repository.git.resolve(name)
+    if commit is None and not call.repository.git.commits:
+        raise GitHubRefusal(409, "Git Repository is empty.")
     if commit is None:
         raise GitHubRefusal(422, f"No commit found for SHA: {name}")
     return commit

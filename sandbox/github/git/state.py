@@ -71,6 +71,8 @@ class Git:
         self.commits: dict[str, FakeCommit] = {}
         self.refs: dict[str, str] = {}
         """Full ref, such as `refs/heads/main` → sha."""
+        self.packs: list[bytes] = []
+        """Packs of pushes."""
         self._trees: dict[str, Files] = {}
 
     def add_tree(self, files: Files) -> str:

@@ -3,6 +3,7 @@
 docs.github.com/actions/concepts/security/github_token: the token of a job is limited to the repository of its workflow.
 """
 
+import httpx
 import pytest
 
 from sandbox.github import GitHub, GitHubRepository
@@ -86,3 +87,24 @@ def test_contents_and_roles_are_apart_and_people_are_the_same(
     assert {each.payload["repository"]["full_name"] for each in heard} == {"acme/application"}
     assert [each.event for each in heard] == ["push", "issues"]
     assert first["html_url"].endswith("/acme/operations/issues/1")
+
+
+def test_created_repository_is_empty_and_an_archived_one_is_read_only(github: GitHub) -> None:
+    """docs.github.com/rest/repos/repos#create-a-repository-for-the-authenticated-user"""
+    github.add_user("dana", None)
+    token = github.add_token("ghp_dana", "dana", ["repo"])
+    calls = httpx.Client(base_url=github.api_url, headers={"authorization": f"Bearer {token}", "user-agent": "test"})
+    body = {"name": "operations", "private": True}
+
+    with calls:
+        made = calls.post("/user/repos", json=body)
+        again = calls.post("/user/repos", json=body)
+        others = calls.post("/orgs/acme/repos", json=body)
+        commits = calls.get("/repos/dana/operations/commits/main")
+        archived = calls.patch("/repos/dana/operations", json={"archived": True})
+        label = calls.post("/repos/dana/operations/labels", json={"name": "bug"})
+        read = calls.get("/repos/dana/operations")
+
+    assert [each.status_code for each in (made, again, others, commits)] == [201, 422, 403, 409]
+    assert again.json()["errors"][0]["message"] == "name already exists on this account"
+    assert (archived.status_code, label.status_code, read.json()["archived"]) == (200, 403, True)

@@ -1,0 +1,334 @@
+"""Adopt Backout in seven steps. Each one reads first, and does only what is missing."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ops.app.configuration import read_config
+from ops.app.session import find_addresses
+from ops.core.errors import ConfigError, OpsError, Reason, UnclearWrite
+from ops.core.names import count_of
+from ops.core.redaction import Redactor
+from ops.github.client import await_listed, connect
+from ops.github.protection import has_commit
+from ops.github.repositories import FoundRepository, RepositoryApi
+from ops.setup.adopt.git_folder import GitFolder
+from ops.setup.adopt.person import Person
+from ops.setup.adopt.record import Kind, OwnThing, read_record
+from ops.setup.doctor.check import Answer
+from ops.setup.doctor.examination import examine
+from ops.setup.doctor.facts import Facts, Scope
+from ops.setup.doctor.results import result_lines
+from ops.setup.github_setup import GitHubSetup, SetupPlan, apply_changes
+from ops.setup.init.accounts import token_variables
+from ops.setup.init.answers import parse_repository
+from ops.setup.init.command import CONFIG, complete_files, init_repository
+from ops.tools.git import GitError
+
+if TYPE_CHECKING:
+    from ops.config import Config, RecoveryLabel
+    from ops.setup.github_secrets import MissingSecret
+    from ops.setup.init.command import InitTarget
+    from ops.setup.init.discovery import InitRequest
+
+State = Literal["done", "already done", "skipped", "failed", "planned"]
+INCOMPLETE = 4
+TITLES = (
+    "Describe the application",
+    "Create the private repository",
+    "Commit and push",
+    "Set up GitHub",
+    "Store the token of the first label",
+    "Check the set-up",
+    "Drill the first label",
+)
+REPOSITORY_QUESTION = "Private repository to create on GitHub, OWNER/NAME"
+DEFAULT_NAME = "operations"
+GO_ON = "Run `ops adopt` again: it goes on from there."
+
+
+@dataclass(frozen=True)
+class AdoptRequest:
+    """The options of the command."""
+
+    describe: "InitRequest"
+    target: "InitTarget"
+    repo: str = ""
+    """OWNER/NAME of the operations repository; empty: ask, or propose one."""
+    reviewers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    title: str
+    state: State
+    details: str = ""
+
+
+@dataclass
+class AdoptResult:
+    repository: str
+    steps: list[StepResult]
+
+    @property
+    def decision(self) -> str:
+        states = {each.state for each in self.steps}
+        if "planned" in states:
+            return "planned"
+        if "failed" in states:
+            return "incomplete"
+        return "done" if "done" in {each.state for each in self.steps if each.title != TITLES[5]} else "nothing_to_do"
+
+    @property
+    def exit_code(self) -> int:
+        return INCOMPLETE if self.decision == "incomplete" else 0
+
+    def to_json(self) -> dict[str, Any]:
+        steps = [{"title": each.title, "state": each.state, "details": each.details} for each in self.steps]
+        return {
+            "decision": self.decision,
+            "exit_code": self.exit_code,
+            "repository": self.repository,
+            "steps": steps,
+        }
+
+
+class Adoption:
+    """The steps of one folder. `environ` is that of `person_environ`."""
+
+    def __init__(
+        self,
+        request: AdoptRequest,
+        person: Person,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        say: Callable[[str], object],
+    ) -> None:
+        self._request, self._person, self._redactor, self._say = request, person, redactor, say
+        self._folder = request.target.folder
+        self._environ = dict(environ)
+        self._record = read_record(self._folder)
+        self._api = RepositoryApi(environ, redactor)
+        _, _, self._clock = find_addresses(environ)
+        self._missing: list[MissingSecret] = []
+
+    def run(self) -> AdoptResult:
+        """Take each step. An error ends them; the same command goes on. Raises OpsError."""
+        steps = (self._describe, self._create, self._push, self._set_up, self._store_token, self._check, self._drill)
+        result = AdoptResult(self._record.repository, [])
+        for number, (title, step) in enumerate(zip(TITLES, steps, strict=True), 1):
+            self._say(f"{number} of {len(TITLES)} · {title}")
+            try:
+                state, details = step()
+            except GitError as error:
+                raise ConfigError(str(error), hint="Correct this, then run `ops adopt` again.") from None
+            except OpsError:
+                self._say(f"  stopped in step {number}. {GO_ON}")
+                raise
+            self._say(f"  {state}{f': {details}' if details else ''}")
+            result.steps.append(StepResult(title, state, details))
+        result.repository = self._record.repository
+        return result
+
+    # Files
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / CONFIG
+
+    @cached_property
+    def _config(self) -> "Config":
+        return read_config(self._path, labels=None)[0]
+
+    @property
+    def _label(self) -> "tuple[str, RecoveryLabel] | None":
+        """The label of the drill, and whose token is stored."""
+        return next(iter(self._config.labels.items()), None)
+
+    def _describe(self) -> tuple[State, str]:
+        target = replace(self._request.target, is_adopted=True)
+        if self._record.is_set_up:
+            return "already done", CONFIG
+        if self._path.exists():
+            written = complete_files(target, self._environ)
+            return ("done", f"wrote {', '.join(written)}") if written else ("already done", CONFIG)
+        if not token_variables(self._environ, ()) and not self._request.describe.wrangler:
+            self._environ |= self._person.paste_readers()
+        result = init_repository(self._request.describe, target, self._person.questions, self._environ, self._say)
+        if "kept" in result.files.values():
+            self._say("  Files that differ were kept. They are committed as they are.")
+        return "done", count_of(len(result.files), "file")
+
+    # The repository
+
+    def _create(self) -> tuple[State, str]:
+        login = self._api.read_login()
+        name = self._choose_repository(login)
+        self._environ["GITHUB_REPOSITORY"] = name
+        if self._record.repository and (found := self._find_own(name)):
+            self._record.choose(name)
+            return "already done", found.full_name
+        if self._api.find(name) is not None:
+            raise self._taken(name)
+        self._record.choose(name)
+        for _ in range(2):
+            try:
+                if self._api.create(name, login, self._record.description):
+                    return "done", name
+            except UnclearWrite:
+                if await_listed(lambda: self._find_own(name), self._clock):
+                    return "done", name
+                continue
+            except OpsError:
+                self._record.forget()
+                raise
+            if await_listed(lambda: self._find_own(name), self._clock):
+                return "done", name
+            self._record.forget()
+            raise self._taken(name)
+        hint = f"Check https://www.githubstatus.com. {GO_ON}"
+        raise ConfigError(f"GitHub gave no answer, and {name} does not exist", reason=Reason.UNCLEAR, hint=hint)
+
+    def _choose_repository(self, login: str) -> str:
+        if known := self._record.repository:
+            if self._request.repo and self._request.repo.lower() != known.lower():
+                text = f"this folder belongs to {known}, not to {self._request.repo}"
+                raise ConfigError(text, hint="Choose another folder: `ops adopt FOLDER`.")
+            return known
+        if self._request.repo:
+            return parse_repository(self._request.repo)
+        owner = self._request.describe.repository.partition("/")[0] or login
+        return self._person.questions.answer(REPOSITORY_QUESTION, parse_repository, f"{owner}/{DEFAULT_NAME}")
+
+    def _find_own(self, name: str) -> FoundRepository | None:
+        """Return the repository if this folder's `ops adopt` made it. Raises ConfigError if it is archived."""
+        found = self._api.find(name)
+        if found is None or self._record.id not in found.description:
+            return None
+        if found.is_archived:
+            raise ConfigError(
+                f"{name} is archived",
+                hint="Unarchive it in its settings, or choose another folder: `ops adopt FOLDER`.",
+            )
+        return found
+
+    def _taken(self, name: str) -> ConfigError:
+        hint = (
+            "Choose another name: `ops adopt --repo OWNER/NAME`. For a repository that exists, use the single commands "
+            "of docs/how-to/set-up.md."
+        )
+        return ConfigError(f"the name {name} is in use, and this folder's `ops adopt` did not create it", hint=hint)
+
+    def _push(self) -> tuple[State, str]:
+        if self._record.is_set_up:
+            return "already done", ""
+        return ("done", "") if self._commit_and_push() else ("already done", "")
+
+    def _commit_and_push(self) -> bool:
+        """Commit and push what changed; return whether anything was missing on GitHub."""
+        branch = self._config.github.branch
+        git = GitFolder(self._folder, self._environ, self._redactor)
+        git.prepare(branch)
+        git.commit(self._api.read_login())
+        head, name = git.head(), self._environ["GITHUB_REPOSITORY"]
+        if head and has_commit(connect(self._environ, self._redactor), name, head):
+            return False
+        git.push(branch)
+        return True
+
+    # Settings
+
+    @cached_property
+    def _setup(self) -> GitHubSetup:
+        return GitHubSetup(self._path, self._environ, self._redactor)
+
+    def _set_up(self) -> tuple[State, str]:
+        plan = self._setup.plan(self._request.reviewers, None)
+        for text in (*plan.notices, *plan.impossible):
+            self._say(f"  {text}")
+        self._missing = plan.secrets
+        self._record.add(*_own_things(plan))
+        problems = list(plan.impossible)
+        for result in apply_changes(plan):
+            if result.problem:
+                self._say(f"  NOT done: {result.change.kind} {result.change.name}: {result.problem}")
+                problems.append(result.change.name)
+        if plan.files:
+            self.__dict__.pop("_config", None)
+            self._commit_and_push()
+        if problems:
+            return "failed", f"{count_of(len(problems), 'setting')} not done. Correct this. {GO_ON}"
+        is_new = not self._record.is_set_up
+        self._record.is_set_up = True
+        self._record.save()
+        counts = Counter(each.kind for each in plan.changes)
+        details = ", ".join(count_of(count, kind) for kind, count in counts.items())
+        return ("done", details) if is_new or plan.changes else ("already done", "")
+
+    def _store_token(self) -> tuple[State, str]:
+        needed = self._needed_token()
+        if needed is None:
+            return "already done", ""
+        value = self._person.paste_token(needed)
+        if value is None:
+            return "failed", f"`{needed.command}` is missing. {GO_ON}"
+        self._record.add(OwnThing("secret", needed.name, needed.github_environment))
+        result = self._setup.store(needed, value)
+        if result.problem:
+            return "failed", f"{needed.name}: {result.problem}"
+        self._environ[self._token_variable()] = value.reveal()
+        return "done", f"{needed.name} in {result.change.details}"
+
+    def _needed_token(self) -> "MissingSecret | None":
+        """Return the missing token of the first label: that of `recovery` for its account."""
+        account = self._config.environments[self._first_environment()].account_id
+        wanted = (each for each in self._missing if (each.purpose, each.account_id) == ("recovery", account))
+        return next(wanted, None)
+
+    def _first_environment(self) -> str:
+        return self._label[1].environment if self._label else next(iter(self._config.environments))
+
+    def _token_variable(self) -> str:
+        return self._config.environments[self._first_environment()].token
+
+    # Proof
+
+    def _check(self) -> tuple[State, str]:
+        with ExitStack() as ending:
+            results = examine(Facts(self._path, self._environ, self._redactor, ending, Scope()))
+        results = tuple(each.redacted(self._redactor) for each in results)
+        for line in result_lines(results):
+            self._say(f"  {line}")
+        wrong = sum(each.answer is Answer.WRONG for each in results)
+        if not wrong:
+            return "done", ""
+        return "done", f"{count_of(wrong, 'answer')} to correct, listed above. `ops doctor` checks again."
+
+    def _drill(self) -> tuple[State, str]:
+        if self._label is None:
+            return "skipped", "ops.yml has no label"
+        name, label = self._label
+        digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        if self._record.drilled == digest:
+            return "already done", name
+        if self._person.drill is None:
+            return "skipped", f"`ops drill {label.runbook} --trigger label --config {self._path}`"
+        result = self._person.drill(self._path, label)
+        if result["exit_code"]:
+            return "failed", f"{name}: {result['message']}"
+        self._record.drilled = digest
+        self._record.save()
+        return "done", f"{name}: {result['message']}"
+
+
+def _own_things(plan: SetupPlan) -> Iterator[OwnThing]:
+    """Yield what the plan creates and a removal deletes."""
+    kinds: Sequence[Kind] = get_args(Kind)
+    for change in plan.changes:
+        if change.action == "create" and change.kind in kinds:
+            yield OwnThing(change.kind, change.name)  # type: ignore[arg-type]

@@ -1,0 +1,134 @@
+"""Take back what `ops adopt` recorded as its own, and archive the repository."""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from ops.core.errors import ConfigError, UnclearWrite
+from ops.core.redaction import Redactor
+from ops.github.client import GitHubApiError, connect, provider_errors, read_json, write_errors
+from ops.github.protection import find_ruleset, read_secret_names
+from ops.github.repositories import RepositoryApi
+from ops.setup.adopt.record import OwnThing, read_record
+
+ORDER = ("secret", "ruleset", "label", "environment", "repository")
+"""Kinds in the order in which they are taken back. An archived repository is read-only."""
+HINT = "Use the token of an admin, then run `ops adopt --remove` again."
+
+
+@dataclass(frozen=True)
+class RemovalItem:
+    thing: OwnThing
+    kept: str = ""
+    """Why it stays; empty if it goes."""
+
+    @property
+    def text(self) -> str:
+        thing = self.thing
+        if thing.kind == "repository":
+            return f"archive the repository {thing.name}"
+        where = f" of {thing.github_environment}" if thing.github_environment else ""
+        return f"delete {thing.kind} {thing.name}{where}"
+
+
+class Removal:
+    """The removal of one folder's adoption. `environ` is that of `person_environ`."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+        """Send no request. Raises ConfigError."""
+        self._folder, self._record = folder, read_record(folder)
+        self.repository = self._record.repository
+        self._api = RepositoryApi(environ, redactor)
+        self._github = connect({**environ, "GITHUB_REPOSITORY": self.repository or "-/-"}, redactor)
+
+    def plan(self) -> list[RemovalItem]:
+        """Read GitHub, and return what goes and what stays; nothing if there is nothing left to do. Raises OpsError."""
+        if not self._record.things:
+            return []
+        found = self._api.find(self.repository)
+        if found is None or found.is_archived:
+            self._record.forget_things()
+            return []
+        if self._record.id not in found.description:
+            text = f"{self.repository} is not the repository that `ops adopt` made: its description changed"
+            hint = f"Write `{self._record.description}` as its description, then run `ops adopt --remove` again."
+            raise ConfigError(text, hint=hint)
+        things = sorted(self._record.things, key=lambda each: ORDER.index(each.kind))
+        return [RemovalItem(each, self._why_kept(each)) for each in things]
+
+    def apply(self, plan: list[RemovalItem], say: Callable[[str], object]) -> None:
+        """Take each thing back. Killed or refused anywhere, the same command goes on. Raises OpsError."""
+        for item in plan:
+            if not item.kept:
+                self._take_back(item.thing)
+            self._record.remove(item.thing)
+            say(f"  kept: {item.thing.kind} {item.thing.name}: {item.kept}" if item.kept else f"  done: {item.text}")
+        self._record.forget_things()
+
+    def commands(self) -> list[str]:
+        """Return the commands that delete what stays, for a person who wants that."""
+        return [f"gh repo delete {self.repository}", f"rm -r {shlex.quote(str(self._folder))}"]
+
+    def _why_kept(self, thing: OwnThing) -> str:
+        if thing.kind == "label":
+            with provider_errors(HINT):
+                rows = read_json(self._github, f"/issues?state=all&per_page=1&labels={quote(thing.name, safe='')}")
+            return "an issue has it" if rows else ""
+        if thing.kind == "environment":
+            own = {each.name for each in self._record.things if each.github_environment == thing.name}
+            others = (read_secret_names(self._github, thing.name) or frozenset()) - own
+            return f"it has secrets of others: {', '.join(sorted(others))}" if others else ""
+        return ""
+
+    def _take_back(self, thing: OwnThing) -> None:
+        if thing.kind == "repository":
+            _send_twice(lambda: self._api.archive(thing.name))
+            return
+        path = self._path_of(thing)
+        if path and self._exists(path):
+            _send_twice(lambda: self._delete(path))
+
+    def _path_of(self, thing: OwnThing) -> str:
+        """Return the path of a thing below the repository; empty if it does not exist."""
+        name, place = quote(thing.name, safe=""), quote(thing.github_environment, safe="")
+        if thing.kind == "ruleset":
+            number = find_ruleset(self._github, thing.name)
+            return "" if number is None else f"/rulesets/{number}"
+        if thing.kind == "secret":
+            return f"/environments/{place}/secrets/{name}" if place else f"/actions/secrets/{name}"
+        return f"/{thing.kind}s/{name}"
+
+    def _exists(self, path: str) -> bool:
+        try:
+            with provider_errors(HINT):
+                read_json(self._github, path)
+        except GitHubApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def _delete(self, path: str) -> None:
+        """Delete by the path; something that does not exist is deleted."""
+        try:
+            with write_errors(HINT):
+                self._github.requester.requestJsonAndCheck("DELETE", self._github.url + path)
+        except GitHubApiError as error:
+            if error.status != 404:
+                raise
+
+
+def _send_twice(send: Callable[[], object]) -> None:
+    """Send a write that has the same effect twice, and once more if its answer was lost."""
+    try:
+        send()
+    except UnclearWrite:
+        send()
+
+
+def describe_plan(plan: list[RemovalItem]) -> Iterator[str]:
+    """Yield a line for each thing."""
+    for each in plan:
+        yield f"  keep {each.thing.kind} {each.thing.name}: {each.kept}" if each.kept else f"  {each.text}"

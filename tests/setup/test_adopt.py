@@ -1,0 +1,321 @@
+"""`ops adopt` joins init, repository, push, settings, token, doctor and drill, for the shop and the game."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from sandbox.faults import Fault
+from sandbox.github.git.push import PATH
+from sandbox.github.server import GitHub, GitHubRepository
+from sandbox.server import HttpRequest
+from tests.conftest import Outcome
+from tests.support.adoption import ACTIONS, READER, SHOP, Team, build_shop, team
+from tests.support.bakery import PERMISSIONS
+from tests.support.commands import set_origin
+from tests.support.in_process import answered_in_process
+
+PERSON = "ghp_secretofdana"
+TOKEN = "cfut_new-token-of-recovery"
+REPOSITORY = "dana/operations"
+
+
+@contextmanager
+def shop_of_dana(folder: Path) -> Iterator[Team]:
+    """Two Workers of a shop. dana has an account on Team, and no repository."""
+    with team(SHOP, folder) as made:
+        build_shop(made.world.sandbox)
+        github = made.world.sandbox.github
+        github.switches.plan = "team"
+        github.add_user("dana", None)
+        github.add_token(PERSON, "dana", ["repo", "workflow"])
+        made.world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
+        yield made
+        assert github.unknown_requests == []
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Team]:
+    with shop_of_dana(tmp_path) as made:
+        yield made
+
+
+def adopt(shop: Team, *arguments: str, **environ: str | None) -> Outcome:
+    return adopt_and_drill(shop, "--no-drill", *arguments, **environ)
+
+
+def adopt_and_drill(shop: Team, *arguments: str, **environ: str | None) -> Outcome:
+    given: dict[str, str | None] = {
+        "CLOUDFLARE_API_TOKEN": READER,
+        "CLOUDFLARE_ACCOUNT_ID": None,
+        **shop.world.sandbox.github.environ(),
+        "GITHUB_REPOSITORY": None,
+        "GITHUB_TOKEN": PERSON,
+        "OPS_RECOVERY_TOKEN": TOKEN,
+        **environ,
+    }
+    options = ("--actions", ACTIONS, *arguments)
+    return shop.world.ops("adopt", str(shop.folder), *options, **given)
+
+
+def steps(outcome: Outcome) -> list[str]:
+    return [each["state"] for each in outcome.result["steps"]]
+
+
+def repository(shop: Team) -> GitHubRepository:
+    return shop.world.sandbox.github.open_repository(REPOSITORY)
+
+
+class Killed(BaseException):
+    """The end of the command at a request, as by SIGKILL."""
+
+
+def kill(github: GitHub, moment: Literal["before", "after"], skip: int = 0) -> Fault:
+    """Kill the command at its next write, before or after it takes effect. A killed push is one without an answer."""
+
+    def end() -> None:
+        raise Killed
+
+    def is_api(request: HttpRequest) -> bool:
+        return request.method != "GET" and request.path != "/graphql" and not PATH.fullmatch(request.path)
+
+    ending: dict[str, Any] = {moment: end, "is_prompt": True}
+    made = github.faults.add(Fault(when=is_api, skip=skip, **ending))
+    push = github.faults.add(Fault(path="**/git-receive-pack", method="POST", lost=moment))
+    made.remove = push.remove = github.faults.clear
+    return made
+
+
+def written(shop: Team) -> dict[str, str]:
+    """Return the files of the folder, without those of git and the record."""
+    found = (path for path in shop.folder.rglob("*") if path.is_file())
+    names = {path.relative_to(shop.folder).as_posix(): path.read_bytes() for path in found}
+    return {name: text.decode() for name, text in names.items() if not name.startswith((".git/", ".ops/"))}
+
+
+def state(shop: Team) -> dict[str, Any]:
+    """Return everything that the command makes on GitHub, and its files."""
+    made = repository(shop)
+    return {
+        "files": written(shop),
+        "branch": made._repository.git.head("main").files,  # type: ignore[union-attr]
+        "environments": {name: rules.branches for name, rules in made.environments.items()},
+        "labels": sorted(made.labels),
+        "rulesets": [each.name for each in made.rulesets],
+        "secrets": {name: made.secrets(name) for name in made.environments},
+    }
+
+
+def writes(shop: Team) -> int:
+    return sum(one.method != "GET" and one.path != "/graphql" for one in shop.world.sandbox.github.requests)
+
+
+def test_one_command_makes_everything_once(shop: Team) -> None:
+    first = adopt(shop, "--yes", "--json")
+
+    assert (first.code, first.result["decision"]) == (0, "done"), first.out + first.err
+    assert first.result["repository"] == REPOSITORY
+    made = state(shop)
+    assert made["branch"].keys() == made["files"].keys()
+    assert len(made["files"]) <= 20
+    assert repository(shop).switches.private
+    assert made["secrets"]["recovery"] == {"CLOUDFLARE_API_TOKEN": TOKEN}
+    assert [name for name, values in made["secrets"].items() if values] == ["recovery"]
+    assert PERSON not in "".join(made["files"].values()) + (shop.folder / ".git/config").read_text()
+    sent = writes(shop)
+    for _ in range(2):
+        again = adopt(shop, "--yes", "--json", OPS_RECOVERY_TOKEN=None)
+        assert (again.code, again.result["decision"]) == (0, "nothing_to_do")
+        assert set(steps(again)) == {"already done", "done", "skipped"}
+    assert (writes(shop), state(shop)) == (sent, made)
+
+
+@pytest.mark.slow
+def test_killed_before_and_after_each_write_it_goes_on(shop: Team, tmp_path: Path) -> None:
+    """Each second press ends after one more write: the first write of an environment is repeated without effect."""
+    killed = 0
+    while True:
+        after = killed % 2
+        fault = kill(shop.world.sandbox.github, "after" if after else "before", skip=after)
+        done = None
+        with answered_in_process(), suppress(Killed):  # a kill is an exception of the server
+            done = adopt(shop, "--yes", "--json")
+        fault.remove()
+        if done is not None and done.code == 0:
+            break
+        killed += 1
+        assert killed < 100, done
+
+    assert killed > 20
+    (tmp_path / "other").mkdir()
+    with shop_of_dana(tmp_path / "other") as other:
+        adopt(other, "--yes", "--json")
+        assert state(shop) == state(other)
+    assert writes(shop) > killed
+    assert adopt(shop, "--yes", "--json").result["decision"] == "nothing_to_do"
+
+
+def test_killed_while_it_creates_the_repository_it_finds_its_own(shop: Team) -> None:
+    moments: tuple[Literal["before", "after"], ...] = ("before", "after")
+    for moment in moments:
+        kill(shop.world.sandbox.github, moment)
+        with pytest.raises(Killed):
+            adopt(shop, "--yes", "--json")
+        shop.world.sandbox.github.faults.clear()
+    (shop.folder / "README.md").unlink()  # as if the first kill had been earlier
+
+    done = adopt(shop, "--yes", "--json")
+
+    assert done.code == 0, done.err
+    assert done.result["steps"][0]["details"] == "wrote README.md"
+    made = [one for one in shop.world.sandbox.github.requests if one.path == "/user/repos" and one.status == 201]
+    assert len(made) <= 1
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_lost_answer_to_the_creation_makes_no_second_repository(shop: Team, lost: Literal["before", "after"]) -> None:
+    shop.world.sandbox.github.fault(method="POST", path="/user/repos", lost=lost)
+
+    done = adopt(shop, "--yes", "--json")
+
+    assert done.code == 0, done.err
+    assert steps(done)[1] == "done"
+
+
+def test_dry_run_names_every_step_and_writes_nothing(shop: Team) -> None:
+    shown = adopt(shop, "--dry-run")
+    implicit = adopt(shop, "--json")
+
+    assert (shown.code, implicit.code) == (0, 9), shown.err + implicit.err
+    assert implicit.result["decision"] == "planned"
+    for text in (
+        "would write 17 files",
+        f"would create the private repository {REPOSITORY}",
+        "recover:shop-web",
+        "gh secret set CLOUDFLARE_API_TOKEN --env recovery",
+        "Nothing was changed.",
+    ):
+        assert text in shown.out
+    assert not shop.folder.exists()
+    assert writes(shop) == 0
+
+
+def test_name_in_use_is_refused_with_another_way(shop: Team) -> None:
+    shop.world.sandbox.github.add_repository("dana/operations")
+
+    refused = adopt(shop, "--yes")
+    other = adopt(shop, "--yes", "--json", "--repo", "dana/recovery")
+
+    assert refused.code == 2
+    assert "the name dana/operations is in use" in refused.err
+    assert "ops adopt --repo OWNER/NAME" in refused.err
+    assert (other.code, other.result["repository"]) == (0, "dana/recovery")
+    third = adopt(shop, "--yes", "--repo", "dana/others")
+    assert "this folder belongs to dana/recovery" in third.err
+
+
+def test_person_who_may_not_create_repositories_gets_the_next_step(shop: Team) -> None:
+    shop.world.sandbox.github.add_token("ghp_narrow", "dana", ["repo"])
+
+    stranger = adopt(shop, "--yes", "--repo", "acme/recovery")
+    unscoped = adopt(shop, "--yes", "--repo", "dana/recovery", GITHUB_TOKEN="ghp_narrow")
+
+    assert stranger.code == 4
+    assert "may not create repositories of acme" in stranger.err
+    assert "gh auth refresh" in unscoped.err
+    assert adopt(shop, "--yes", "--json").code == 0
+
+
+def test_plan_without_environments_pushes_the_changed_files(shop: Team) -> None:
+    shop.world.sandbox.github.switches.plan = "free"
+
+    done = adopt(shop, "--yes", "--json")
+
+    assert done.code == 0, done.out + done.err
+    files = state(shop)["branch"]
+    assert b"environments: false" in files["ops.yml"]
+    assert b"environment: recovery" not in files[".github/workflows/recover.yml"]
+    assert repository(shop).secrets() == {"RECOVERY_CLOUDFLARE_API_TOKEN": TOKEN}
+    assert adopt(shop, "--yes", "--json").result["decision"] == "nothing_to_do"
+
+
+def test_other_servers_jobs_and_missing_tokens_are_refused_before_a_question(shop: Team, tmp_path: Path) -> None:
+    answers = [
+        adopt(shop, GITHUB_API_URL="", GITHUB_SERVER_URL="https://git.shopdesk.example"),
+        adopt(shop, GITHUB_ACTIONS="true"),
+        adopt(shop, GITHUB_TOKEN=None, PATH=str(tmp_path)),
+        adopt(shop, CLOUDFLARE_API_BASE_URL=""),
+        adopt(shop, "--repo", "operations", "--yes"),
+    ]
+
+    texts = ("github.com only", "GitHub Actions", "no token of GitHub", "is a sandbox", "OWNER/NAME")
+    assert [(each.code, text in each.err) for text, each in zip(texts, answers, strict=True)] == [(2, True)] * 5
+    assert writes(shop) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "command"),
+    [
+        ({"path": "/user", "status": 403}, "GitHub answered 403", "not that of a GitHub App"),
+        ({"path": "/user/repos", "status": 404}, "is no organization", "`workflow`"),
+        ({"path": "/user/repos", "status": 422}, "the plan does not allow", "`workflow`"),
+        ({"path": "/user/repos", "method": "POST", "lost": "before", "times": 2}, "does not exist", "`ops adopt`"),
+        ({"path": "**/git-receive-pack", "status": 500}, "git push to dana/operations failed", "Contents"),
+        ({"path": "/repos/*/*/environments/report", "method": "PUT", "status": 422}, "", "`ops adopt`"),
+        ({"path": "/repos/*/*/environments/*/secrets/*", "method": "PUT", "status": 403}, "", "`ops adopt`"),
+    ],
+)
+def test_obstacle_names_the_next_step_and_the_same_command_goes_on(
+    shop: Team, fault: dict[str, Any], text: str, command: str
+) -> None:
+    shop.world.sandbox.github.fault(**fault)
+
+    first = adopt(shop, "--yes")
+
+    assert first.code in {2, 4}
+    assert text in first.err
+    assert command in first.out + first.err
+    second = adopt(shop, "--yes", "--json")
+    assert second.code == 0, second.out + second.err
+    assert state(shop)["secrets"]["recovery"]
+
+
+def test_token_that_does_not_fit_or_is_missing_leaves_one_step(shop: Team) -> None:
+    shop.world.sandbox.add_token("cfut_for-pages", ["Pages Write"])
+
+    wrong = adopt(shop, "--yes", OPS_RECOVERY_TOKEN="cfut_for-pages")
+    missing = adopt(shop, "--yes", "--json", OPS_RECOVERY_TOKEN=None)
+    right = adopt(shop, "--yes", "--json")
+
+    assert wrong.code == 2
+    assert "the token in OPS_RECOVERY_TOKEN does not fit" in wrong.err
+    assert (missing.code, missing.result["decision"], steps(missing)[4]) == (4, "incomplete", "failed")
+    assert (right.code, steps(right)[4]) == (0, "done")
+
+
+def test_folder_of_another_repository_is_refused(shop: Team, tmp_path: Path) -> None:
+    set_origin(shop.world.folder, "https://github.com/shopdesk/web.git")
+    inside = adopt(shop, "--yes")
+    set_origin(shop.folder, "https://github.com/shopdesk/web.git")
+    other = adopt(shop, "--yes")
+    (shop.folder / ".ops" / "adopt.json").write_text("{")
+    broken = adopt(shop, "--yes")
+    shutil.rmtree(shop.folder / ".ops")
+    (shop.folder / ".ops" / "adopt.new").mkdir(parents=True)
+    unwritable = adopt(shop, "--yes", "--repo", "dana/other")
+
+    texts = ("is inside the git repository", "is another repository", "as a record", "cannot be written")
+    answers = (inside, other, broken, unwritable)
+    assert [(each.code, text in each.err) for text, each in zip(texts, answers, strict=True)] == [(2, True)] * 4
+
+
+def test_missing_git_and_archived_repository_name_the_next_step(shop: Team, tmp_path: Path) -> None:
+    without_git = adopt(shop, "--yes", PATH=str(tmp_path))
+    repository(shop)._repository.is_archived = True
+    archived = adopt(shop, "--yes")
+
+    assert "git is not on PATH" in without_git.err
+    assert "dana/operations is archived" in archived.err

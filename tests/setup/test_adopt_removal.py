@@ -1,0 +1,108 @@
+"""`ops adopt --remove` takes back what it made, and leaves the rest as it was."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.conftest import READS_BY_POST, Outcome
+from tests.setup.test_adopt import REPOSITORY, Killed, adopt, kill, repository, shop, state, writes
+from tests.support.adoption import Team
+from tests.support.in_process import answered_in_process
+
+__all__ = ["shop"]
+
+
+def remove(shop: Team, *arguments: str) -> Outcome:
+    return adopt(shop, "--remove", *arguments)
+
+
+def cloudflare(shop: Team) -> dict[str, Any]:
+    """Return what Cloudflare's API shows of the account."""
+    sandbox = shop.world.sandbox
+    names = ("shop-web", "shop-api", "shop-mailer")
+    return {
+        "deployments": {name: [each.id for each in sandbox.deployments(name)] for name in names},
+        "sent": {each.method for each in sandbox.requests if not each.path.endswith(READS_BY_POST)},
+    }
+
+
+def test_removal_takes_back_what_adopt_made_and_nothing_else(shop: Team) -> None:
+    before = cloudflare(shop) | {"sent": {"GET"}}
+    adopt(shop, "--yes")
+    made = repository(shop)
+    made.put_secret("CLOUDFLARE_API_TOKEN", "cfut_for-reports", environment="report")
+    made.add_environment("theirs")
+    made._repository.labels["theirs"] = replace(made._repository.labels["incident"], name="theirs")
+    incident = made.open_issue("Checkout fails", "dana", labels=["incident"])
+
+    planned = remove(shop, "--dry-run")
+    sent = writes(shop)
+    done = remove(shop, "--yes", "--json")
+
+    assert (planned.code, done.code, done.result["decision"]) == (0, 0, "done"), planned.err + done.err
+    assert "archive the repository dana/operations" in planned.out
+    assert f"gh repo delete {REPOSITORY}" in done.result["to_delete"]
+    assert made._repository.is_archived
+    left = state(shop)
+    assert set(left["environments"]) == {"report", "theirs"}
+    assert "theirs" in left["labels"]
+    assert set(left["labels"]) <= {"theirs", "incident"}
+    assert left["rulesets"] == []
+    assert left["secrets"] == {"report": {"CLOUDFLARE_API_TOKEN": "cfut_for-reports"}, "theirs": {}}
+    assert [issue.number for issue in made.issues] == [incident]
+    assert cloudflare(shop) == before
+    taken = writes(shop)
+    assert taken > sent
+    for _ in range(2):
+        again = remove(shop, "--yes", "--json")
+        assert (again.code, again.result["decision"]) == (0, "nothing_to_do")
+    assert writes(shop) == taken
+    assert "dana/operations is archived" in adopt(shop, "--yes").err
+
+
+def test_removal_without_an_adoption_or_a_confirmation_changes_nothing(shop: Team) -> None:
+    nothing = remove(shop, "--yes")
+    adopt(shop, "--yes")
+    sent = writes(shop)
+    implicit = remove(shop)
+
+    assert (nothing.code, implicit.code) == (0, 9)
+    assert "Nothing to do" in nothing.out
+    assert writes(shop) == sent
+    repository(shop)._repository.description = "Ours"
+    assert "its description changed" in remove(shop, "--yes").err
+
+
+@pytest.mark.slow
+def test_removal_killed_at_each_write_goes_on(shop: Team) -> None:
+    adopt(shop, "--yes")
+    killed = 0
+    while True:
+        fault = kill(shop.world.sandbox.github, "after" if killed % 2 else "before")
+        done = None
+        with answered_in_process(), suppress(Killed):
+            done = remove(shop, "--yes", "--json")
+        fault.remove()
+        if done is not None:
+            break
+        killed += 1
+        assert killed < 100
+
+    assert killed > 20
+    assert repository(shop)._repository.is_archived
+    left = state(shop)
+    assert (left["environments"], left["labels"], left["rulesets"]) == ({}, [], [])
+
+
+def test_lost_answer_to_a_removal_is_repeated(shop: Team) -> None:
+    adopt(shop, "--yes")
+    github = shop.world.sandbox.github
+    github.fault(method="DELETE", path="/repos/*/*/environments/recovery", lost="after")
+    github.fault(method="PATCH", path="/repos/*/*", status=502)
+
+    done = remove(shop, "--yes", "--json")
+
+    assert (done.code, done.result["decision"]) == (0, "done"), done.err
+    assert repository(shop)._repository.is_archived
