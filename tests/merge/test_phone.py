@@ -296,7 +296,7 @@ TEXTS: dict[str, Callable[[], str]] = {
 }
 
 
-WRITTEN_AT_A_DESK = {f"how-to/{name}" for name in ("guard", "hold", "drills", "chat", "status-page")}
+WRITTEN_AT_A_DESK = {f"how-to/{name}" for name in ("guard", "hold", "drills", "chat", "other-ci", "status-page")}
 """Pages with lines for a workflow or `ops.yml` that people copy: their code may be wider than a phone."""
 
 
