@@ -374,7 +374,7 @@ def token_target_lines(found: TokenTargets) -> Iterator[str]:
     yield from explanation_lines(found.table)
     yield "Not checked:"
     yield from (f"  {to_one_line(line)}" for line in first_of(found.unchecked, MOST_LINES))
-    yield f"Next, describe them in an operations repository: `{found.next_step}`"
+    yield f"Next, adopt Backout for them, in a repository of their own: `{found.next_step}`"
 
 
 def render_token_targets(found: TokenTargets) -> str:
