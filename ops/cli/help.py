@@ -14,6 +14,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Limits and switches": ("limits",),
     "Incident": ("incident", "publish-update", "messages", "stats", "evidence", "stop"),
     "Set-up": (
+        "adopt",
         "init",
         "config",
         "setup",
