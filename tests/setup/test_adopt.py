@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
+from ops.core.errors import ConfigError
+from ops.core.redaction import Redactor
+from ops.setup.adopt.person import person_environ
 from sandbox.faults import Fault
 from sandbox.github.git.push import PATH
 from sandbox.github.server import GitHub, GitHubRepository
@@ -319,3 +322,17 @@ def test_missing_git_and_archived_repository_name_the_next_step(shop: Team, tmp_
 
     assert "git is not on PATH" in without_git.err
     assert "dana/operations is archived" in archived.err
+
+
+def test_token_of_gh_is_used_for_the_real_server_only(tmp_path: Path) -> None:
+    gh = tmp_path / "gh"
+    gh.write_text('#!/bin/sh\n[ "$*" = "auth token --hostname github.com" ] && echo gho_of-dana\n')
+    gh.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_SERVER_URL": "https://github.com"}
+    redactor = Redactor()
+
+    assert person_environ(environ, tmp_path, redactor)["GITHUB_TOKEN"] == "gho_of-dana"
+    assert redactor.redact_text("gho_of-dana") != "gho_of-dana"
+    sandbox = {"GITHUB_API_URL": "http://127.0.0.1:9", "CLOUDFLARE_API_BASE_URL": "http://127.0.0.1:9"}
+    with pytest.raises(ConfigError, match="no token of GitHub"):
+        person_environ({**environ, **sandbox}, tmp_path, redactor)
