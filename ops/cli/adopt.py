@@ -195,5 +195,6 @@ def _end_adoption(result: "AdoptResult", code: int, *, as_json: bool) -> int:
         open_steps = ", ".join(each.title.lower() for each in result.steps if each.state == "failed")
         echo(f"\nNot done: {open_steps}. {GO_ON}")
     else:
-        echo(f"\n{result.repository} is ready. Everyone on call: `git clone`, then `ops status`.")
+        still_open = f" Still open: {result.open_answers}." if result.open_answers else ""
+        echo(f"\n{result.repository} is set up.{still_open}\nEveryone on call: `git clone`, then `ops status`.")
     return code

@@ -136,6 +136,16 @@ def test_one_command_makes_everything_once(shop: Team) -> None:
     assert (writes(shop), state(shop)) == (sent, made)
 
 
+def test_the_end_names_what_is_open_and_links_no_token_of_a_later_recovery(shop: Team) -> None:
+    done = adopt(shop, "--yes")
+
+    assert done.code == 0, done.err
+    end = done.out[done.out.rindex(f"{REPOSITORY} is set up.") :]
+    assert "Still open: " in end
+    assert "secrets not stored: `ops setup github` lists them" in end
+    assert "gh secret set" not in done.out
+
+
 @pytest.mark.slow
 def test_killed_before_and_after_each_write_it_goes_on(shop: Team, tmp_path: Path) -> None:
     """Each second press ends after one more write: the first write of an environment is repeated without effect."""

@@ -49,6 +49,8 @@ TITLES = (
 )
 REPOSITORY_QUESTION = "Private repository to create on GitHub, OWNER/NAME"
 DEFAULT_NAME = "operations"
+SECRETS = "secrets"
+"""Check of `ops doctor` about stored secrets. Step 5 stores the only one that the first label needs."""
 GO_ON = "Run `ops adopt` again: it goes on from there."
 
 
@@ -83,6 +85,11 @@ class AdoptResult:
         if "failed" in states:
             return "incomplete"
         return "done" if "done" in {each.state for each in self.steps if each.title != TITLES[5]} else "nothing_to_do"
+
+    @property
+    def open_answers(self) -> str:
+        """What the check of the set-up found open; empty if nothing."""
+        return next((each.details for each in self.steps if each.title == TITLES[5]), "")
 
     @property
     def exit_code(self) -> int:
@@ -302,12 +309,16 @@ class Adoption:
         with ExitStack() as ending:
             results = examine(Facts(self._path, self._environ, self._redactor, ending, Scope()))
         results = tuple(each.redacted(self._redactor) for each in results)
-        for line in result_lines(results):
+        later = [each for each in results if each.id == SECRETS and each.answer is Answer.WRONG]
+        shown = [each for each in results if each not in later]
+        for line in result_lines(shown):
             self._say(f"  {line}")
-        wrong = sum(each.answer is Answer.WRONG for each in results)
-        if not wrong:
-            return "done", ""
-        return "done", f"{count_of(wrong, 'answer')} to correct, listed above. `ops doctor` checks again."
+        wrong = sum(each.answer is Answer.WRONG for each in shown)
+        open_parts = [
+            f"{count_of(wrong, 'answer')} to correct, listed above" if wrong else "",
+            f"{count_of(len(later), 'secret')} not stored: `ops setup github` lists them" if later else "",
+        ]
+        return "done", "; ".join(filter(None, open_parts))
 
     def _drill(self) -> tuple[State, str]:
         if self._label is None:

@@ -104,7 +104,8 @@ class AccountChoice:
             return self._ask(rows, known)
         if known:
             return self._name(known)
-        hint = "Pass --account ID, or --account production=ID --account staging=ID."
+        named = " ".join(f"--account {name}={row.id}" for name, row in zip(_propose_names(rows), rows, strict=True))
+        hint = f"Name one or more of them, each with an environment of your choice: `{named}`."
         raise ConfigError(f"the token can read {len(rows)} accounts", hint=hint, problems=tuple(_account_rows(rows)))
 
     def _list_accounts(self) -> list[NamedResource]:

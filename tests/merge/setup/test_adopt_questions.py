@@ -52,7 +52,7 @@ def test_person_with_two_accounts_gets_seven_questions(game: Team, tmp_path: Pat
 
     assert len(QUESTIONS) == MAX_QUESTIONS
     assert "7 of 7 · Drill the first label" in person.shown
-    assert "dana/operations is ready." in person.shown
+    assert "dana/operations is set up." in person.shown
     assert TOKEN not in person.shown
     made = sandbox.github.open_repository("dana/operations")
     assert made.secrets("recovery") == {"CLOUDFLARE_API_TOKEN": TOKEN}
