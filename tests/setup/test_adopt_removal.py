@@ -28,6 +28,19 @@ def cloudflare(shop: Team) -> dict[str, Any]:
     }
 
 
+def test_environment_stays_if_its_secrets_are_unknown(shop: Team) -> None:
+    adopt(shop, "--yes")
+    made = repository(shop)
+    made.put_secret("CLOUDFLARE_API_TOKEN", "cfut_for-reports", environment="report")
+    shop.world.sandbox.github.fault(method="GET", path="/repos/*/*/environments/report/secrets", status=403)
+
+    done = remove(shop, "--yes")
+
+    assert done.code == 0, done.err
+    assert "kept: environment report: " in done.out
+    assert state(shop)["secrets"] == {"report": {"CLOUDFLARE_API_TOKEN": "cfut_for-reports"}}
+
+
 def test_removal_takes_back_what_adopt_made_and_nothing_else(shop: Team) -> None:
     before = cloudflare(shop) | {"sent": {"GET"}}
     adopt(shop, "--yes")

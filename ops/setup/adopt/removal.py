@@ -78,7 +78,10 @@ class Removal:
             return "an issue has it" if rows else ""
         if thing.kind == "environment":
             own = {each.name for each in self._record.things if each.github_environment == thing.name}
-            others = (read_secret_names(self._github, thing.name) or frozenset()) - own
+            names = read_secret_names(self._github, thing.name)
+            if names is None:
+                return "this token may not read the names of its secrets"
+            others = names - own
             return f"it has secrets of others: {', '.join(sorted(others))}" if others else ""
         return ""
 
