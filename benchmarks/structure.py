@@ -73,8 +73,7 @@ def count_structure(root: Path) -> list[Figure]:
         Figure("modules in sandbox", len(lines) - len(ops)),
         Figure("lines of ops", sum(lines[name] for name in ops)),
         Figure("lines of sandbox", sum(lines.values()) - sum(lines[name] for name in ops)),
-        # The 21st, `setting`, is what a refusal names if nothing in ops.yml fits.
-        Figure("members of Runbook", len(_members(root / "ops" / "engine" / "runbook.py", "Runbook")), 21),
+        Figure("members of Runbook", len(_members(root / "ops" / "engine" / "runbook.py", "Runbook")), 20),
         Figure(f"modules under {SHORT} lines", len(short), None, tuple(short)),
     ]
 

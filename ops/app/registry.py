@@ -255,5 +255,5 @@ def list_runbook_facts() -> "list[RunbookFacts]":
     """Return the runbooks with a button, as people choose among them: in the order of the recovery menu."""
     from ops.config.labels import RunbookFacts
 
-    ranked = sorted(button_runbooks().items(), key=lambda item: item[1].menu_rank)
+    ranked = sorted(button_runbooks().items(), key=lambda item: item[1].incident_use.menu_rank)
     return [RunbookFacts(name, made.kinds, made.when, made.fits) for name, made in ranked]

@@ -113,8 +113,10 @@ class TokenPermissions:
 
 @dataclass(frozen=True)
 class IncidentUse:
-    """How a runbook uses its incident."""
+    """How an incident and a runbook use each other."""
 
+    menu_rank: int = 5
+    """Place among the rows of the recovery menu without a label: 1 for quick ones with an undo, 9 for the last."""
     is_required: bool = False
     """Whether its command needs --incident."""
     may_be_closed: bool = False
@@ -242,8 +244,6 @@ class Runbook(ABC, Generic[P]):
     name: ClassVar[str]
     when: ClassVar[str]
     """Symptom for which people use it: the first column of the README's table."""
-    menu_rank: ClassVar[int] = 5
-    """Place among the rows of the recovery menu without a label: 1 for quick ones with an undo, 9 for the last."""
     kinds: ClassVar[tuple[str, ...]]
     """Kinds of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches.
 

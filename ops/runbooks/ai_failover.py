@@ -16,7 +16,7 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, JobSecret, RequestEffect, param
+from ops.engine.runbook import IncidentUse, JobNeeds, JobSecret, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import ai_providers, steps, values
 from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation
@@ -55,7 +55,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     section = "Limits and switches"
     when = "An AI provider fails and the application does not recover from it, or all fail"
     setting = "`ai`"
-    menu_rank = 2
+    incident_use = IncidentUse(menu_rank=2)
     example = Params(to="cerebras")
     job = JobNeeds(secrets=(JobSecret.AI_KEYS,))
 

@@ -33,9 +33,8 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
     setting = "`switches`"
-    menu_rank = 9
     example = Params()
-    incident_use = IncidentUse(is_required=True, may_be_closed=True)
+    incident_use = IncidentUse(menu_rank=9, is_required=True, may_be_closed=True)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.switches else []

@@ -14,7 +14,7 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
-from ops.engine.runbook import RequestEffect, param
+from ops.engine.runbook import IncidentUse, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
 from ops.switches.banner import find_banner_text
@@ -54,7 +54,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
     section = "Limits and switches"
     when = "A feature causes errors, and the application has a switch for it"
     setting = "`switches`"
-    menu_rank = 2
+    incident_use = IncidentUse(menu_rank=2)
     example = Params(name="session-do", state="off")
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002

@@ -43,11 +43,10 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
 
     name = "lift-commit-hold"
     when = "`hold check` refuses a commit that was rolled back, and it is good now"
-    menu_rank = 8
     kinds = ("worker",)
     setting = "`hold_check: true`"
     example = Params()
-    incident_use = IncidentUse(is_required=True, may_be_closed=True)
+    incident_use = IncidentUse(menu_rank=8, is_required=True, may_be_closed=True)
     writes = (("POST", "/repos/*/*/issues/*/labels"), ("DELETE", "/repos/*/*/issues/*/labels/*"))
     permissions = TokenPermissions(cloudflare=("Workers Scripts Read",), github=("issues: write",))
 

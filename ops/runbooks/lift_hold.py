@@ -10,7 +10,7 @@ from ops.core.plan import PlanSection, RunOutcome
 from ops.database.migration_holds import MigrationHold, lift_migration_holds, read_migration_holds
 from ops.database.runbook_base import DatabaseRunbook
 from ops.engine.context import Context
-from ops.engine.runbook import RequestEffect, TokenPermissions, WatchedState, param
+from ops.engine.runbook import IncidentUse, RequestEffect, TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
 
     name = "lift-hold"
     when = "`hold migrate` refuses a migration that was taken back, and it is good now"
-    menu_rank = 8
+    incident_use = IncidentUse(menu_rank=8)
     label_use = None
     example = Params(database="fortunet", name="0002_compact_charts.sql")
     writes = (("POST", "/accounts/*/d1/database/*/query"),)

@@ -14,6 +14,7 @@ from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.engine.context import Context
 from ops.engine.runbook import (
+    IncidentUse,
     JobNeeds,
     RequestEffect,
     Runbook,
@@ -68,7 +69,7 @@ class Maintenance(Runbook["Maintenance.Params"]):
 
     name = "maintenance"
     when = "An endpoint or the whole API must be offline now, for example after a leak"
-    menu_rank = 4
+    incident_use = IncidentUse(menu_rank=4)
     kinds = ("worker", "pages")
     setting = "a `url` on its own domain"
     job = JobNeeds(timed_end=TimedEnd("maintenance due", _find_end))

@@ -15,7 +15,7 @@ from ops.core.names import RAISE_BRANCH, did_you_mean
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection, RunOutcome
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions, param
+from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, StepPlan
 from ops.limits.raises import (
     OpenRaise,
@@ -48,7 +48,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
     name = "propose-limits"
     section = "Limits and switches"
     when = "Users get HTTP 429: a rate limit is temporarily too low"
-    menu_rank = 3
+    incident_use = IncidentUse(menu_rank=3)
     kinds = ("runtime",)
     setting = "`limits` with `raises`"
     github_environment = ""

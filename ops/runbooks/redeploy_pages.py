@@ -12,7 +12,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import GitCommit, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, LabelUse, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment, plan_text, snapshot
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
@@ -39,7 +39,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
     name = "redeploy-pages"
     job = JobNeeds(builds_site=True)
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
-    menu_rank = 2
+    incident_use = IncidentUse(menu_rank=2)
     kinds = ("pages",)
     setting = "`build`"
     label_use = LabelUse(only={"commit": PREVIOUS})  # a commit is never taken from an issue

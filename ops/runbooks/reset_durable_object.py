@@ -17,7 +17,7 @@ from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import IncidentUse, JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.workers import object_reset, refusals, reupload
 from ops.workers.object_reset import ResetObject, RestartObjects, TrackedObject
@@ -41,7 +41,7 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params"]):
 
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
-    menu_rank = 3
+    incident_use = IncidentUse(menu_rank=3)
     kinds = ("worker",)
     setting = "`durable_objects`"
     example = Params(service="api")

@@ -86,8 +86,8 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
 
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
-    menu_rank = 6
     incident_use = IncidentUse(
+        menu_rank=6,
         needs_approval=True,
         records_wait=15.0,  # without the records, `before-last-migration` is refused
     )

@@ -57,8 +57,7 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
     setting = "a database with `migrations`"
-    menu_rank = 6
-    incident_use = IncidentUse(needs_approval=True)
+    incident_use = IncidentUse(menu_rank=6, needs_approval=True)
     label_use = LabelUse(only={"name": LAST})
     job = JobNeeds(reads_source=True)
     example = Params(database="fortunet", name=LAST, one_person=True)

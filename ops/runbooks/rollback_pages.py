@@ -13,7 +13,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
-from ops.engine.runbook import Rollback, TokenPermissions, param, require_service
+from ops.engine.runbook import IncidentUse, Rollback, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment as target
 from ops.pages import plan_text, snapshot
@@ -42,7 +42,7 @@ class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
 
     name = "rollback-pages"
     when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
-    menu_rank = 1
+    incident_use = IncidentUse(menu_rank=1)
     kinds = ("pages",)
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)

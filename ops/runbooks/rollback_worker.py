@@ -20,7 +20,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, Rollback, TokenPermissions, param, require_service
+from ops.engine.runbook import IncidentUse, JobNeeds, Rollback, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.deploy import DeploySplit
@@ -72,7 +72,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
 
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
-    menu_rank = 1
+    incident_use = IncidentUse(menu_rank=1)
     kinds = ("worker",)
     job = JobNeeds(after_relapse=_choose_next_step)
     example = Params(service="api")
