@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ops.cloudflare import marks
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.errors import NotApplied, ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.threads import run_in_batches, run_parallel_mixed
@@ -110,7 +110,8 @@ class MaintenanceStep(Step):
 
     def apply(self, ctx: Context[Any]) -> str:
         self.stored.reads.note_written(self.target)
-        return _apply_write(ctx, self.write, self.stored) or f"Cloudflare accepted it: {self.target}"
+        _send_write(ctx, self.write, self.stored)
+        return f"Cloudflare accepted it: {self.target}"
 
 
 class LaterWrites(Protocol):
@@ -334,8 +335,8 @@ def _has_same_windows(
     return True
 
 
-def _apply_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState) -> str:
-    """Send the write. Return what it met if that is worth a line, else an empty text."""
+def _send_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState) -> None:
+    """Send the write. Raises NotApplied for a route that another run or person deleted, and ProviderError."""
     match write:
         case CreateWorker():
             ctx.cloudflare.maintenance.create_worker(
@@ -356,10 +357,9 @@ def _apply_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState
             ctx.cloudflare.routes.add_route(zone, pattern, WORKER)
         case RemoveRoute(route=route):
             if not ctx.cloudflare.routes.delete_route(route.zone, route.id):
-                return f"route {route.pattern} was deleted before"
+                raise NotApplied(f"route {route.pattern} was deleted before", reason=Reason.REPLACED)
         case SetSubdomain(worker=worker, after=after):
             ctx.cloudflare.workers.set_subdomain(worker, after)
-    return ""
 
 
 def _maintenance_mark(ctx: Context[Any]) -> marks.DeploymentMark:
