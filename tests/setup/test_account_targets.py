@@ -248,7 +248,7 @@ def test_more_services_than_the_limit_allows_are_named(kites: World) -> None:
 def test_person_pastes_the_token_at_a_terminal(kites: World) -> None:
     kites.sandbox.fault(path="/client/**", times=None, delay=0.5)
     ours, theirs = pty.openpty()
-    environ = {**os.environ, **kites.sandbox.environ(), "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, **kites.sandbox.environ(), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     for name in ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"):
         environ.pop(name, None)
     argv = [sys.executable, "-m", "ops", "targets"]
