@@ -44,13 +44,12 @@ from ops.cli.output import (
     use_ascii_where_needed,
 )
 from ops.cli.pages_build import site
-from ops.cli.publish_update import publish_update
+from ops.cli.publish_update import publish_update, status_page
 from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, on_call_card, setup
 from ops.cli.staging_drill import staging_drill
 from ops.cli.status import check_outage, hand_over, last, status, targets, versions, watch
-from ops.cli.status_page import status_page
 from ops.cli.stop import stop
 from ops.cli.verify_platform import TOKEN as VERIFICATION_TOKEN
 from ops.cli.verify_platform import verify_platform

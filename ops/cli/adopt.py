@@ -10,11 +10,10 @@ import click
 
 from ops.cli.drill import DrillOutput
 from ops.cli.help import ExampleCommand
-from ops.cli.init_options import DescribeOptions, init_options
 from ops.cli.options import ask_read_only_tokens
 from ops.cli.output import echo, echo_json, silent
 from ops.cli.runbook_command import confirm_name
-from ops.cli.setup import ask_question, ask_token
+from ops.cli.setup import DescribeOptions, ask_question, ask_token, init_options
 from ops.core.errors import IMPLICIT_DRY_RUN
 from ops.core.redaction import Redactor, Secret
 

@@ -1,4 +1,4 @@
-"""Publish an update to users: `ops publish-update`."""
+"""Updates to users, and the page with them: `ops publish-update` and `ops status-page`."""
 
 import os
 import sys
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.help import ExampleCommand
+from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, INCIDENT, YES_HELP, github_environ
 from ops.cli.output import annotate, echo
 from ops.core.clock import current_time
 from ops.core.errors import IMPLICIT_DRY_RUN
 from ops.core.public_update import PublicState
 from ops.core.redaction import Redactor
-from ops.github.actions import is_job
+from ops.github import actions
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -67,7 +67,7 @@ def publish_update(
     from ops.status_page import publish as work
 
     environ = github_environ(config, redactor)
-    if number is None and state is None and is_job(environ):
+    if number is None and state is None and actions.is_job(environ):
         show: dict[str, Any] = {"say": echo, "warn": partial(echo, err=True), "annotate": annotate}
         return work.publish_event(config, os.environ, redactor, tell_team=partial(_tell_team, redactor), **show)
     if number is None or state is None:
@@ -93,3 +93,38 @@ def _tell_team(redactor: Redactor, config: "Config", publication: "Publication")
 
     update = publication.update
     post_message(os.environ, config.notify, redactor, update_message(update.state, update.text), publication.incident)
+
+
+@click.group("status-page", cls=ExampleGroup)
+def status_page() -> None:
+    """Build the public status page, and check that it is served."""
+
+
+@status_page.command(epilog="ops status-page build public")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@CONFIG
+@click.pass_obj
+def build(redactor: Redactor, /, *, folder: Path, config: Path) -> None:
+    """Write the page as static files, from the public updates of all incidents.
+
+    The folder is replaced in one step: a build that fails leaves the former page whole.
+    """
+    from ops.status_page.build import build_page
+
+    built = build_page(folder, config, github_environ(config, redactor), redactor)
+    actions.write_job_outputs(os.environ, {"page": str(built.build)})
+    echo(f"built {built.files} files from {built.updates} updates in {built.folder}, for {built.url}")
+
+
+@status_page.command(epilog="ops status-page compare public")
+@click.argument("built", metavar="FOLDER|BUILD")
+@CONFIG
+@click.pass_obj
+def compare(redactor: Redactor, /, *, built: str, config: Path) -> None:
+    """Wait until the URL of the page serves this build or a newer one (12 minutes).
+
+    BUILD is the output `page` of a job that built the page.
+    """
+    from ops.status_page.build import compare_page
+
+    echo(compare_page(built, config, os.environ, redactor))
