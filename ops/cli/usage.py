@@ -28,8 +28,11 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
         "targets": "list ls services workers projects sites preview plan what",
         "versions": "history releases deployments version",
         "status": "info ps top show health now live",
-        "maintenance": "offline online down up pause close-service 503",
-        "feature": "flag flags toggle switch switches enable disable",
+        "maintenance --state on": "offline down pause close-service 503",
+        "maintenance --state off": "online up",
+        "feature": "flag flags toggle switch switches",
+        "feature --state on": "enable",
+        "feature --state off": "disable",
         "ai-failover": "ai provider failover",
         "incident open": "open create declare page alert start-incident",
         "incident close": "close resolve",
@@ -39,7 +42,7 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
         "publish-update": "announce notify status-update",
         "config check": "validate lint check",
         "adopt": "install start begin new onboard quickstart",
-        "init": "describe generate",
+        "init": "describe",
         "drill": "test try demo exercise gameday",
         "stop": "cancel abort kill halt freeze",
         "all-clear": "clear reset-switches normal",
@@ -80,7 +83,7 @@ OPTION_MEANINGS: Mapping[str, tuple[str, ...]] = {
         "environment": "e env stage in",
         "service": "s svc app worker project site",
         "to, version, commit": "t v version version-id target deployment-id commit sha rollback-to",
-        "yes": "y f force confirm assume-yes auto-approve no-confirm non-interactive",
+        "yes": "y confirm assume-yes auto-approve no-confirm non-interactive",
         "dry-run": "n dry dryrun noop no-op plan whatif what-if simulate preview check",
         "reason": "m message msg comment why note",
         "incident": "i issue ticket number",
@@ -97,6 +100,7 @@ OPTION_MEANINGS: Mapping[str, tuple[str, ...]] = {
 CLOSE = 0.75
 """Ratio of difflib from which one option is a misspelled other."""
 MOST_REPAIRS, MOST_CHOICES = 8, 8
+YES = "--yes"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class CommandLine:
     root: click.Group
     words: tuple[str, ...]
     is_example: bool = False
-    """Whether a value is neither typed nor from ops.yml."""
+    """Whether a value is a guess, and not typed."""
 
     @cached_property
     def parts(self) -> tuple[click.Context, tuple[str, ...]]:
@@ -187,8 +191,18 @@ class CommandLine:
         at = self.words.index(old)
         return self.with_words(*self.words[:at], *new, *self.words[at + 1 :])
 
+    def without(self, *unknown: str) -> "CommandLine | None":
+        """Return the line without words that have no place; None for a recovery, which may change more with less."""
+        if any(YES in option.opts for option in self.options()):
+            return None
+        return self.with_words(*[word for word in self.words if word not in unknown])
+
     def with_words(self, *words: str) -> "CommandLine":
         return CommandLine(self.root, words, self.is_example)
+
+    def with_question(self) -> "CommandLine":
+        """Return the line without `--yes`: a person confirms a guess."""
+        return self.with_words(*[word for word in self.words if word != YES])
 
 
 Repair = tuple[str, CommandLine | None]
@@ -218,7 +232,7 @@ def _repair_line(error: click.UsageError, line: CommandLine) -> Repair:
         if repaired is None or not is_guess_safe:
             break
         if (next_error := repaired.find_error()) is None:
-            return text, repaired
+            return text, repaired.with_question() if repaired.is_example else repaired
         repaired = _repair_once(next_error, repaired)[1]
     examples = list(line.examples())
     missing = error.param_hint if isinstance(error, click.MissingParameter) and error.param_hint else ()
@@ -256,7 +270,7 @@ def _repair_command(error: UnknownCommand, line: CommandLine) -> Repair:
     behind = line.words[len(group) + 1 :]
     quoted = [f'"{each}"' for each in meant]
     named = " or ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)
-    return f"{text}; did you mean {named}?", line.with_words(*meant[0].split(), *behind)
+    return f"{text}; did you mean {named}?", line.with_words(*meant[0].split(), *behind).with_question()
 
 
 def _long_options(line: CommandLine) -> list[str]:
@@ -286,7 +300,7 @@ def _repair_option(error: click.NoSuchOption, line: CommandLine) -> Repair:
         return f"{text}; did you mean {shlex.join(named)}?", line.replaced(typed, *named)
     if near := difflib.get_close_matches(f"--{bare}", _long_options(line), n=2, cutoff=CLOSE):
         return f"{text}; did you mean {' or '.join(near)}?", line.replaced(typed, f"{near[0]}{value}")
-    return text, line.replaced(typed)
+    return text, line.without(typed)
 
 
 def _move_behind(option: str, line: CommandLine) -> CommandLine | None:
@@ -312,9 +326,11 @@ def _name_words(error: UnexpectedWords, line: CommandLine) -> Repair:
     words = list(line.words)
     for word in reversed(error.words):
         at = len(words) - 1 - words[::-1].index(word)
-        words[at : at + 1] = _name_word(word, line)
+        words[at : at + 1] = _name_word(word, line) or [word]
     meant = f"; did you mean {shlex.join(named)}?" if named else ""
-    return f"{error.format_message()}{meant}", line.with_words(*words)
+    unknown = [word for word in error.words if not _name_word(word, line)]
+    repaired = line.with_words(*words)
+    return f"{error.format_message()}{meant}", repaired.without(*unknown) if unknown else repaired
 
 
 def _parameter_label(parameter: click.Parameter, line: CommandLine) -> str:
@@ -336,12 +352,11 @@ def _add_missing(error: click.MissingParameter, line: CommandLine) -> Repair:
         named = _as_words(parameter, typed)
         return f"{text}; did you mean {shlex.join(named)}?", line.replaced(typed, *named)
     value = example if example in choices or not choices else choices[0]
-    completed = line.with_words(*line.words, *_as_words(parameter, value))
+    completed = replace(line.with_words(*line.words, *_as_words(parameter, value)), is_example=True)
     if choices:
         text = f"{text}. Choose: {', '.join(first_of(choices, MOST_CHOICES))}"
     elif value:
         text = f"{text}. Example: {shlex.join(_as_words(parameter, value))}"
-        completed = replace(completed, is_example=True)
     return text, completed if value else None
 
 
@@ -358,23 +373,23 @@ def _repair_option_use(error: click.BadOptionUsage, line: CommandLine) -> Repair
     if value:
         completed = replace(line.with_words(*line.words, value), is_example=True)
         return f"{name} needs a value. Example: {name} {shlex.quote(value)}", completed
-    return f"{name} needs a value: {option.help}", line.with_words(*line.words[:-1])
+    return f"{name} needs a value: {option.help}", line.without(name)
 
 
 def _repair_value(error: click.BadParameter, line: CommandLine) -> Repair:
     if (parameter := error.param) is None:
         return error.format_message().removesuffix("."), None
-    choices, name = line.choices(parameter), _parameter_label(parameter, line)
+    choices, name, near = line.choices(parameter), _parameter_label(parameter, line), list[str]()
     raw = line.raw_values()[0].get(parameter.name or "")
     bad = raw if isinstance(raw, str) else next(iter(raw or ()), "")
     if not choices:
         value, text = line.example_value(parameter), f"{name}: {error.message.removesuffix('.')}"
     else:
-        value = next(iter(difflib.get_close_matches(bad, choices, n=1)), choices[0])
+        near = difflib.get_close_matches(bad, choices, n=1)
+        value = next(iter(near), choices[0])
         text = f'"{quote_name(bad)}" is no value of {name}. Choose: {", ".join(first_of(choices, MOST_CHOICES))}'
     typed = next((word for word in line.words if word in (bad, f"{name}={bad}")), "")
     if value and typed:
         repaired = line.replaced(typed, typed.removesuffix(bad) + value)
-        return text, replace(repaired, is_example=line.is_example or not choices)
-    at = line.words.index(name) if name in line.words else None
-    return text, None if at is None else line.with_words(*line.words[:at], *line.words[at + 2 :])
+        return text, replace(repaired, is_example=line.is_example or not near)
+    return text, line.without(name, bad) if name in line.words else None

@@ -43,6 +43,7 @@ def test_mistake_is_answered_with_a_command_that_works(mistake: str, bakery: Wor
     for command in offered:
         parse(command)
     assert offered or any(map(LISTED.search, lines))
+    assert not any("--yes" in command for command in offered) or re.search(" (-y|--yes)", mistake)
     assert len([line for line in lines if not line.startswith("  ops ")]) <= 3
     assert not INTERNAL.search(outcome.err)
     assert all(len(line) <= 200 for line in lines)
