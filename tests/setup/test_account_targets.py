@@ -100,7 +100,10 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
 
     lines = outcome.out.splitlines()
     assert lines[0].startswith("Without an ops.yml of your own: ")
-    first, second = lines.index(f"Kite Works ({LIVE}): 3 services"), lines.index(f"Sandbox ({TEST}): 1 service")
+    first, second = (
+        lines.index(f"kite-works: Kite Works ({LIVE}), 3 services"),
+        lines.index(f"sandbox: Sandbox ({TEST}), 1 service"),
+    )
     assert [line.split()[0] for line in lines[first + 1 : second - 1]] == [
         "service",
         "kite-shop",
@@ -113,7 +116,7 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
     assert "answers with status 503" in unchecked
     assert lines[-1].endswith("`ops adopt operations`")
     markdown = targets(kites, "--markdown").out
-    assert f"**Kite Works ({LIVE}): 3 services**" in markdown.replace("\\", "").replace("`", "")
+    assert f"**kite-works: Kite Works ({LIVE}), 3 services**" in markdown.replace("\\", "").replace("`", "")
     assert "| kite-sweep | **blocked**" in markdown.replace("`", "").replace("\\", "")
 
 
@@ -190,7 +193,7 @@ def test_account_that_the_token_does_not_list_is_read_by_its_id(kites: World) ->
     kites.sandbox.fault(path="/client/v4/accounts", status=403, code=10000, times=None)
 
     assert targets(kites).code == 2
-    assert [*rows(kites, CLOUDFLARE_ACCOUNT_ID=TEST)] == ["kite-shop in account"]
+    assert [*rows(kites, CLOUDFLARE_ACCOUNT_ID=TEST)] == ["kite-shop in account-1"]
 
 
 def test_account_without_services_says_so(kites: World) -> None:
@@ -200,7 +203,7 @@ def test_account_without_services_says_so(kites: World) -> None:
         outcome = targets(World(empty, kites.folder))
 
     assert outcome.code == 0
-    assert ": 0 services" in outcome.out
+    assert ", 0 services" in outcome.out
 
 
 def test_unedited_example_counts_as_no_configuration(kites: World) -> None:

@@ -1,5 +1,6 @@
 """`ops init` of several accounts with a token each, none of them called production; a second run; forty Workers."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -177,6 +178,24 @@ def test_pasted_tokens_propose_an_environment_for_each_account(tram: Team) -> No
         "staging": TRAM_REHEARSAL,
         "labs": TRAM_LABS,
     }
+
+
+def test_proposed_accounts_are_options_that_work(tram: Team) -> None:
+    """The first account has the name that the fourth one would get by its number."""
+    first = tram.world.sandbox
+    first.rename_account("Account 4")
+    with Sandbox(account_id="9a" * 16, virtual_clock=True) as fourth:
+        fourth.add_token("reads-fourth", EVERY_READ)
+        fourth.rename_account("A name that is too long for an environment")
+        build_tram_labs(fourth)
+        first.add_account(fourth)
+
+        tokens = {**ALL, "SPARE_CLOUDFLARE_API_TOKEN": "reads-fourth"}
+        refused = tram.init(**tokens)
+        options = re.findall(r"--account \S+=[0-9a-f]{32}", refused.err)
+        done = tram.init(*" ".join(options).split(), **tokens)
+
+    assert (refused.code, len(options), done.code) == (2, 4, 0), done.err
 
 
 def test_forty_workers(shop: Team) -> None:

@@ -18,19 +18,20 @@ from ops.app.session import find_addresses
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi
+from ops.cloudflare.types.inventory import NamedResource
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import ACCOUNT
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.core.names import NAME_PATTERN, count_of, first_of, quote_name
+from ops.core.names import count_of, first_of, quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches, run_in_time, run_parallel_mixed
 from ops.github.stops import StopAnswer
 from ops.probes.http import ProbeClient
 from ops.render import to_one_line
-from ops.setup.init.accounts import open_clients, token_variables
+from ops.setup.init.accounts import open_clients, propose_environments, token_variables
 from ops.setup.init.proposal import (
     ConfigProposal,
     EnvironmentProposal,
@@ -65,8 +66,6 @@ MOST_NAMED = 5
 """Services that a line names."""
 MOST_LINES = 20
 """Lines about what was not checked."""
-MOST_LETTERS = 40
-"""Letters of an account's name in that of an environment."""
 ANSWERS, NO_URL = "answers", "no URL"
 HEADING = "Without an ops.yml of your own: all Workers and Pages projects that your token can read. Nothing is written."
 NEXT = ("adopt", "operations")
@@ -80,7 +79,7 @@ class AccountTargets:
     id: str
     name: str
     environment: str
-    """Name of the account in the form of an environment of ops.yml."""
+    """Name that `ops init` would propose for it in ops.yml."""
     targets: tuple[ServiceTarget, ...]
     names: tuple[str, ...]
     """Name of each target in the table."""
@@ -95,7 +94,7 @@ class AccountTargets:
 
     @property
     def heading(self) -> str:
-        return f"{self.title}: {count_of(len(self.targets), 'service')}"
+        return f"{self.environment}: {self.title}, {count_of(len(self.targets), 'service')}"
 
     def to_json(self) -> dict[str, Any]:
         unread = list(self.unread)
@@ -167,7 +166,8 @@ def read_token_targets(environ: Mapping[str, str], redactor: Redactor) -> TokenT
         web = ProbeClient(edge_url)
         ending.callback(web.close)
         listed = _list_accounts(clients, environ.get(ACCOUNT_VARIABLE, ""))
-        reads = [partial(_read_account, *each, clients) for each in _name_environments(listed).items()]
+        named = zip(propose_environments(listed), listed, strict=True)
+        reads = [partial(_read_account, *each, clients) for each in named]
         accounts = _limit_services(run_in_batches(reads, ACCOUNTS_AT_ONCE))
         planned, answers = run_parallel_mixed(
             [partial(_plan_accounts, accounts, environ, redactor), partial(_request_urls, accounts, web)]
@@ -194,11 +194,9 @@ def _missing_token() -> ConfigError:
 
 
 @dataclass(frozen=True)
-class _ListedAccount:
+class _ListedAccount(NamedResource):
     """An account, and the variable with the first token that lists it."""
 
-    id: str
-    name: str
     variable: str
 
 
@@ -227,16 +225,6 @@ def _list_accounts(clients: Mapping[str, CloudflareClient], given: str) -> Seque
             hint=f"Check the token, or run `export {ACCOUNT_VARIABLE}=ID` with the ID of the account.",
         )
     return list(found.values())
-
-
-def _name_environments(accounts: Iterable[_ListedAccount]) -> dict[str, _ListedAccount]:
-    """Return a name for each account, as an environment of ops.yml could have it."""
-    named = dict[str, _ListedAccount]()
-    for each in accounts:
-        plain = re.sub(r"[^a-z0-9]+", "-", each.name.lower()).strip("-")[:MOST_LETTERS]
-        name = plain if re.fullmatch(NAME_PATTERN, plain) else "account"
-        named[name if name not in named else f"{name}-{each.id[:8]}"] = each
-    return named
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.types.inventory import NamedResource
@@ -104,7 +105,9 @@ class AccountChoice:
             return self._ask(rows, known)
         if known:
             return self._name(known)
-        named = " ".join(f"--account {name}={row.id}" for name, row in zip(_propose_names(rows), rows, strict=True))
+        named = " ".join(
+            f"--account {name}={row.id}" for name, row in zip(propose_environments(rows), rows, strict=True)
+        )
         hint = f"Name one or more of them, each with an environment of your choice: `{named}`."
         raise ConfigError(f"the token can read {len(rows)} accounts", hint=hint, problems=tuple(_account_rows(rows)))
 
@@ -123,7 +126,7 @@ class AccountChoice:
         )
         default = ",".join(str(number) for number, row in enumerate(rows, 1) if row.id in known) or "1"
         if not known and len(self.clients) > 1:
-            default = ",".join(f"{name}={number}" for number, name in enumerate(_propose_names(rows), 1))
+            default = ",".join(f"{name}={number}" for number, name in enumerate(propose_environments(rows), 1))
 
         def parse(answer: str) -> dict[str, str]:
             picked = choose_numbered(answer, [row.id for row in rows])
@@ -211,15 +214,16 @@ def _account_rows(rows: Iterable[NamedResource]) -> list[str]:
     return [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
 
 
-def _propose_names(rows: Sequence[NamedResource]) -> list[str]:
+def propose_environments(accounts: Sequence[NamedResource]) -> list[str]:
     """Return a name for each account: its stage, else its own name if that is short. No other one is production."""
     names: list[str] = []
-    for number, row in enumerate(rows, 1):
-        own = re.sub(r"[^a-z0-9]+", "-", row.name.casefold()).strip("-")
-        stage = _account_stage(row.name)
+    for number, account in enumerate(accounts, 1):
+        own = re.sub(r"[^a-z0-9]+", "-", account.name.casefold()).strip("-")
+        stage = _account_stage(account.name)
         name = own if not stage or stage in names else stage
-        is_usable = len(name) <= LONGEST_NAME and re.fullmatch(NAME_PATTERN, name) and name not in names
-        names.append(name if is_usable else f"account-{number}")
+        is_usable = len(name) <= LONGEST_NAME and re.fullmatch(NAME_PATTERN, name)
+        numbered = (f"account-{each}" for each in count(number))
+        names.append(next(each for each in chain([name] if is_usable else [], numbered) if each not in names))
     return names
 
 
