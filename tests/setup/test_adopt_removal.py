@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import READS_BY_POST, Outcome
-from tests.setup.test_adopt import REPOSITORY, Killed, adopt, kill, repository, shop, state, writes
+from tests.setup.test_adopt import REPOSITORY, Killed, adopt, kill, repository, shop, state, steps, writes
 from tests.support.adoption import Team
 from tests.support.in_process import answered_in_process
 
@@ -75,6 +75,62 @@ def test_removal_takes_back_what_adopt_made_and_nothing_else(shop: Team) -> None
     assert "dana/operations is archived" in adopt(shop, "--yes").err
 
 
+def test_token_that_cannot_read_the_repository_loses_no_record(shop: Team) -> None:
+    adopt(shop, "--yes")
+    github = shop.world.sandbox.github
+    github.add_user("eve", None)
+    github.add_token("ghp_secretofeve", "eve", ["repo", "workflow"])
+    record = (shop.folder / ".ops" / "adopt.json").read_text()
+
+    for options in (["--yes"], ["--remove", "--dry-run"], ["--remove", "--yes"]):
+        refused = adopt(shop, *options, GITHUB_TOKEN="ghp_secretofeve")
+        assert refused.code == 2, options
+        assert "this token cannot read it" in refused.err
+    assert (shop.folder / ".ops" / "adopt.json").read_text() == record
+    assert adopt(shop, "--yes", "--json").result["decision"] == "nothing_to_do"
+    assert remove(shop, "--yes", "--json").result["decision"] == "done"
+    assert state(shop)["secrets"] == {}
+
+
+def test_deleted_repository_is_made_again_without_the_record(shop: Team) -> None:
+    adopt(shop, "--yes")
+    made = state(shop)
+    del repository(shop)._repository.host.repositories[REPOSITORY]
+
+    refused = adopt(shop, "--yes")
+    (shop.folder / ".ops" / "adopt.json").unlink()
+    done = adopt(shop, "--yes", "--json")
+
+    assert f"delete {shop.folder / '.ops' / 'adopt.json'}" in refused.err
+    assert (done.code, steps(done)[2]) == (0, "done"), done.err
+    assert state(shop) == made
+
+
+def test_removal_of_a_repository_that_a_colleague_archived_says_so(shop: Team) -> None:
+    adopt(shop, "--yes")
+    repository(shop)._repository.is_archived = True
+
+    refused = remove(shop, "--yes")
+    repository(shop)._repository.is_archived = False
+    done = remove(shop, "--yes", "--json")
+
+    assert (refused.code, done.code) == (2, 0), done.err
+    assert "is archived, so nothing" in refused.err
+    assert state(shop)["secrets"] == {}
+
+
+def test_removal_on_a_plan_without_environments_deletes_the_secret_of_the_repository(shop: Team) -> None:
+    shop.world.sandbox.github.switches.plan = "free"
+    adopt(shop, "--yes")
+
+    done = remove(shop, "--yes", "--json")
+
+    assert (done.code, done.result["kept"]) == (0, {}), done.err
+    assert repository(shop).secrets() == {}
+    assert repository(shop)._repository.is_archived
+    assert remove(shop, "--yes", "--json").result["decision"] == "nothing_to_do"
+
+
 def test_removal_without_an_adoption_or_a_confirmation_changes_nothing(shop: Team) -> None:
     nothing = remove(shop, "--yes")
     adopt(shop, "--yes")
@@ -84,8 +140,11 @@ def test_removal_without_an_adoption_or_a_confirmation_changes_nothing(shop: Tea
     assert (nothing.code, implicit.code) == (0, 9)
     assert "Nothing to do" in nothing.out
     assert writes(shop) == sent
-    repository(shop)._repository.description = "Ours"
+    made = repository(shop)._repository
+    described, made.description = made.description, "Ours"
     assert "its description changed" in remove(shop, "--yes").err
+    made.description = described
+    assert remove(shop, "--yes", "--json").result["decision"] == "done"
 
 
 @pytest.mark.slow

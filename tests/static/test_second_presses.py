@@ -75,6 +75,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
     "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
     "ops/workers/reupload.py DeployUpload.check": (CONTINUED,),
+    "ops/setup/adopt/own_repository.py find_own": (
+        "tests/setup/test_adopt_removal.py::test_removal_without_an_adoption_or_a_confirmation_changes_nothing",
+    ),
 }
 """Function or constant → for each of its texts the test that presses the command again in a state with that text, after
 something may be sent; or why the second press is the first one."""

@@ -18,6 +18,7 @@ from ops.github.client import await_listed, connect
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
+from ops.setup.adopt.own_repository import find_own
 from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import Kind, OwnThing, read_record
 from ops.setup.doctor.check import Answer
@@ -177,7 +178,7 @@ class Adoption:
         login = self._api.read_login()
         name = self._choose_repository(login)
         self._environ["GITHUB_REPOSITORY"] = name
-        if self._record.repository and (found := self._find_own(name)):
+        if found := self._find_own():
             self._record.choose(name)
             return "already done", found.full_name
         if self._api.find(name) is not None:
@@ -188,13 +189,13 @@ class Adoption:
                 if self._api.create(name, login, self._record.description):
                     return "done", name
             except UnclearWrite:
-                if await_listed(lambda: self._find_own(name), self._clock):
+                if await_listed(self._find_own, self._clock):
                     return "done", name
                 continue
             except OpsError:
                 self._record.forget()
                 raise
-            if await_listed(lambda: self._find_own(name), self._clock):
+            if await_listed(self._find_own, self._clock):
                 return "done", name
             self._record.forget()
             raise self._taken(name)
@@ -212,14 +213,12 @@ class Adoption:
         owner = self._request.describe.repository.partition("/")[0] or login
         return self._person.questions.answer(REPOSITORY_QUESTION, parse_repository, f"{owner}/{DEFAULT_NAME}")
 
-    def _find_own(self, name: str) -> FoundRepository | None:
+    def _find_own(self) -> FoundRepository | None:
         """Return the repository if this folder's `ops adopt` made it. Raises ConfigError if it is archived."""
-        found = self._api.find(name)
-        if found is None or self._record.id not in found.description:
-            return None
-        if found.is_archived:
+        found = find_own(self._api, self._record)
+        if found and found.is_archived:
             raise ConfigError(
-                f"{name} is archived",
+                f"{found.full_name} is archived",
                 hint="Unarchive it in its settings, or choose another folder: `ops adopt FOLDER`.",
             )
         return found

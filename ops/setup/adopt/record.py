@@ -44,6 +44,11 @@ class AdoptRecord:
     def description(self) -> str:
         return f"Recovery operations with Backout (ops adopt {self.id})"
 
+    @property
+    def was_created(self) -> bool:
+        """Whether the repository certainly existed: something in it is recorded too."""
+        return any(each.kind != "repository" for each in self.things)
+
     def choose(self, repository: str) -> None:
         """Record the repository right before it is created."""
         self.repository = repository

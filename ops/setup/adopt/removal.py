@@ -11,6 +11,7 @@ from ops.core.redaction import Redactor
 from ops.github.client import GitHubApiError, connect, provider_errors, read_json, write_errors
 from ops.github.protection import find_ruleset, read_secret_names
 from ops.github.repositories import RepositoryApi
+from ops.setup.adopt.own_repository import find_own
 from ops.setup.adopt.record import OwnThing, read_record
 
 ORDER = ("secret", "ruleset", "label", "environment", "repository")
@@ -47,14 +48,12 @@ class Removal:
         """Read GitHub, and return what goes and what stays; nothing if there is nothing left to do. Raises OpsError."""
         if not self._record.things:
             return []
-        found = self._api.find(self.repository)
-        if found is None or found.is_archived:
-            self._record.forget_things()
+        found = find_own(self._api, self._record)
+        if found is None or (found.is_archived and not self._record.was_created):
             return []
-        if self._record.id not in found.description:
-            text = f"{self.repository} is not the repository that `ops adopt` made: its description changed"
-            hint = f"Write `{self._record.description}` as its description, then run `ops adopt --remove` again."
-            raise ConfigError(text, hint=hint)
+        if found.is_archived:
+            hint = "Unarchive it in its settings, then run `ops adopt --remove` again."
+            raise ConfigError(f"{self.repository} is archived, so nothing in it can be deleted", hint=hint)
         things = sorted(self._record.things, key=lambda each: ORDER.index(each.kind))
         return [RemovalItem(each, self._why_kept(each)) for each in things]
 
