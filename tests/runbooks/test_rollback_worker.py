@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import Releases, World
-from tests.support.commands import WRITE
+from tests.support.commands import LIST, WRITE
 from tests.support.shop import Shop
 
 
@@ -83,3 +83,23 @@ def test_write_that_cloudflare_rejects_opens_no_incident(shop: Shop) -> None:
     assert (outcome.code, shop.live) == (4, {shop.bad: 100})
     assert not github.issues
     assert "ops incident import " not in outcome.out
+
+
+def test_unknown_outcome_opens_an_incident_with_its_record(shop: Shop) -> None:
+    """Nothing was seen to change, but people must know of it: the record is on the incident."""
+    github = shop.world.sandbox.github
+
+    def lose_all_reads() -> None:
+        shop.world.sandbox.fault(**LIST, status=500, times=None)
+
+    shop.world.sandbox.fault(**WRITE, lost="after", after=lose_all_reads)
+
+    outcome = shop.ops("rollback-worker", "--yes", **github.environ())
+
+    assert (outcome.code, shop.live) == (5, {shop.good: 100})
+    (issue,) = github.issues
+    assert issue.title == "rollback-worker on web in live: Unknown outcome"
+    assert "**Next step:** Start the same command again" in issue.comments[0].body
+    shop.world.sandbox.faults.clear()
+    again = [shop.ops("rollback-worker", "--yes", **github.environ()) for _ in range(2)]
+    assert ([each.code for each in again], shop.live, github.issues) == ([0, 0], {shop.good: 100}, [issue])
