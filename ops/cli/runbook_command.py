@@ -348,7 +348,7 @@ def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -
 
 
 def _start_incident_check(request: "RunRequest", environ: Mapping[str, str], redactor: Redactor) -> Callable[[], str]:
-    """Start to read whether the incident exists. Return a function that returns a warning if it does not.
+    """Start to read whether the incident exists. Return a function that returns a warning if the token sees none.
 
     Only a person at the question can correct the number. With --yes the recovery goes on: it counts more than its
     record, which stays on this machine.
@@ -363,8 +363,8 @@ def _start_incident_check(request: "RunRequest", environ: Mapping[str, str], red
     def find() -> str:
         with suppress(Exception):  # without an answer, the run's own warnings say so
             if reading.result(timeout=INCIDENT_WAIT):
-                where = f"{environ['GITHUB_REPOSITORY']} has no issue #{number}"
-                return f"{where}: press Ctrl-C to correct the number. Else the record stays on this machine."
+                shown = f"GitHub shows no issue #{number} of {environ['GITHUB_REPOSITORY']} to this token"
+                return f"{shown}: press Ctrl-C to correct the number. Else the record stays on this machine."
         return ""
 
     return find

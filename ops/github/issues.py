@@ -289,7 +289,11 @@ def get_incident(repository: "Repository", number: int) -> "Issue":
 
 
 def is_missing(number: int, environ: Mapping[str, str], redactor: Redactor) -> bool:
-    """Return whether GitHub answers that the operations repository has no such issue. Raises what PyGithub raises."""
+    """Return whether GitHub shows this token no such issue. Raises what PyGithub raises.
+
+    GitHub answers 404 too for a private repository that the token may not read:
+    docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api.
+    """
     from github import UnknownObjectException
 
     try:

@@ -54,7 +54,7 @@ def test_narrow_terminal_names_a_missing_incident_at_the_question(shop: Shop) ->
         code = terminal.end()
 
     asked = " ".join(terminal.shown.rpartition("Worker shop-web: ")[2].split())
-    assert "acme/operations has no issue #999: press Ctrl-C to correct the number." in asked
+    assert "GitHub shows no issue #999 of acme/operations to this token: press Ctrl-C to correct the number." in asked
     wide = [line for line in terminal.shown.splitlines() if len(line) > 60]
     assert wide
     assert all(re.match(r"\s+(ops|or the button:|https?:)", line) for line in wide), wide
