@@ -40,7 +40,7 @@ MOST_SERVICES = 60
 """Services that are read, all at the same time. Each costs about 15 calls, and a recovery of that night needs the rest
 of the limit (`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
 MOST_NAMED = 3
-"""Services that a warning names."""
+"""Services that a line names."""
 HEADINGS = ("service", "live", "health", "rollback", "reaches back")
 Row = tuple[str, str, str, str, str]
 """Cells of a service below HEADINGS."""
@@ -121,7 +121,7 @@ class TargetTable:
         if len(unread) == len(self.targets) and len({each.reason for each in unread}) == 1:
             kind = ConfigError if first.exit_code == ConfigError.exit_code else ProviderError
             return kind(f"nothing was read: {first.why}", reason=first.reason or Reason.LIVE_UNKNOWN, hint=first.hint)
-        names = ", ".join(str(each.place) for each in unread)
+        names = ", ".join(first_of([str(each.place) for each in unread]))
         hint = "The reasons are above. `ops doctor` checks the token."
         return ProviderError(f"not read: {names}", reason=first.reason or Reason.LIVE_UNKNOWN, hint=hint)
 

@@ -112,7 +112,7 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
     ]
     assert "kite-shop-2 (pages kite-shop)" in outcome.out
     unchecked = outcome.out.partition("Not checked:\n")[2]
-    assert "kite-shop: https://kite-shop." in unchecked
+    assert "kite-shop in sandbox: https://kite-shop." in unchecked
     assert "answers with status 503" in unchecked
     assert lines[-1].endswith("`ops adopt operations`")
     markdown = targets(kites, "--markdown").out
@@ -175,6 +175,20 @@ def test_narrow_token_shows_its_part_and_names_the_missing_permission(kites: Wor
 
     assert outcome.code == 4
     assert "kite-sweep" in outcome.out
+    assert 'Pages projects: the token may not read this; it needs "Pages Read"' in outcome.out
+
+
+def test_reasons_of_the_exit_code_are_shown_before_many_other_lines(kites: World) -> None:
+    for number in range(22):
+        releases(kites.sandbox, f"kite-{number}", behaviour={"status": 503})
+        kites.sandbox.set_subdomain(f"kite-{number}", enabled=True)
+    kites.sandbox.fault(path=f"/client/v4/accounts/{LIVE}/pages/projects", status=403, code=10000, times=None)
+
+    outcome = targets(kites)
+
+    assert outcome.code == 4
+    assert f"Kite Works ({LIVE}), 24 services, others not read" in outcome.out
+    assert f"not read: some services of Kite Works ({LIVE})" in outcome.err
     assert 'Pages projects: the token may not read this; it needs "Pages Read"' in outcome.out
 
 
@@ -244,7 +258,7 @@ def test_more_services_than_the_limit_allows_are_named(kites: World) -> None:
 
     assert (outcome.code, len(outcome.result["services"])) == (4, 60)
     assert sum(each.path.startswith("/client/") for each in kites.sandbox.requests) <= 900
-    assert any("one command reads 60 services" in line for line in outcome.result["unchecked"])
+    assert any("One command reads 60 services" in line for line in outcome.result["unchecked"])
 
 
 @pytest.mark.slow

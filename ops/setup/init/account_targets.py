@@ -43,6 +43,7 @@ from ops.setup.init.proposal import (
 from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names
 from ops.status import signs
 from ops.status.targets import (
+    MOST_NAMED,
     MOST_SERVICES,
     ServiceTarget,
     TargetGroup,
@@ -62,8 +63,6 @@ ACCOUNTS_AT_ONCE = 4
 """Accounts that are listed at the same time: each takes five calls of the client's connections."""
 MAX_PROBES = 20
 """Services that get requests at the same time."""
-MOST_NAMED = 5
-"""Services that a line names."""
 MOST_LINES = 20
 """Lines about what was not checked."""
 ANSWERS, NO_URL = "answers", "no URL"
@@ -94,7 +93,8 @@ class AccountTargets:
 
     @property
     def heading(self) -> str:
-        return f"{self.environment}: {self.title}, {count_of(len(self.targets), 'service')}"
+        read = count_of(len(self.targets), "service")
+        return f"{self.environment}: {self.title}, {read}{'' if self.is_complete else ', others not read'}"
 
     def to_json(self) -> dict[str, Any]:
         unread = list(self.unread)
@@ -115,11 +115,18 @@ class TokenTargets:
     def error(self) -> OpsError | None:
         """The error of the command if a list or a service was not read."""
         unread = [str(each.place) for each in self.table.of_state(TargetState.UNKNOWN)]
-        unread += [f"all services of {each.title}" for each in self.accounts if not each.is_complete]
+        unread += [
+            f"{'some' if each.targets else 'all'} services of {each.title}"
+            for each in self.accounts
+            if not each.is_complete
+        ]
         if not unread:
             return None
         names = ", ".join(first_of(unread, MOST_NAMED))
-        hint = f"The reasons are above. Check the permissions of the token in {DEFAULT_TOKEN}."
+        hint = (
+            f"The reasons are above. Add the permissions that they name, or run `export {ACCOUNT_VARIABLE}=ID` to read "
+            "one account alone."
+        )
         return ProviderError(f"not read: {names}", reason=Reason.LIVE_UNKNOWN, hint=hint)
 
     def to_json(self) -> dict[str, Any]:
@@ -256,7 +263,8 @@ def _limit_services(accounts: Iterable[_Account]) -> tuple[_Account, ...]:
         inventory = each.inventory
         if rest := [name for name in each.services if name not in kept]:
             named = ", ".join(first_of(rest, MOST_NAMED))
-            each.reader.unread.append(f"{named}: one command reads {MOST_SERVICES} services, the limit of the calls")
+            limit = f"One command reads {MOST_SERVICES} services, because Cloudflare limits the calls"
+            each.reader.unread.append(f"{limit}. Left out: {named}")
             inventory = replace(inventory, is_complete=False)
         limited.append(replace(each, services=kept, inventory=inventory))
         room -= len(kept)
@@ -315,12 +323,11 @@ def _describe_accounts(
     late = _Answer(signs.NO_ANSWER)
     targets = tuple(_without_commands(each, answers.get(each.place, late).health) for each in table.targets)
     found = tuple(_describe_account(each, targets) for each in accounts)
-    problems = [f"{place.service}: {each.problem}" for place, each in answers.items() if each.problem]
-    unchecked = [
-        "health: `answers` means that one request of /health or its own path got a status of 200 to 299",
-        *problems,
-        "migrations of databases, holds and earlier recoveries: only an operations repository knows them",
+    unchecked = [  # the reasons of the exit code first, because only MOST_LINES are shown
         *(f"{each.title}: {text}" for each in found for text in each.unread),
+        "health: `answers` means that one request of /health or its own path got a status of 200 to 299",
+        "migrations of databases, holds and earlier recoveries: only an operations repository knows them",
+        *(f"{place}: {each.problem}" for place, each in answers.items() if each.problem),
     ]
     return TokenTargets(replace(table, targets=targets), found, tuple(unchecked), next_step)
 
