@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         issue = get_incident(repository, number)
-        _refuse_other_incident(repository, number, Run(run, events))
+        _refuse_other_incident(repository, number, Run(run, events), source)
         by = f"{comments.own_login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
@@ -81,7 +82,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         return posted.url
 
 
-def _refuse_other_incident(repository: "Repository", number: int, run: Run) -> None:
+def _refuse_other_incident(repository: "Repository", number: int, run: Run, source: str) -> None:
     """Raise ConfigError if the run names another incident. A mistyped number, which no issue has, names none."""
     named = run.requested_incident
     if named is None or named == number:
@@ -90,7 +91,7 @@ def _refuse_other_incident(repository: "Repository", number: int, run: Run) -> N
         get_incident(repository, named)
     except ConfigError:
         return
-    hint = f"Name that one: `ops incident import {run.id} --incident {named}`."
+    hint = f"Name that one: `ops incident import {shlex.quote(source)} --incident {named}`."
     raise ConfigError(f"run {run.id} was for incident #{named}, not #{number}", hint=hint)
 
 

@@ -54,6 +54,7 @@ def test_record_and_note_reach_only_an_incident_of_theirs(shop: Shop) -> None:
 
     assert [each.code for each in (*refused.values(), cut, noted)] == [2, 2, 2, 2]
     assert f"was for incident #{own}, not #{other}" in refused[other].err
+    assert f"`ops incident import {folder} --incident {own}`" in refused[other].err
     assert f"#{plain} is not an incident" in refused[plain].err
     assert f"#{plain} is not an incident" in noted.err
     assert "this record only 4" in cut.err
