@@ -86,7 +86,7 @@ def adopt(
     person = _make_person(environ, redactor, asks=asks, drills=not no_drill, is_quiet=as_json)
     request = AdoptRequest(described.request, described.target(folder), repo, reviewers)
     if dry_run or not (asks or yes):
-        result = preview_adoption(request, environ, redactor, say, person.paste_readers)
+        result = preview_adoption(request, person, environ, redactor, say)
         return _end_adoption(result, 0 if dry_run else IMPLICIT_DRY_RUN, as_json=as_json)
     result = Adoption(request, person, environ, redactor, say).run()
     return _end_adoption(result, result.exit_code, as_json=as_json)

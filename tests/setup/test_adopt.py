@@ -10,6 +10,7 @@ import pytest
 
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
+from ops.setup.adopt.adoption import TITLES
 from ops.setup.adopt.person import person_environ
 from sandbox.faults import Fault
 from sandbox.github.git.push import PATH
@@ -199,7 +200,7 @@ def test_lost_answer_to_the_creation_makes_no_second_repository(shop: Team, lost
 
 
 def test_dry_run_names_every_step_and_writes_nothing(shop: Team) -> None:
-    shown = adopt(shop, "--dry-run")
+    shown = adopt_and_drill(shop, "--dry-run")
     implicit = adopt(shop, "--json")
 
     assert (shown.code, implicit.code) == (0, 9), shown.err + implicit.err
@@ -209,6 +210,7 @@ def test_dry_run_names_every_step_and_writes_nothing(shop: Team) -> None:
         f"would create the private repository {REPOSITORY}",
         "recover:shop-web",
         "gh secret set CLOUDFLARE_API_TOKEN --env recovery",
+        "would recover a broken release",
         "Nothing was changed.",
     ):
         assert text in shown.out
@@ -216,9 +218,30 @@ def test_dry_run_names_every_step_and_writes_nothing(shop: Team) -> None:
     assert writes(shop) == 0
 
 
+def test_dry_run_of_an_adopted_folder_shows_only_what_is_missing(shop: Team) -> None:
+    adopt(shop, "--yes")
+    del repository(shop)._repository.labels["recover:shop-web"]
+    sent = writes(shop)
+
+    shown = adopt(shop, "--dry-run", "--json", OPS_RECOVERY_TOKEN=None)
+
+    found = {each["title"]: (each["state"], each["details"]) for each in shown.result["steps"]}
+    assert found == dict.fromkeys(TITLES, ("already done", "")) | {
+        "Set up GitHub": ("planned", "create label recover:shop-web"),
+        "Check the set-up": ("planned", "read the settings and the account with `ops doctor`"),
+        "Drill the first label": ("skipped", ""),
+    }
+    assert writes(shop) == sent
+
+
 def test_name_in_use_is_refused_with_another_way(shop: Team) -> None:
     shop.world.sandbox.github.add_repository("dana/operations")
 
+    shop.world.sandbox.github.add_repository("dana/shop").add_user("dana", "admin")
+
+    planned = adopt(shop, "--dry-run", "--repo", "dana/shop")
+    assert (planned.code, "the name dana/shop is in use" in planned.err) == (2, True)
+    assert adopt(shop, "--dry-run", "--repo", "operations").code == 2
     refused = adopt(shop, "--yes")
     other = adopt(shop, "--yes", "--json", "--repo", "dana/recovery")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from ops.github.client import await_listed, connect
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
-from ops.setup.adopt.own_repository import find_own
+from ops.setup.adopt.own_repository import choose_repository, find_or_require_free, find_unarchived, name_taken
 from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import Kind, OwnThing, read_record
 from ops.setup.doctor.check import Answer
@@ -27,7 +27,6 @@ from ops.setup.doctor.facts import Facts, Scope
 from ops.setup.doctor.results import result_lines
 from ops.setup.github_setup import GitHubSetup, SetupPlan, apply_changes
 from ops.setup.init.accounts import token_variables
-from ops.setup.init.answers import parse_repository
 from ops.setup.init.command import CONFIG, complete_files, init_repository
 from ops.tools.git import GitError
 
@@ -48,8 +47,6 @@ TITLES = (
     "Check the set-up",
     "Drill the first label",
 )
-REPOSITORY_QUESTION = "Private repository to create on GitHub, OWNER/NAME"
-DEFAULT_NAME = "operations"
 SECRETS = "secrets"
 """Check of `ops doctor` about stored secrets. Step 5 stores the only one that the first label needs."""
 GO_ON = "Run `ops adopt` again: it goes on from there."
@@ -64,6 +61,11 @@ class AdoptRequest:
     repo: str = ""
     """OWNER/NAME of the operations repository; empty: ask, or propose one."""
     reviewers: tuple[str, ...] = ()
+
+    @property
+    def default_owner(self) -> str:
+        """Owner of the application's repository; empty if it is not given."""
+        return self.describe.repository.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,6 @@ class Adoption:
     def _config(self) -> "Config":
         return read_config(self._path, labels=None)[0]
 
-    @property
-    def _label(self) -> "tuple[str, RecoveryLabel] | None":
-        """The label of the drill, and whose token is stored."""
-        return next(iter(self._config.labels.items()), None)
-
     def _describe(self) -> tuple[State, str]:
         target = replace(self._request.target, is_adopted=True)
         if self._record.is_set_up:
@@ -176,13 +173,13 @@ class Adoption:
 
     def _create(self) -> tuple[State, str]:
         login = self._api.read_login()
-        name = self._choose_repository(login)
+        name = choose_repository(
+            self._record, self._request.repo, self._request.default_owner or login, self._person.questions
+        )
         self._environ["GITHUB_REPOSITORY"] = name
-        if found := self._find_own():
+        if found := find_or_require_free(self._api, self._record, name):
             self._record.choose(name)
             return "already done", found.full_name
-        if self._api.find(name) is not None:
-            raise self._taken(name)
         self._record.choose(name)
         for _ in range(2):
             try:
@@ -198,37 +195,12 @@ class Adoption:
             if await_listed(self._find_own, self._clock):
                 return "done", name
             self._record.forget()
-            raise self._taken(name)
+            raise name_taken(name)
         hint = f"Check https://www.githubstatus.com. {GO_ON}"
         raise ConfigError(f"GitHub gave no answer, and {name} does not exist", reason=Reason.UNCLEAR, hint=hint)
 
-    def _choose_repository(self, login: str) -> str:
-        if known := self._record.repository:
-            if self._request.repo and self._request.repo.lower() != known.lower():
-                text = f"this folder belongs to {known}, not to {self._request.repo}"
-                raise ConfigError(text, hint="Choose another folder: `ops adopt FOLDER`.")
-            return known
-        if self._request.repo:
-            return parse_repository(self._request.repo)
-        owner = self._request.describe.repository.partition("/")[0] or login
-        return self._person.questions.answer(REPOSITORY_QUESTION, parse_repository, f"{owner}/{DEFAULT_NAME}")
-
     def _find_own(self) -> FoundRepository | None:
-        """Return the repository if this folder's `ops adopt` made it. Raises ConfigError if it is archived."""
-        found = find_own(self._api, self._record)
-        if found and found.is_archived:
-            raise ConfigError(
-                f"{found.full_name} is archived",
-                hint="Unarchive it in its settings, or choose another folder: `ops adopt FOLDER`.",
-            )
-        return found
-
-    def _taken(self, name: str) -> ConfigError:
-        hint = (
-            "Choose another name: `ops adopt --repo OWNER/NAME`. For a repository that exists, use the single commands "
-            "of docs/how-to/set-up.md."
-        )
-        return ConfigError(f"the name {name} is in use, and this folder's `ops adopt` did not create it", hint=hint)
+        return find_unarchived(self._api, self._record)
 
     def _push(self) -> tuple[State, str]:
         if self._record.is_set_up:
@@ -277,7 +249,7 @@ class Adoption:
         return ("done", details) if is_new or plan.changes else ("already done", "")
 
     def _store_token(self) -> tuple[State, str]:
-        needed = self._needed_token()
+        needed = find_needed_token(self._config, self._missing)
         if needed is None:
             return "already done", ""
         value = self._person.paste_token(needed)
@@ -287,20 +259,8 @@ class Adoption:
         result = self._setup.store(needed, value)
         if result.problem:
             return "failed", f"{needed.name}: {result.problem}"
-        self._environ[self._token_variable()] = value.reveal()
+        self._environ[self._config.environments[first_environment(self._config)].token] = value.reveal()
         return "done", f"{needed.name} in {result.change.details}"
-
-    def _needed_token(self) -> "MissingSecret | None":
-        """Return the missing token of the first label: that of `recovery` for its account."""
-        account = self._config.environments[self._first_environment()].account_id
-        wanted = (each for each in self._missing if (each.purpose, each.account_id) == ("recovery", account))
-        return next(wanted, None)
-
-    def _first_environment(self) -> str:
-        return self._label[1].environment if self._label else next(iter(self._config.environments))
-
-    def _token_variable(self) -> str:
-        return self._config.environments[self._first_environment()].token
 
     # Proof
 
@@ -320,10 +280,10 @@ class Adoption:
         return "done", "; ".join(filter(None, open_parts))
 
     def _drill(self) -> tuple[State, str]:
-        if self._label is None:
+        if (found := first_label(self._config)) is None:
             return "skipped", "ops.yml has no label"
-        name, label = self._label
-        digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        name, label = found
+        digest = digest_of(self._path)
         if self._record.drilled == digest:
             return "already done", name
         if self._person.drill is None:
@@ -334,6 +294,28 @@ class Adoption:
         self._record.drilled = digest
         self._record.save()
         return "done", f"{name}: {result['message']}"
+
+
+def digest_of(config: Path) -> str:
+    """Return the digest of an ops.yml that a drill recovers."""
+    return hashlib.sha256(config.read_bytes()).hexdigest()
+
+
+def first_label(config: "Config") -> "tuple[str, RecoveryLabel] | None":
+    """Return name and settings of the label that is drilled, and whose token is stored."""
+    return next(iter(config.labels.items()), None)
+
+
+def first_environment(config: "Config") -> str:
+    """Return the environment of the first label, else the first one of ops.yml."""
+    label = first_label(config)
+    return label[1].environment if label else next(iter(config.environments))
+
+
+def find_needed_token(config: "Config", missing: "Iterable[MissingSecret]") -> "MissingSecret | None":
+    """Return the missing token of the first label: that of `recovery` for its account."""
+    account = config.environments[first_environment(config)].account_id
+    return next((each for each in missing if (each.purpose, each.account_id) == ("recovery", account)), None)
 
 
 def _own_things(plan: SetupPlan) -> Iterator[OwnThing]:

@@ -1,8 +1,53 @@
-"""Find the repository that a folder's `ops adopt` created."""
+"""Choose the name of a folder's repository, and find the one that its `ops adopt` created."""
 
 from ops.core.errors import ConfigError
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.record import AdoptRecord
+from ops.setup.init.answers import parse_repository
+from ops.setup.init.questions import Questions
+
+REPOSITORY_QUESTION = "Private repository to create on GitHub, OWNER/NAME"
+DEFAULT_NAME = "operations"
+
+
+def choose_repository(record: AdoptRecord, given: str, default_owner: str, questions: Questions) -> str:
+    """Return the recorded name, else the given one, else ask. Raises ConfigError."""
+    if known := record.repository:
+        if given and given.lower() != known.lower():
+            text = f"this folder belongs to {known}, not to {given}"
+            raise ConfigError(text, hint="Choose another folder: `ops adopt FOLDER`.")
+        return known
+    if given:
+        return parse_repository(given)
+    return questions.answer(REPOSITORY_QUESTION, parse_repository, f"{default_owner}/{DEFAULT_NAME}")
+
+
+def name_taken(name: str) -> ConfigError:
+    hint = (
+        "Choose another name: `ops adopt --repo OWNER/NAME`. For a repository that exists, use the single commands "
+        "of docs/how-to/set-up.md."
+    )
+    return ConfigError(f"the name {name} is in use, and this folder's `ops adopt` did not create it", hint=hint)
+
+
+def find_or_require_free(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundRepository | None:
+    """Return the own repository; None if the name is free. Raises ConfigError if it is archived, or of others."""
+    if found := find_unarchived(api, record):
+        return found
+    if api.find(name) is not None:
+        raise name_taken(name)
+    return None
+
+
+def find_unarchived(api: RepositoryApi, record: AdoptRecord) -> FoundRepository | None:
+    """Return the result of `find_own`. Raises ConfigError if it is archived."""
+    found = find_own(api, record)
+    if found and found.is_archived:
+        raise ConfigError(
+            f"{found.full_name} is archived",
+            hint="Unarchive it in its settings, or choose another folder: `ops adopt FOLDER`.",
+        )
+    return found
 
 
 def find_own(api: RepositoryApi, record: AdoptRecord) -> FoundRepository | None:
