@@ -15,7 +15,7 @@ from ops.core.client_guards import parse_token
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
-from ops.setup.init.existing import ExistingEnvironment
+from ops.setup.init.earlier_config import ExistingEnvironment
 from ops.setup.init.questions import Questions, choose_numbered, split_list
 from ops.setup.init.resources import InventoryReader
 

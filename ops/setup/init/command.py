@@ -24,7 +24,7 @@ from ops.setup.github_secrets import token_url
 from ops.setup.init.accounts import open_clients, split_name, token_variables
 from ops.setup.init.answers import OWNER, check_contact, check_location, check_owner
 from ops.setup.init.discovery import Discovery, InitRequest
-from ops.setup.init.existing import EXAMPLE, ExistingEnvironment, merge_config, read_environments
+from ops.setup.init.earlier_config import EXAMPLE, ExistingEnvironment, merge_config, read_environments
 from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
 from ops.setup.init.questions import Questions, split_list
 from ops.setup.workflows import FileAction, FileDifference

@@ -15,7 +15,7 @@ from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
 from ops.setup.init.accounts import AccountChoice, split_name
-from ops.setup.init.existing import ExistingEnvironment
+from ops.setup.init.earlier_config import ExistingEnvironment
 from ops.setup.init.proposal import EnvironmentProposal, ProbeProposal, ServiceProposal, propose_compare, propose_probe
 from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_list
 from ops.setup.init.resources import (
