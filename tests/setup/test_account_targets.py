@@ -231,6 +231,14 @@ def test_unedited_example_counts_as_no_configuration(kites: World) -> None:
     assert "api in production" in targets(kites, "--config", "ops.yml").out
 
 
+def test_example_of_another_version_counts_as_no_configuration(kites: World) -> None:
+    shutil.copytree(REFERENCE, kites.folder / "examples" / "fortunet")
+    for path in (kites.folder / "examples" / "fortunet" / "ops.yml", kites.folder / "ops.yml"):
+        path.write_text((REFERENCE / "ops.yml").read_text() + "# of a later version\n")
+
+    assert "kite-sweep in kite-works" in rows(kites)
+
+
 @pytest.mark.parametrize("words", [("--environment", "live"), ("--config", "other.yml")], ids=lambda words: words[0])
 def test_named_configuration_is_required(kites: World, words: tuple[str, ...]) -> None:
     outcome = targets(kites, *words)

@@ -32,6 +32,7 @@ from ops.github.stops import StopAnswer
 from ops.probes.http import ProbeClient
 from ops.render import to_one_line
 from ops.setup.init.accounts import open_clients, propose_environments, token_variables
+from ops.setup.init.earlier_config import EXAMPLE
 from ops.setup.init.proposal import (
     ConfigProposal,
     EnvironmentProposal,
@@ -41,6 +42,7 @@ from ops.setup.init.proposal import (
     render_config,
 )
 from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names
+from ops.setup.team_file import find_text
 from ops.status import signs
 from ops.status.targets import (
     MOST_NAMED,
@@ -57,7 +59,6 @@ from ops.status.targets import (
 )
 from ops.tools.own_program import ROOT
 
-EXAMPLE = ROOT / "examples" / "fortunet" / "ops.yml"
 ACCOUNT_VARIABLE = "CLOUDFLARE_ACCOUNT_ID"
 ACCOUNTS_AT_ONCE = 4
 """Accounts that are listed at the same time: each takes five calls of the client's connections."""
@@ -146,13 +147,13 @@ class TokenTargets:
 
 
 def is_without_config(path: Path) -> bool:
-    """Return whether there is no ops.yml at the path, or only the example of Backout, unedited."""
-    try:
-        return path.read_bytes() == EXAMPLE.read_bytes()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    """Return whether there is no ops.yml at the path, or only the example of Backout, unedited.
+
+    Raises ConfigError if it cannot be read.
+    """
+    text = find_text(path)
+    examples = [find_text(folder / EXAMPLE) for folder in (path.parent, ROOT)]  # a clone may have another version
+    return text is None or text in examples
 
 
 def read_token_targets(environ: Mapping[str, str], redactor: Redactor) -> TokenTargets:
