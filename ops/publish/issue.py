@@ -14,6 +14,7 @@ from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import Clock
 from ops.core.end_message import MOVED
 from ops.core.errors import Decision, ProviderError, needs_people
+from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
 from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record, job_of
@@ -137,8 +138,8 @@ class IssuePublisher:
             return {}
         events = tuple(timeline.events)
         run = Run(self._run, events)
-        has_acted = run.has_written or timeline.first(EventKind.REHEARSED) is not None
-        changed_nothing = not has_acted and run.decision in {Decision.REFUSED, Decision.FAILED}
+        is_unchanged = not run.has_written and run.live is LiveState.UNCHANGED
+        changed_nothing = is_unchanged and run.decision in {Decision.REFUSED, Decision.FAILED}
         if changed_nothing or (only_if_needed and not needs_people(run.decision)):
             return {}
         try:

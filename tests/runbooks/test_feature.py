@@ -372,3 +372,14 @@ def test_banner_shows_the_standard_text_of_its_state(world: World, section: str,
     assert place.feature("off", "--incident", "42", name="banner").code == 0
 
     assert place.shown["banner"] is None
+
+
+def test_lost_write_that_a_colleague_replaced_opens_an_incident(place: SwitchWorld) -> None:
+    """It may have been in effect for a while, so people must know of it."""
+    github = place.world.sandbox.github
+    place.world.sandbox.fault(**PUT, **LOST, after=lambda: place.put(state="on", owner="bob", incident=7))
+
+    outcome = place.feature("off", **github.environ())
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert [issue.title for issue in github.issues] == ["feature on api in production: Failed"]
