@@ -34,6 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
             shutil.copy(path, copy)
     (folder / ".venv").symlink_to(sys.prefix)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/backout", "GITHUB_SHA": COMMIT}
+    job["GITHUB_WORKSPACE"] = str(folder)
     more = {"OPS_WHEELS": str(pip_cache / "ops-wheels"), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
     environ = {**os.environ, **job, **more, "TAG": f"v{__version__}"}
     steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]

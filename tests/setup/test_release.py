@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from ops.core.version import __version__
 from ops.setup import workflows
 from ops.tools import own_program
 from ops.tools.git import parse_github_remote, parse_remote
-from tests.conftest import Outcome, World
+from tests.conftest import ROOT, Outcome, World
 from tests.support.configurations import SMALL_REPOSITORY
 
 ACTIONS = "backout-tools/backout"
@@ -229,3 +230,29 @@ def test_new_files_use_the_commit_of_the_checkout_or_installation(tmp_path: Path
     vcs = {"vcs": "git", "requested_revision": "v0.1.0", "commit_id": NEW}
     (installed / "direct_url.json").write_text(json.dumps({"url": origin, "vcs_info": vcs}))
     assert f"/run@{NEW} # v{__version__}\n" in sync_in(tmp_path / "other")
+
+
+def recorded(root: Path, target: str) -> dict[str, dict[str, str]]:
+    """Return path → content of the files that the build hook adds."""
+    found: dict[str, dict[str, str]] = {"force_include": {}}
+    hook = runpy.run_path(str(ROOT / ".ci/build_hook.py"))["CustomBuildHook"]
+    hook(str(root), {}, None, None, "", target).initialize("standard", found)
+    return {name: json.loads(Path(path).read_text()) for path, name in found["force_include"].items()}
+
+
+def test_build_in_a_job_of_another_repository_records_no_commit_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip builds the source archive, or a clone, in a folder of its own, beside the checkout of the job."""
+    own, clone, archive = (tmp_path / name for name in ("own", "clone", "archive"))
+    for folder in (own, clone, archive):
+        folder.mkdir()
+    release = {"repository": ACTIONS, "sha": OLD}
+    (archive / "release.json").write_text(json.dumps(release))
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/operations", "GITHUB_SHA": NEW}
+    for name, value in (job | {"GITHUB_WORKSPACE": str(own)}).items():
+        monkeypatch.setenv(name, value)
+
+    assert recorded(archive, "wheel") == {"ops/program/release.json": release}
+    assert recorded(clone, "wheel") == {}
+    assert recorded(own, "sdist") == {"release.json": {"repository": "acme/operations", "sha": NEW}}
