@@ -9,6 +9,7 @@ import difflib
 import functools
 import json
 import re
+import shutil
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -185,14 +186,15 @@ def generated_by(text: str) -> str:
 
 
 def apply_difference(difference: FileDifference) -> None:
-    """Write or remove the file, even if a person changed it."""
+    """Write or remove the file, even if a person changed it. A link stays, and a written file keeps its mode."""
     if difference.desired:
         difference.path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not difference.path.exists()
-        target = difference.path.with_name(f".{difference.path.name}.new") if is_new else difference.path
-        target.write_text(difference.desired, encoding="utf-8")
-        if is_new:  # so that a killed command leaves no part of a file
-            target.replace(difference.path)
+        path = difference.path.resolve()
+        new = path.with_name(f".{path.name}.new")  # so that a killed command leaves no part of a file
+        new.write_text(difference.desired, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, new)
+        new.replace(path)
     else:
         difference.path.unlink()
 

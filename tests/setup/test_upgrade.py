@@ -63,6 +63,23 @@ def test_edited_file_of_the_former_release_is_kept_and_named(former: World) -> N
     assert "timeout-minutes: 20" not in edited.read_text()
 
 
+def test_replaced_file_is_whole_at_each_moment(former: World) -> None:
+    """A kill during the write leaves the former text, as a reader sees it that opened the file before."""
+    path, linked = (former.folder / FOLDER / name for name in ("rollback-worker.yml", "incident.yml"))
+    shared = linked.rename(former.folder / "shared.yml")
+    linked.symlink_to(shared)
+    path.chmod(0o640)
+    before = path.read_text()
+
+    with path.open() as reader:
+        assert sync(former).code == 0
+        assert reader.read() == before
+
+    assert path.read_text() != before
+    assert (path.stat().st_mode & 0o777, linked.is_symlink(), sync(former, "--check").code) == (0o640, True, 0)
+    assert not [*path.parent.glob(".*")]
+
+
 # The whole repository of a shop, by the commands of the page.
 
 
