@@ -26,7 +26,6 @@ class FoundRepository:
     full_name: str
     description: str
     is_archived: bool
-    is_private: bool
 
 
 class RepositoryApi:
@@ -101,5 +100,4 @@ def _parse_repository(answer: Mapping[str, Any]) -> FoundRepository:
         str(answer["full_name"]),
         str(answer.get("description") or ""),
         answer.get("archived") is True,
-        answer.get("private") is True,
     )

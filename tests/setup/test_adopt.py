@@ -133,7 +133,7 @@ def test_one_command_makes_everything_once(shop: Team) -> None:
     for _ in range(2):
         again = adopt(shop, "--yes", "--json", OPS_RECOVERY_TOKEN=None)
         assert (again.code, again.result["decision"]) == (0, "nothing_to_do")
-        assert set(steps(again)) == {"already done", "done", "skipped"}
+        assert steps(again) == ["already done"] * 5 + ["checked", "skipped"]
     assert (writes(shop), state(shop)) == (sent, made)
 
 
@@ -323,11 +323,15 @@ def test_token_that_does_not_fit_or_is_missing_leaves_one_step(shop: Team) -> No
     shop.world.sandbox.add_token("cfut_for-pages", ["Pages Write"])
 
     wrong = adopt(shop, "--yes", OPS_RECOVERY_TOKEN="cfut_for-pages")
+    echo = shop.world.sandbox.fault(path="**/tokens/verify", status=400, message=f"no token {TOKEN}", times=None)
+    unproved = adopt(shop, "--yes")
+    echo.remove()
     missing = adopt(shop, "--yes", "--json", OPS_RECOVERY_TOKEN=None)
     right = adopt(shop, "--yes", "--json")
 
     assert wrong.code == 2
-    assert "the token in OPS_RECOVERY_TOKEN does not fit" in wrong.err
+    assert "the token in OPS_RECOVERY_TOKEN is not stored" in wrong.err
+    assert (unproved.code, "no token " in unproved.err, TOKEN in unproved.err) == (2, True, False)
     assert (missing.code, missing.result["decision"], steps(missing)[4]) == (4, "incomplete", "failed")
     assert (right.code, steps(right)[4]) == (0, "done")
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ops.setup.init.command import InitTarget
     from ops.setup.init.discovery import InitRequest
 
-State = Literal["done", "already done", "skipped", "failed", "planned"]
+State = Literal["done", "already done", "checked", "skipped", "failed", "planned"]
 INCOMPLETE = 4
 TITLES = (
     "Describe the application",
@@ -87,12 +87,12 @@ class AdoptResult:
             return "planned"
         if "failed" in states:
             return "incomplete"
-        return "done" if "done" in {each.state for each in self.steps if each.title != TITLES[5]} else "nothing_to_do"
+        return "done" if "done" in states else "nothing_to_do"
 
     @property
     def open_answers(self) -> str:
         """What the check of the set-up found open; empty if nothing."""
-        return next((each.details for each in self.steps if each.title == TITLES[5]), "")
+        return next((each.details for each in self.steps if each.state == "checked"), "")
 
     @property
     def exit_code(self) -> int:
@@ -277,7 +277,7 @@ class Adoption:
             f"{count_of(wrong, 'answer')} to correct, listed above" if wrong else "",
             f"{count_of(len(later), 'secret')} not stored: `ops setup github` lists them" if later else "",
         ]
-        return "done", "; ".join(filter(None, open_parts))
+        return "checked", "; ".join(filter(None, open_parts))
 
     def _drill(self) -> tuple[State, str]:
         if (found := first_label(self._config)) is None:

@@ -68,18 +68,17 @@ class GitFolder(GitRepository):
         except GitError:
             return None
 
-    def commit(self, login: str) -> bool:
-        """Commit what changed in the files of the repository; return whether anything did."""
+    def commit(self, login: str) -> None:
+        """Commit what changed in the files of the repository."""
         present = [name for name in COMMITTED if (self._folder / name).exists()]
         self._must("add", "--", *present)
         if self.head() is not None and self._must("diff", "--cached", "--quiet", answers=(0, 1)) == 0:
-            return False
+            return
         if not self._line("config", "user.email"):
             for role in ("AUTHOR", "COMMITTER"):
                 email = f"{login}@users.noreply.github.com"
                 self._environ |= {f"GIT_{role}_NAME": login, f"GIT_{role}_EMAIL": email}
         self._must("commit", "--quiet", "-m", MESSAGE)
-        return True
 
     def push(self, branch: str) -> None:
         """Push the branch. Raises ProviderError if GitHub refuses it."""
