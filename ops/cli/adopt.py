@@ -68,7 +68,7 @@ def adopt(
 ) -> int:
     """Adopt Backout: describe, create the repository, push, set up, check and drill.
 
-    Asks at most seven questions, and for one Cloudflare token to store. GitHub's token is that of GITHUB_TOKEN,
+    Asks at most seven questions, those for two Cloudflare tokens included. GitHub's token is that of GITHUB_TOKEN,
     GH_TOKEN or `gh auth token`. Interrupted anywhere, the same command goes on. Exit code 4: a step is not done.
     """
     from ops.setup.adopt.adoption import Adoption, AdoptRequest

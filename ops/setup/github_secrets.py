@@ -165,8 +165,8 @@ def check_given_token(value: str, needed: MissingSecret, environ: Mapping[str, s
     """Return the token of a variable after its checks. Raises ConfigError for a token with a problem."""
     problems, _ = check_token(value, needed, environ)
     if problems:
-        text = f"the token in {variable} does not fit {needed.name}: {'; '.join(problems)}"
-        hint = f"Create one with {needed.about.partition(': ')[2]}, and `export {variable}=…`."
+        text = f"the token in {variable} is not stored as {needed.name}: {'; '.join(problems)}"
+        hint = f"Correct this, or create a token with {needed.about.partition(': ')[2]}, and `export {variable}=…`."
         raise ConfigError(text, hint=hint)
     return Secret(value)
 

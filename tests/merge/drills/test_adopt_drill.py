@@ -7,7 +7,7 @@ from tests.support.adoption import Team
 
 __all__ = ["shop"]
 LONGEST = 90.0
-"""Seconds of machine time for one account with two services: the figure of docs/how-to/set-up.md."""
+"""Most seconds for one account with two services, on the slowest machine; docs/how-to/set-up.md has a measured one."""
 
 
 def test_adoption_of_two_services_ends_with_a_recovery_by_label(shop: Team) -> None:
