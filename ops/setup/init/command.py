@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app import registry
 from ops.app.session import find_addresses
 from ops.config import parse_config
-from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
@@ -289,8 +288,8 @@ def init_repository(
         clients = open_clients(token_variables(environ, named), environ, base_url, clock, ending)
         web = ProbeClient(edge_url)
         ending.callback(web.close)
-        account, first = environ.get("CLOUDFLARE_ACCOUNT_ID", ""), clients.pop(DEFAULT_TOKEN, None)
-        discovery = Discovery(request, questions, first, web, clock, account, other_clients=clients, existing=earlier)
+        account = environ.get("CLOUDFLARE_ACCOUNT_ID", "")
+        discovery = Discovery(request, questions, clients, web, clock, account, existing=earlier)
         environments = discovery.propose()
     labeled = _choose_labeled(target, [each for place in environments for each in place.services])
     not_set = tuple(unset_lines(environments, labeled))

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from ops.cloudflare.client import CloudflareClient
-from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import ORIGIN, REPOSITORY
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
@@ -59,19 +58,18 @@ class InitRequest:
 
 @dataclass
 class Discovery:
-    """Proposes environments. `client` is None without a token, and Cloudflare is then not read."""
+    """Proposes environments. `clients` is empty without a token, and Cloudflare is then not read."""
 
     request: InitRequest
     questions: Questions
-    client: CloudflareClient | None
+    clients: Mapping[str, CloudflareClient]
+    """Variable → client with its token, the default one first."""
     web: ProbeClient
     clock: Clock
     known_account: str = ""
     """Account of the variable CLOUDFLARE_ACCOUNT_ID."""
     unchecked: list[str] = field(default_factory=list)
     """Lines for people: lists that were not read, and services that were left out."""
-    other_clients: Mapping[str, CloudflareClient] = field(default_factory=dict)
-    """Variable → client with another token, for the accounts that the first one cannot read."""
     existing: Mapping[str, ExistingEnvironment] = field(default_factory=dict)
     """Environments in the ops.yml of an earlier run."""
     _environments: dict[str, str] = field(default_factory=dict)
@@ -84,7 +82,7 @@ class Discovery:
         if self.request.repository and not re.fullmatch(REPOSITORY, self.request.repository):
             raise ConfigError("--repository is not a repository", hint="Write OWNER/NAME of the application.")
         files = read_wrangler_files(self.request.wrangler)
-        choice = AccountChoice(self.questions, self._clients(), self.existing)
+        choice = AccountChoice(self.questions, self.clients, self.existing)
         accounts = self._choose_accounts(choice, files)
         tokens = choice.token_names(self.request.tokens, accounts)
         readers = {each: found for name, each in accounts.items() if (found := choice.reader(tokens[name], each))}
@@ -136,9 +134,6 @@ class Discovery:
                 )
         return inventories
 
-    def _clients(self) -> dict[str, CloudflareClient]:
-        return {**({DEFAULT_TOKEN: self.client} if self.client else {}), **self.other_clients}
-
     # Services
 
     def _merge(self, inventories: Sequence[Inventory], files: Sequence[Resource]) -> list[Resource]:
@@ -159,7 +154,7 @@ class Discovery:
         if wanted:
             return _name_services([one for kind, each in wanted for one in self._find(resources, kind, each)])
         if not resources:
-            other = "check the account" if self._clients() else "set CLOUDFLARE_API_TOKEN"
+            other = "check the account" if self.clients else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
                 "no Worker and no Pages project was found",
                 hint=f"Pass --worker NAME, --pages NAME or --wrangler PATH, or {other}.",
@@ -196,7 +191,7 @@ class Discovery:
                 f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
             )
         same = [each for each in resources if (each.kind, each.name) == (kind, name)]
-        if not same and self._clients():
+        if not same and self.clients:
             names = [each.name for each in resources if each.kind == kind]
             raise ConfigError(
                 f'no {KINDS[kind]} "{quote_name(name)}" in the account{did_you_mean(name, names)}',
