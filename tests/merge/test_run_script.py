@@ -90,7 +90,7 @@ def test_tools_are_known(name: str) -> None:
     assert runpy.run_path(str(ROOT / "run"))["may_be_module"](name)
 
 
-def test_drill_needs_node_but_recovery_does_not(checkout: Path) -> None:
+def test_adopt_needs_node_for_its_drill_but_recovery_does_not(checkout: Path) -> None:
     def installed() -> set[str]:
         return {path.name for path in (checkout / ".venv").glob(".*.sha256")}
 
@@ -101,7 +101,7 @@ def test_drill_needs_node_but_recovery_does_not(checkout: Path) -> None:
     assert "setting up" not in run(checkout, "ops", "status").stderr
     assert "setting up .venv from locks/crypto.txt (once)" in run(checkout, "ops", "rotate-secrets").stderr
 
-    assert "setting up .venv from locks/sandbox.txt (once)" in run(checkout, "ops", "drill", "rollback-worker").stderr
+    assert "setting up .venv from locks/sandbox.txt (once)" in run(checkout, "ops", "adopt").stderr
     (checkout / ".venv" / ".runtime.sha256").unlink()
     assert "setting up" not in run(checkout, "ops", "status").stderr
 
@@ -112,5 +112,5 @@ def test_node_is_installed_for_runbooks_that_need_it() -> None:
     with_node = {name for name, job in jobs.items() if "'locks': 'sandbox'" in str(job)}
     runbooks = {name: each for name, each in button_runbooks().items() if acting_job(each, "production") in with_node}
 
-    assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == {*runbooks, "drill", "sandbox"}
+    assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == {*runbooks, "adopt", "drill", "sandbox"}
     assert len(runbooks) == 1
