@@ -74,16 +74,14 @@ def adopt(
     from ops.setup.adopt.adoption import Adoption, AdoptRequest
     from ops.setup.adopt.person import person_environ
     from ops.setup.adopt.preview import preview_adoption
-    from ops.setup.init.accounts import token_variables
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     say = silent if as_json else echo
     environ = person_environ(os.environ, folder, redactor)
-    for name in token_variables(environ, ()):
-        redactor.add_secret(environ[name])
+    finds = described.add_readers(environ, redactor) or bool(described.wrangler)
     if remove:
         return _remove_adoption(folder, environ, redactor, asks=asks, dry_run=dry_run, yes=yes, as_json=as_json)
-    person = _make_person(environ, redactor, asks=asks, drills=not no_drill, is_quiet=as_json)
+    person = _make_person(environ, redactor, asks=asks, finds=finds, drills=not no_drill, is_quiet=as_json)
     request = AdoptRequest(described.request, described.target(folder), repo, reviewers)
     if dry_run or not (asks or yes):
         result = preview_adoption(request, person, environ, redactor, say)
@@ -134,8 +132,9 @@ def _remove_adoption(
 
 
 def _make_person(
-    environ: Mapping[str, str], redactor: Redactor, *, asks: bool, drills: bool, is_quiet: bool
+    environ: Mapping[str, str], redactor: Redactor, *, asks: bool, finds: bool, drills: bool, is_quiet: bool
 ) -> "Person":
+    """Return the person on this terminal. `finds`: whether services are found without a pasted token."""
     from ops.setup.adopt.person import LEFT_OUT, Person
     from ops.setup.github_secrets import check_given_token
     from ops.setup.init.command import read_only_token_url
@@ -144,7 +143,7 @@ def _make_person(
     questions = Questions(ask_question if asks else None, LEFT_OUT)
 
     def paste_readers() -> Mapping[str, str]:
-        if not asks:
+        if finds or not asks:
             return {}
         questions.count()
         return ask_read_only_tokens(read_only_token_url(), redactor, without="type names and URLs")

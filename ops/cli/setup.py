@@ -88,6 +88,15 @@ class DescribeOptions:
             self.accounts, self.workers, self.sites, self.urls, self.tokens, self.repository, self.wrangler
         )
 
+    def add_readers(self, environ: Mapping[str, str], redactor: Redactor) -> bool:
+        """Redact the tokens to read with from now on; return whether there is one."""
+        from ops.setup.init.accounts import split_name, token_variables
+
+        names = token_variables(environ, (split_name(each, "")[1] for each in self.tokens))
+        for name in names:
+            redactor.add_secret(environ[name])
+        return bool(names)
+
     def target(self, folder: Path) -> "InitTarget":
         from ops.setup.init.command import InitTarget
 
@@ -138,16 +147,13 @@ def init(
     Nothing is overwritten without --force; exit code 2: a file was kept.
     """
     from ops.setup.init import command
-    from ops.setup.init.accounts import split_name, token_variables
     from ops.setup.init.questions import Questions
     from ops.setup.server import require_github_com
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     environ = require_github_com(os.environ, folder, redactor)
-    names = token_variables(environ, (split_name(each, "")[1] for each in described.tokens))
-    for name in names:
-        redactor.add_secret(environ[name])
-    if asks and not described.wrangler and not names:
+    has_readers = described.add_readers(environ, redactor)
+    if asks and not described.wrangler and not has_readers:
         url = command.read_only_token_url()
         environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
     questions, say = Questions(ask_question if asks else None), silent if as_json else echo

@@ -17,7 +17,7 @@ from sandbox.github.git.push import PATH
 from sandbox.github.server import GitHub, GitHubRepository
 from sandbox.server import HttpRequest
 from tests.conftest import Outcome
-from tests.support.adoption import ACTIONS, READER, SHOP, Team, build_shop, team
+from tests.support.adoption import ACTIONS, EVERY_READ, READER, SHOP, Team, build_shop, team
 from tests.support.bakery import PERMISSIONS
 from tests.support.commands import set_origin
 from tests.support.in_process import answered_in_process
@@ -334,6 +334,17 @@ def test_token_that_does_not_fit_or_is_missing_leaves_one_step(shop: Team) -> No
     assert (unproved.code, "no token " in unproved.err, TOKEN in unproved.err) == (2, True, False)
     assert (missing.code, missing.result["decision"], steps(missing)[4]) == (4, "incomplete", "failed")
     assert (right.code, steps(right)[4]) == (0, "done")
+
+
+def test_read_only_token_of_a_named_variable_is_redacted(shop: Team) -> None:
+    shop.world.sandbox.add_token("cfut_of-the-shop", EVERY_READ)
+    shop.world.sandbox.fault(path="**/pages/projects", status=400, message="no cfut_of-the-shop", times=None)
+    named = ("--token-name", "production=SHOP_READS")
+
+    shown = adopt(shop, "--dry-run", *named, CLOUDFLARE_API_TOKEN=None, SHOP_READS="cfut_of-the-shop")
+
+    assert "Pages projects: Cloudflare answered" in shown.out
+    assert "cfut_of-the-shop" not in shown.out + shown.err
 
 
 def test_folder_of_another_repository_is_refused(shop: Team, tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from ops.setup.doctor.examination import examine
 from ops.setup.doctor.facts import Facts, Scope
 from ops.setup.doctor.results import result_lines
 from ops.setup.github_setup import GitHubSetup, SetupPlan, apply_changes
-from ops.setup.init.accounts import token_variables
 from ops.setup.init.command import CONFIG, complete_files, init_repository
 from ops.tools.git import GitError
 
@@ -162,8 +161,7 @@ class Adoption:
         if self._path.exists():
             written = complete_files(target, self._environ)
             return ("done", f"wrote {', '.join(written)}") if written else ("already done", CONFIG)
-        if not token_variables(self._environ, ()) and not self._request.describe.wrangler:
-            self._environ |= self._person.paste_readers()
+        self._environ |= self._person.paste_readers()
         result = init_repository(self._request.describe, target, self._person.questions, self._environ, self._say)
         if "kept" in result.files.values():
             self._say("  Files that differ were kept. They are committed as they are.")

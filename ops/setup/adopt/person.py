@@ -33,7 +33,7 @@ class Person:
 
     questions: "Questions"
     paste_readers: Callable[[], Mapping[str, str]]
-    """Return variable → read-only Cloudflare token; none to type names and URLs."""
+    """Return variable → read-only Cloudflare token; none if the person types names, or if services are known."""
     paste_token: "Callable[[MissingSecret], Secret | None]"
     """Return the checked token for a secret; None if there is none now."""
     drill: "Callable[[Path, RecoveryLabel], Mapping[str, Any]] | None"

@@ -28,7 +28,6 @@ from ops.setup.adopt.record import AdoptRecord, read_record
 from ops.setup.github_environments import needed_environments
 from ops.setup.github_secrets import list_missing
 from ops.setup.github_setup import RULESET, GitHubSetup, SetupPlan
-from ops.setup.init.accounts import token_variables
 from ops.setup.init.command import CONFIG, complete_files, init_repository
 from ops.setup.init.questions import Questions
 from ops.setup.labels import desired_labels
@@ -87,8 +86,7 @@ def _preview_files(
         if (scratch / CONFIG).exists():
             files = complete_files(target, environ)
         else:
-            asks = not token_variables(environ, ()) and not request.describe.wrangler
-            known = {**environ, **(person.paste_readers() if asks else {})}
+            known = {**environ, **person.paste_readers()}
             files = list(init_repository(request.describe, target, Questions(None), known, _without_files(say)).files)
         return files, read_config(scratch / CONFIG, labels=None)[0]
 
