@@ -59,7 +59,8 @@ def explain_refusal(client: CloudflareClient, account_id: str, name: str) -> tup
     except ProviderError:
         return None
     if token.status != "active":
-        return f"the token {name} is {token.status}", f"Extend it or create a new one at {TOKENS_PAGE}."
+        way = "Enable it" if token.status == "disabled" else "Extend it"
+        return f"the token {name} is {token.status}", f"{way}, or create a new one at {TOKENS_PAGE}."
     return (
         f"the token {name} is active, but may not read account {account_id}",
         "Compare `account_id` in ops.yml with the dashboard. `ops doctor` lists what the token may not do.",

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import switches
+from tests.support.commands import JSON
 from tests.support.shop import Shop
 from tests.support.switches import NAMESPACE, READ, SwitchWorld, off_at_the_edge
 
@@ -211,6 +212,18 @@ def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: An
     assert "token" in hint
     assert hint.removeprefix(" hint: ") not in outcome.out  # said once
     assert found["unknown"] == ["held", "limits", "maintenance", *OPEN, "services", "switches"]
+
+
+def test_disabled_token_is_to_be_enabled(place: SwitchWorld) -> None:
+    """A disabled token needs no new end: developers.cloudflare.com/api/resources/user/subresources/tokens."""
+    place.world.sandbox.add_token("paused", ["Zone Read"])
+    answer = '{"success": true, "errors": [], "result": {"id": "%s", "status": "disabled"}}' % ("a" * 32)
+    place.world.sandbox.fault(path="/user/tokens/verify", body=answer, times=None, **JSON)
+
+    outcome = status(place, token="paused")
+
+    assert (outcome.code, "the token CLOUDFLARE_API_TOKEN is disabled" in outcome.err) == (4, True)
+    assert " hint: Enable it, or create a new one" in outcome.err
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
