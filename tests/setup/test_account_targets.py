@@ -143,6 +143,25 @@ def test_each_account_may_have_a_token_of_its_own(tmp_path: Path, monkeypatch: p
     assert [row["state"] for row in found.result["services"]] == ["ready", "ready"]
 
 
+def test_token_that_lists_no_account_is_named_beside_the_others(kites: World) -> None:
+    kites.sandbox.add_token("old-reader", EVERY_READ, expired=True)
+
+    outcome = targets(kites, STAGING_CLOUDFLARE_API_TOKEN="old-reader")
+    limited = targets(kites, STAGING_CLOUDFLARE_API_TOKEN="old-reader", CLOUDFLARE_ACCOUNT_ID=LIVE)
+
+    assert (outcome.code, limited.code) == (4, 0)
+    assert "not read: accounts of STAGING_CLOUDFLARE_API_TOKEN" in outcome.err
+    assert "  accounts of STAGING_CLOUDFLARE_API_TOKEN: " in outcome.out.partition("Not checked:")[2]
+    assert "kite-works: Kite Works" in outcome.out
+
+
+def test_list_of_accounts_that_fails_is_needed_for_no_given_account(kites: World) -> None:
+    kites.sandbox.fault(path="/client/v4/accounts", status=503, times=None)
+
+    assert targets(kites).code == 4
+    assert [*rows(kites, CLOUDFLARE_ACCOUNT_ID=TEST)] == ["kite-shop in account-1"]
+
+
 def test_account_that_cannot_be_read_is_named_beside_the_others(kites: World) -> None:
     kites.sandbox.fault(path=f"/client/v4/accounts/{TEST}/**", status=403, code=10000, times=None)
 

@@ -41,7 +41,7 @@ from ops.setup.init.proposal import (
     propose_probe,
     render_config,
 )
-from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names
+from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names, unread_reason
 from ops.setup.team_file import find_text
 from ops.status import signs
 from ops.status.targets import (
@@ -108,6 +108,8 @@ class TokenTargets:
 
     table: TargetTable
     accounts: tuple[AccountTargets, ...]
+    unlisted: tuple[str, ...]
+    """Variables with a token whose accounts could not be listed."""
     unchecked: tuple[str, ...]
     """Facts that the table does not prove, for people."""
     next_step: str
@@ -121,6 +123,7 @@ class TokenTargets:
             for each in self.accounts
             if not each.is_complete
         ]
+        unread += [f"accounts of {variable}" for variable in self.unlisted]
         if not unread:
             return None
         names = ", ".join(first_of(unread, MOST_NAMED))
@@ -173,7 +176,7 @@ def read_token_targets(environ: Mapping[str, str], redactor: Redactor) -> TokenT
         clients = open_clients(variables, environ, base_url, clock, ending)
         web = ProbeClient(edge_url)
         ending.callback(web.close)
-        listed = _list_accounts(clients, environ.get(ACCOUNT_VARIABLE, ""))
+        listed, failed = _list_accounts(clients, environ.get(ACCOUNT_VARIABLE, ""))
         named = zip(propose_environments(listed), listed, strict=True)
         reads = [partial(_read_account, *each, clients) for each in named]
         accounts = _limit_services(run_in_batches(reads, ACCOUNTS_AT_ONCE))
@@ -184,7 +187,7 @@ def read_token_targets(environ: Mapping[str, str], redactor: Redactor) -> TokenT
         calls = table.calls + sum(each.budget.made for each in clients.values())
         table = replace(table, calls=calls, stopped=StopAnswer())
         next_step = build_command(program_name(environ), NEXT[0], {}, NEXT[1])
-        found: TokenTargets = redactor.redact_value(_describe_accounts(table, accounts, answers, next_step))
+        found: TokenTargets = redactor.redact_value(_describe_accounts(table, accounts, answers, failed, next_step))
         return found
 
 
@@ -208,31 +211,43 @@ class _ListedAccount(NamedResource):
     variable: str
 
 
-def _list_accounts(clients: Mapping[str, CloudflareClient], given: str) -> Sequence[_ListedAccount]:
-    """Return the given account, or else all that the tokens list. Raises ConfigError."""
+def _list_accounts(
+    clients: Mapping[str, CloudflareClient], given: str
+) -> tuple[Sequence[_ListedAccount], Mapping[str, ProviderError]]:
+    """Return the given account, or else all that the tokens list, and the error of each token that lists none.
+
+    Raises OpsError if no account is known.
+    """
     if given and not re.fullmatch(ACCOUNT, given):
         raise ConfigError(
             f"{ACCOUNT_VARIABLE} is not an account ID",
             hint=f"Set it to the 32 hexadecimal digits of the Workers & Pages page, or run `unset {ACCOUNT_VARIABLE}`.",
         )
-    found, problem = dict[str, _ListedAccount](), "none is listed"
+    found, failed = dict[str, _ListedAccount](), dict[str, ProviderError]()
     for variable, client in clients.items():
         try:
             for each in AccountsApi(client).list_accounts():
                 found.setdefault(each.id, _ListedAccount(each.id, each.name, variable))
-        except CloudflareApiError as error:
-            if error.kind is not ErrorKind.AUTH:
-                raise
-            problem = error.message
+        except ProviderError as error:
+            failed[variable] = error
     if given:
-        return [found.get(given, _ListedAccount(given, "", next(iter(clients))))]
+        return [found.get(given, _ListedAccount(given, "", next(iter(clients))))], {}
     if not found:
-        raise ConfigError(
-            f"no account of the token in {', '.join(clients)} is known: {problem}",
-            reason=Reason.NOT_AUTHORISED,
-            hint=f"Check the token, or run `export {ACCOUNT_VARIABLE}=ID` with the ID of the account.",
-        )
-    return list(found.values())
+        raise _no_account(clients, failed)
+    return list(found.values()), failed
+
+
+def _no_account(variables: Iterable[str], failed: Mapping[str, ProviderError]) -> OpsError:
+    """Return the error of tokens that list no account: that of Cloudflare, unless it refuses each of them."""
+    for error in failed.values():
+        if not (isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH):
+            return error
+    problem = next((error.message for error in failed.values()), "none is listed")
+    return ConfigError(
+        f"no account of the token in {', '.join(variables)} is known: {problem}",
+        reason=Reason.NOT_AUTHORISED,
+        hint=f"Check the token, or run `export {ACCOUNT_VARIABLE}=ID` with the ID of the account.",
+    )
 
 
 @dataclass(frozen=True)
@@ -319,18 +334,23 @@ def _request_url(account: _Account, resource: Resource, web: ProbeClient) -> _An
 
 
 def _describe_accounts(
-    table: TargetTable, accounts: Iterable[_Account], answers: Mapping[Place, _Answer], next_step: str
+    table: TargetTable,
+    accounts: Iterable[_Account],
+    answers: Mapping[Place, _Answer],
+    failed: Mapping[str, ProviderError],
+    next_step: str,
 ) -> TokenTargets:
     late = _Answer(signs.NO_ANSWER)
     targets = tuple(_without_commands(each, answers.get(each.place, late).health) for each in table.targets)
     found = tuple(_describe_account(each, targets) for each in accounts)
     unchecked = [  # the reasons of the exit code first, because only MOST_LINES are shown
+        *(f"accounts of {variable}: {unread_reason(error)}" for variable, error in failed.items()),
         *(f"{each.title}: {text}" for each in found for text in each.unread),
         "health: `answers` means that one request of /health or its own path got a status of 200 to 299",
         "migrations of databases, holds and earlier recoveries: only an operations repository knows them",
         *(f"{place}: {each.problem}" for place, each in answers.items() if each.problem),
     ]
-    return TokenTargets(replace(table, targets=targets), found, tuple(unchecked), next_step)
+    return TokenTargets(replace(table, targets=targets), found, tuple(failed), tuple(unchecked), next_step)
 
 
 def _without_commands(target: ServiceTarget, health: str) -> ServiceTarget:

@@ -304,11 +304,12 @@ class InventoryReader:
         try:
             return call()
         except ProviderError as error:
-            self.unread.append(f"{what}: {_unread_reason(error)}")
+            self.unread.append(f"{what}: {unread_reason(error)}")
             return None
 
 
-def _unread_reason(error: ProviderError) -> str:
+def unread_reason(error: ProviderError) -> str:
+    """Return why a list was not read: the permission that the token lacks, or the message."""
     if isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH:
         return f'the token may not read this; it needs "{error.permission}"'
     return error.message
