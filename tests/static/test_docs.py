@@ -380,6 +380,12 @@ def test_readme_has_at_most_100_lines() -> None:
     assert len(text_of(README).splitlines()) <= 100
 
 
+def test_page_about_exit_5_has_each_recovery() -> None:
+    listed = text_of(ROOT / "docs" / "how-to" / "exit-5.md").partition("## For each recovery")[2]
+
+    assert sorted(name for name in shipped() if f"`{name}`" not in listed) == []
+
+
 def test_every_relative_link_resolves() -> None:
     links = [(page, target) for page in PAGES for target in re.findall(r"\]\(([^)#]+)\)", text_of(page))]
 
