@@ -34,7 +34,11 @@ INCOMPLETE, UNCLEAR = 4, 5
 _INIT_OPTIONS = (
     click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID"),
     click.option(
-        "--worker", "workers", multiple=True, metavar="[SERVICE=]NAME", help="Worker to include (default: all)"
+        "--worker",
+        "workers",
+        multiple=True,
+        metavar="[SERVICE=]NAME",
+        help="Worker to include (default: all but names such as api-staging)",
     ),
     click.option("--pages", "sites", multiple=True, metavar="[SERVICE=]NAME", help="Pages project to include"),
     click.option(
@@ -54,7 +58,11 @@ _INIT_OPTIONS = (
     click.option("--contact", default="", help="Person to call when a recovery fails: name, number or link"),
     click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links"),
     click.option(
-        "--label", "labels", multiple=True, metavar="SERVICE", help="Service with a label (default: an only one)"
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="SERVICE",
+        help="Service that gets a label (default: the only one; for adopt, the first)",
     ),
     click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes"),
     click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)"),
