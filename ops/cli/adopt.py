@@ -135,6 +135,7 @@ def _make_person(
     environ: Mapping[str, str], redactor: Redactor, *, asks: bool, finds: bool, drills: bool, is_quiet: bool
 ) -> "Person":
     """Return the person on this terminal. `finds`: whether services are found without a pasted token."""
+    from ops.drills.settings import has_sandbox
     from ops.setup.adopt.person import LEFT_OUT, Person
     from ops.setup.github_secrets import check_given_token
     from ops.setup.init.command import read_only_token_url
@@ -157,7 +158,9 @@ def _make_person(
         echo(f"  {needed.about}\n  {needed.url}")
         return ask_token(needed, environ, redactor)
 
-    return Person(questions, paste_readers, paste_token, _make_drill(is_quiet=is_quiet) if drills else None)
+    return Person(
+        questions, paste_readers, paste_token, _make_drill(is_quiet=is_quiet) if drills and has_sandbox() else None
+    )
 
 
 def _make_drill(*, is_quiet: bool) -> Any:

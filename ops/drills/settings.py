@@ -46,9 +46,14 @@ def describe_place(drill: DrillSettings) -> str:
     return f"{drill.environment} in {path.relative_to(here) if path.is_relative_to(here) else path}"
 
 
+def has_sandbox() -> bool:
+    """Return whether the package of the sandbox is installed: an installation has it only with the extra."""
+    return importlib.util.find_spec("multipart") is not None
+
+
 def require_sandbox() -> None:
-    """Raise ConfigError if a package of the sandbox is missing: an installation has it only with the extra."""
-    if importlib.util.find_spec("multipart") is None:
+    """Raise ConfigError if the package of the sandbox is missing."""
+    if not has_sandbox():
         hint = "Install Backout with the extra `sandbox`, for example `pipx inject backout multipart`."
         raise ConfigError("the sandbox needs the package multipart, which is not installed", hint=hint)
 

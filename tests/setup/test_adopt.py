@@ -1,6 +1,7 @@
 """`ops adopt` joins init, repository, push, settings, token, doctor and drill, for the shop and the game."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -216,6 +217,15 @@ def test_dry_run_names_every_step_and_writes_nothing(shop: Team) -> None:
         assert text in shown.out
     assert not shop.folder.exists()
     assert writes(shop) == 0
+
+
+def test_installation_without_the_sandbox_skips_the_drill(shop: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "multipart", None)  # Python: the package is not installed
+
+    for decision in ("done", "nothing_to_do"):
+        done = adopt_and_drill(shop, "--yes", "--json")
+        assert (done.code, done.result["decision"], steps(done)[-1]) == (0, decision, "skipped"), done.err
+        assert "`ops drill rollback-worker --trigger label --config" in done.result["steps"][-1]["details"]
 
 
 def test_dry_run_of_an_adopted_folder_shows_only_what_is_missing(shop: Team) -> None:

@@ -37,7 +37,7 @@ class Person:
     paste_token: "Callable[[MissingSecret], Secret | None]"
     """Return the checked token for a secret; None if there is none now."""
     drill: "Callable[[Path, RecoveryLabel], Mapping[str, Any]] | None"
-    """Drill the recovery of a label in the sandbox; None to skip it."""
+    """Drill the recovery of a label in the sandbox; None to skip it, or without the sandbox's package."""
 
 
 def person_environ(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> dict[str, str]:
