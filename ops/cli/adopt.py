@@ -100,6 +100,7 @@ def _remove_adoption(
     yes: bool,
     as_json: bool,
 ) -> int:
+    from ops.setup.adopt.record import PLACE
     from ops.setup.adopt.removal import Removal, describe_plan
     from ops.setup.github_secrets import TOKEN_PAGE
 
@@ -121,7 +122,7 @@ def _remove_adoption(
         echo_json({"decision": decision, "exit_code": code, "removed": gone, "kept": kept, "to_delete": commands})
         return code
     if not plan:
-        echo("Nothing to do: `ops adopt` made nothing on GitHub that is left.")
+        echo(f"Nothing to do: {folder / PLACE} records nothing on GitHub that is left.")
     if decision == "planned":
         echo("\nNothing was changed." + ("" if dry_run else " Add --yes, or run it on a terminal."))
     if commands:

@@ -138,7 +138,7 @@ def test_removal_without_an_adoption_or_a_confirmation_changes_nothing(shop: Tea
     implicit = remove(shop)
 
     assert (nothing.code, implicit.code) == (0, 9)
-    assert "Nothing to do" in nothing.out
+    assert f"Nothing to do: {shop.folder / '.ops' / 'adopt.json'} records nothing" in nothing.out
     assert writes(shop) == sent
     made = repository(shop)._repository
     described, made.description = made.description, "Ours"
