@@ -111,9 +111,7 @@ class DrillCommand(ExampleCommand):
     type=click.Choice(["embedded", "workerd"]),
     help="Runtime of the Workers (default: embedded; of `all`: both)",
 )
-@click.option(
-    "--environment", default="", help="Environment to drill (default: production, or the first one without that name)"
-)
+@click.option("--environment", default="", help="Environment to drill (default: production, else the first one)")
 @click.option("--service", default="", help="Service to drill (default: the first one that fits)")
 @SWITCHES
 @click.option(
