@@ -66,7 +66,7 @@ MAX_PROBES = 20
 """Services that get requests at the same time."""
 MOST_LINES = 20
 """Lines about what was not checked."""
-ANSWERS, NO_URL = "answers", "no URL"
+ANSWERS, NO_URL = "answers", "no URL known"
 HEADING = "Without an ops.yml of your own: all Workers and Pages projects that your token can read. Nothing is written."
 NEXT = ("adopt", "operations")
 """Command that comes next."""
