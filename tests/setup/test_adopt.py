@@ -190,6 +190,21 @@ def test_killed_while_it_creates_the_repository_it_finds_its_own(shop: Team) -> 
     assert len(made) <= 1
 
 
+def test_other_token_after_a_kill_leaves_the_new_repository_its_own(shop: Team) -> None:
+    kill(shop.world.sandbox.github, "after")
+    with pytest.raises(Killed):
+        adopt(shop, "--yes", "--json")
+    shop.world.sandbox.github.faults.clear()
+    shop.world.sandbox.github.add_user("eve", None)
+    shop.world.sandbox.github.add_token("ghp_secretofeve", "eve", ["repo", "workflow"])
+
+    refused = adopt(shop, "--yes", GITHUB_TOKEN="ghp_secretofeve")
+    done = adopt(shop, "--yes", "--json")
+
+    assert (refused.code, done.code) == (4, 0), refused.err + done.err
+    assert (done.result["repository"], steps(done)[1]) == (REPOSITORY, "already done")
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_lost_answer_to_the_creation_makes_no_second_repository(shop: Team, lost: Literal["before", "after"]) -> None:
     shop.world.sandbox.github.fault(method="POST", path="/user/repos", lost=lost)

@@ -198,7 +198,7 @@ class Adoption:
         raise ConfigError(f"GitHub gave no answer, and {name} does not exist", reason=Reason.UNCLEAR, hint=hint)
 
     def _find_own(self) -> FoundRepository | None:
-        return find_unarchived(self._api, self._record)
+        return find_unarchived(self._api, self._record, self._record.repository)
 
     def _push(self) -> tuple[State, str]:
         if self._record.is_set_up:

@@ -32,16 +32,16 @@ def name_taken(name: str) -> ConfigError:
 
 def find_or_require_free(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundRepository | None:
     """Return the own repository; None if the name is free. Raises ConfigError if it is archived, or of others."""
-    if found := find_unarchived(api, record):
+    if found := find_unarchived(api, record, name):
         return found
     if api.find(name) is not None:
         raise name_taken(name)
     return None
 
 
-def find_unarchived(api: RepositoryApi, record: AdoptRecord) -> FoundRepository | None:
+def find_unarchived(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundRepository | None:
     """Return the result of `find_own`. Raises ConfigError if it is archived."""
-    found = find_own(api, record)
+    found = find_own(api, record, name)
     if found and found.is_archived:
         raise ConfigError(
             f"{found.full_name} is archived",
@@ -50,13 +50,12 @@ def find_unarchived(api: RepositoryApi, record: AdoptRecord) -> FoundRepository 
     return found
 
 
-def find_own(api: RepositoryApi, record: AdoptRecord) -> FoundRepository | None:
-    """Return the repository of the record; None if it was not created.
+def find_own(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundRepository | None:
+    """Return the repository if its description has the id of the record; None if it was not created.
 
     Raises ConfigError if it was created and is missing or changed: GitHub also hides it from a token without access.
     """
-    name = record.repository
-    found = api.find(name) if name else None
+    found = api.find(name)
     if found is not None and record.id in found.description:
         return found
     if not record.was_created:

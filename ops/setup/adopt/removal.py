@@ -48,7 +48,7 @@ class Removal:
         """Read GitHub, and return what goes and what stays; nothing if there is nothing left to do. Raises OpsError."""
         if not self._record.things:
             return []
-        found = find_own(self._api, self._record)
+        found = find_own(self._api, self._record, self.repository)
         if found is None or (found.is_archived and not self._record.was_created):
             return []
         if found.is_archived:
