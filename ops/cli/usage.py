@@ -322,6 +322,9 @@ def _name_word(word: str, line: CommandLine) -> list[str]:
 
 
 def _name_words(error: UnexpectedWords, line: CommandLine) -> Repair:
+    arguments = [each for each in line.command.params if isinstance(each, click.Argument)]
+    if arguments and "TEXT" in _parameter_label(arguments[-1], line):
+        return _quote_text(error, arguments[-1], line)
     named = [each for word in error.words for each in _name_word(word, line)]
     words = list(line.words)
     for word in reversed(error.words):
@@ -331,6 +334,17 @@ def _name_words(error: UnexpectedWords, line: CommandLine) -> Repair:
     unknown = [word for word in error.words if not _name_word(word, line)]
     repaired = line.with_words(*words)
     return f"{error.format_message()}{meant}", repaired.without(*unknown) if unknown else repaired
+
+
+def _quote_text(error: UnexpectedWords, parameter: click.Parameter, line: CommandLine) -> Repair:
+    """Return the line with the words in the quotation of the text before them."""
+    text = [str(line.raw_values()[0].get(parameter.name or "")), *error.words]
+    places, end = list[int](), len(line.words)
+    for word in reversed(text):
+        end -= 1 + line.words[end - 1 :: -1].index(word)
+        places.append(end)
+    behind = [word for place, word in enumerate(line.words) if place > end and place not in places]
+    return "the text needs quotation marks", line.with_words(*line.words[:end], " ".join(text), *behind)
 
 
 def _parameter_label(parameter: click.Parameter, line: CommandLine) -> str:
