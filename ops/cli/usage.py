@@ -101,6 +101,7 @@ CLOSE = 0.75
 """Ratio of difflib from which one option is a misspelled other."""
 MOST_REPAIRS, MOST_CHOICES = 8, 8
 YES = "--yes"
+HELP = {"-h", "--help"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class CommandLine:
         context, words = click.Context(self.root, info_name=PROGRAM), list(self.words)
         while isinstance(group := context.command, click.Group) and words:
             try:
-                name, command, words = group.resolve_command(context, words)
+                name, command, words = group.resolve_command(context, list(words))  # click consumes its list
             except click.UsageError:
                 break
             if command is not None:
@@ -130,7 +131,9 @@ class CommandLine:
         return self.parts[0].command
 
     def find_error(self) -> click.UsageError | None:
-        """Parse the words, and return why they are refused."""
+        """Parse the words, and return why they are refused. Words with --help are not parsed: that prints the help."""
+        if HELP & {*self.words}:
+            return None
         context, words = self.parts
         try:
             if isinstance(context.command, click.Group):
@@ -226,7 +229,7 @@ def answer_usage_error(error: click.UsageError, root: click.Group, words: Sequen
 
 def _repair_line(error: click.UsageError, line: CommandLine) -> Repair:
     """Return the first mistake in words, and a line that is accepted: an example if nobody can guess it."""
-    is_guess_safe = not {"-h", "--help"} & {*line.words} and all(quote_name(word) == word for word in line.words)
+    is_guess_safe = not HELP & {*line.words} and all(quote_name(word) == word for word in line.words)
     text, repaired = _repair_once(error, line)
     for _ in range(MOST_REPAIRS):
         if repaired is None or not is_guess_safe:
@@ -292,7 +295,8 @@ def _repair_option(error: click.NoSuchOption, line: CommandLine) -> Repair:
         return text, None
     value = typed.removeprefix(name)
     if isinstance(line.command, click.Group):
-        return f"{text} before a command; write it behind the command", _move_behind(typed, line)
+        moved = _move_behind(typed, line)
+        return f"{text} before a command; write it behind the command" if moved else text, moved
     bare = name.lstrip("-").lower()
     if near := _named_options(bare, line):
         return f"{text}; did you mean {' or '.join(near)}?", line.replaced(typed, f"{near[0]}{value}")
