@@ -92,6 +92,10 @@ Use this when requests reach a Worker by its workers.dev address. It takes about
 1. Backout reads whether the address is on.
 2. It turns the address off, reads it back, and probes the service.
 
+## If the outcome is unknown
+
+Workers → the Worker → *Settings* → *Domains & Routes* shows the address. The same command sends nothing if it is off.
+
 ## Not undone
 
 The undo is the dashboard.
