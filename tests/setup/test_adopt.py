@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,12 @@ from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.setup.adopt.adoption import TITLES
 from ops.setup.adopt.person import person_environ
-from sandbox.faults import Fault
-from sandbox.github.git.push import PATH
-from sandbox.github.server import GitHub, GitHubRepository
-from sandbox.server import HttpRequest
+from sandbox.github.server import GitHubRepository
 from tests.conftest import Outcome
 from tests.support.adoption import ACTIONS, EVERY_READ, READER, SHOP, Team, build_shop, team
 from tests.support.bakery import PERMISSIONS
 from tests.support.commands import set_origin
-from tests.support.in_process import answered_in_process
+from tests.support.write_kills import Killed
 
 PERSON = "ghp_secretofdana"
 TOKEN = "cfut_new-token-of-recovery"
@@ -72,26 +69,6 @@ def steps(outcome: Outcome) -> list[str]:
 
 def repository(shop: Team) -> GitHubRepository:
     return shop.world.sandbox.github.open_repository(REPOSITORY)
-
-
-class Killed(BaseException):
-    """The end of the command at a request, as by SIGKILL."""
-
-
-def kill(github: GitHub, moment: Literal["before", "after"], skip: int = 0) -> Fault:
-    """Kill the command at its next write, before or after it takes effect. A killed push is one without an answer."""
-
-    def end() -> None:
-        raise Killed
-
-    def is_api(request: HttpRequest) -> bool:
-        return request.method != "GET" and request.path != "/graphql" and not PATH.fullmatch(request.path)
-
-    ending: dict[str, Any] = {moment: end, "is_prompt": True}
-    made = github.faults.add(Fault(when=is_api, skip=skip, **ending))
-    push = github.faults.add(Fault(path="**/git-receive-pack", method="POST", lost=moment))
-    made.remove = push.remove = github.faults.clear
-    return made
 
 
 def written(shop: Team) -> dict[str, str]:
@@ -148,53 +125,13 @@ def test_the_end_names_what_is_open_and_links_no_token_of_a_later_recovery(shop:
     assert "gh secret set" not in done.out
 
 
-@pytest.mark.slow
-def test_killed_before_and_after_each_write_it_goes_on(shop: Team, tmp_path: Path) -> None:
-    """Each second press ends after one more write: the first write of an environment is repeated without effect."""
-    killed = 0
-    while True:
-        after = killed % 2
-        fault = kill(shop.world.sandbox.github, "after" if after else "before", skip=after)
-        done = None
-        with answered_in_process(), suppress(Killed):  # a kill is an exception of the server
-            done = adopt(shop, "--yes", "--json")
-        fault.remove()
-        if done is not None and done.code == 0:
-            break
-        killed += 1
-        assert killed < 100, done
-
-    assert killed > 20
-    (tmp_path / "other").mkdir()
-    with shop_of_dana(tmp_path / "other") as other:
-        adopt(other, "--yes", "--json")
-        assert state(shop) == state(other)
-    assert writes(shop) > killed
-    assert adopt(shop, "--yes", "--json").result["decision"] == "nothing_to_do"
-
-
-def test_killed_while_it_creates_the_repository_it_finds_its_own(shop: Team) -> None:
-    moments: tuple[Literal["before", "after"], ...] = ("before", "after")
-    for moment in moments:
-        kill(shop.world.sandbox.github, moment)
-        with pytest.raises(Killed):
-            adopt(shop, "--yes", "--json")
-        shop.world.sandbox.github.faults.clear()
-    (shop.folder / "README.md").unlink()  # as if the first kill had been earlier
-
-    done = adopt(shop, "--yes", "--json")
-
-    assert done.code == 0, done.err
-    assert done.result["steps"][0]["details"] == "wrote README.md"
-    made = [one for one in shop.world.sandbox.github.requests if one.path == "/user/repos" and one.status == 201]
-    assert len(made) <= 1
-
-
 def test_other_token_after_a_kill_leaves_the_new_repository_its_own(shop: Team) -> None:
-    kill(shop.world.sandbox.github, "after")
+    def end() -> None:
+        raise Killed
+
+    shop.world.sandbox.github.fault(method="POST", path="/user/repos", after=end, is_prompt=True)
     with pytest.raises(Killed):
         adopt(shop, "--yes", "--json")
-    shop.world.sandbox.github.faults.clear()
     shop.world.sandbox.github.add_user("eve", None)
     shop.world.sandbox.github.add_token("ghp_secretofeve", "eve", ["repo", "workflow"])
 

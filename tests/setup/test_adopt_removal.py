@@ -1,31 +1,17 @@
 """`ops adopt --remove` takes back what it made, and leaves the rest as it was."""
 
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
-import pytest
-
-from tests.conftest import READS_BY_POST, Outcome
-from tests.setup.test_adopt import REPOSITORY, Killed, adopt, kill, repository, shop, state, steps, writes
+from tests.conftest import Outcome
+from tests.setup.test_adopt import REPOSITORY, adopt, repository, shop, state, steps, writes
 from tests.support.adoption import Team
-from tests.support.in_process import answered_in_process
+from tests.support.whole_state import account_states
 
 __all__ = ["shop"]
 
 
 def remove(shop: Team, *arguments: str) -> Outcome:
     return adopt(shop, "--remove", *arguments)
-
-
-def cloudflare(shop: Team) -> dict[str, Any]:
-    """Return what Cloudflare's API shows of the account."""
-    sandbox = shop.world.sandbox
-    names = ("shop-web", "shop-api", "shop-mailer")
-    return {
-        "deployments": {name: [each.id for each in sandbox.deployments(name)] for name in names},
-        "sent": {each.method for each in sandbox.requests if not each.path.endswith(READS_BY_POST)},
-    }
 
 
 def test_environment_stays_if_its_secrets_are_unknown(shop: Team) -> None:
@@ -42,7 +28,7 @@ def test_environment_stays_if_its_secrets_are_unknown(shop: Team) -> None:
 
 
 def test_removal_takes_back_what_adopt_made_and_nothing_else(shop: Team) -> None:
-    before = cloudflare(shop) | {"sent": {"GET"}}
+    before = account_states(shop.world.sandbox)
     adopt(shop, "--yes")
     made = repository(shop)
     made.put_secret("CLOUDFLARE_API_TOKEN", "cfut_for-reports", environment="report")
@@ -65,7 +51,8 @@ def test_removal_takes_back_what_adopt_made_and_nothing_else(shop: Team) -> None
     assert left["rulesets"] == []
     assert left["secrets"] == {"report": {"CLOUDFLARE_API_TOKEN": "cfut_for-reports"}, "theirs": {}}
     assert [issue.number for issue in made.issues] == [incident]
-    assert cloudflare(shop) == before
+    assert account_states(shop.world.sandbox) == before
+    assert shop.world.writes() == []
     taken = writes(shop)
     assert taken > sent
     for _ in range(2):
@@ -145,27 +132,6 @@ def test_removal_without_an_adoption_or_a_confirmation_changes_nothing(shop: Tea
     assert "its description changed" in remove(shop, "--yes").err
     made.description = described
     assert remove(shop, "--yes", "--json").result["decision"] == "done"
-
-
-@pytest.mark.slow
-def test_removal_killed_at_each_write_goes_on(shop: Team) -> None:
-    adopt(shop, "--yes")
-    killed = 0
-    while True:
-        fault = kill(shop.world.sandbox.github, "after" if killed % 2 else "before")
-        done = None
-        with answered_in_process(), suppress(Killed):
-            done = remove(shop, "--yes", "--json")
-        fault.remove()
-        if done is not None:
-            break
-        killed += 1
-        assert killed < 100
-
-    assert killed > 20
-    assert repository(shop)._repository.is_archived
-    left = state(shop)
-    assert (left["environments"], left["labels"], left["rulesets"]) == ({}, [], [])
 
 
 def test_lost_answer_to_a_removal_is_repeated(shop: Team) -> None:

@@ -49,12 +49,14 @@ class Removal:
         if not self._record.things:
             return []
         found = find_own(self._api, self._record, self.repository)
-        if found is None or (found.is_archived and not self._record.was_created):
+        if found is None:
             return []
+        things = sorted(self._record.things, key=lambda each: ORDER.index(each.kind))
+        if found.is_archived and not self._record.was_created:
+            return [RemovalItem(each, "it is archived") for each in things]
         if found.is_archived:
             hint = "Unarchive it in its settings, then run `ops adopt --remove` again."
             raise ConfigError(f"{self.repository} is archived, so nothing in it can be deleted", hint=hint)
-        things = sorted(self._record.things, key=lambda each: ORDER.index(each.kind))
         return [RemovalItem(each, self._why_kept(each)) for each in things]
 
     def apply(self, plan: list[RemovalItem], say: Callable[[str], object]) -> None:

@@ -1,23 +1,25 @@
-"""`ops adopt` as a process that gets SIGKILL: the same command again ends in the same state."""
+"""`ops adopt` and its removal, killed at every write, end in the state of a run that was never killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.setup.test_adopt import PERSON, TOKEN, adopt, repository, shop, state
+from tests.conftest import ROOT, Outcome
+from tests.setup.test_adopt import PERSON, TOKEN, adopt, repository, shop, shop_of_dana, state, written
 from tests.support.adoption import ACTIONS, READER, Team
+from tests.support.whole_state import account_states, repository_states
+from tests.support.write_kills import WriteKills, name_write
 
 __all__ = ["shop"]
 MOMENTS: tuple[dict[str, str], ...] = (
-    {"method": "POST", "path": "/user/repos"},
     {"method": "POST", "path": "**/git-receive-pack"},
-    {"method": "PUT", "path": "/repos/*/*/environments/recovery"},
-    {"method": "POST", "path": "/repos/*/*/labels"},
     {"method": "PUT", "path": "/repos/*/*/environments/recovery/secrets/*"},
 )
 
@@ -46,3 +48,36 @@ def test_same_command_goes_on_after_sigkill(shop: Team, when: str) -> None:
     assert made["secrets"]["recovery"] == {"CLOUDFLARE_API_TOKEN": TOKEN}
     assert made["files"].keys() == made["branch"].keys()
     assert len(repository(shop).rulesets) == 1
+
+
+def whole_state(team: Team) -> Mapping[str, Any]:
+    """Return everything on GitHub and in the folder, the record included."""
+    record = json.loads((team.folder / ".ops" / "adopt.json").read_text())
+    return {"github": repository_states(team.world.sandbox), "files": written(team), "record": {**record, "id": ""}}
+
+
+def sent_writes(team: Team) -> set[str]:
+    sandbox = team.world.sandbox
+    sent = [*sandbox.requests, *sandbox.github.requests]
+    return {name for each in sent if (name := name_write(each.method, each.path, each.body))}
+
+
+def test_killed_at_every_write_it_ends_in_the_same_state(shop: Team, tmp_path: Path) -> None:
+    sandbox = shop.world.sandbox
+    accounts = account_states(sandbox)
+    (tmp_path / "other").mkdir()
+    with shop_of_dana(tmp_path / "other") as other:
+        for options in ((), ("--remove",)):
+            kills, known = WriteKills(sandbox, shop.folder), sent_writes(other)
+
+            def press(options: tuple[str, ...] = options) -> Outcome:
+                return adopt(shop, "--yes", "--json", *options)
+
+            done = kills.press_to_the_end(press)
+
+            assert (done.code, press().result["decision"]) == (0, "nothing_to_do"), done.err
+            assert adopt(other, "--yes", *options).code == 0
+            for moment in ("before", "after"):
+                assert sent_writes(other) - known <= {write for when, write in kills.moments if when == moment}
+            assert whole_state(shop) == whole_state(other)
+            assert account_states(sandbox) == accounts
