@@ -27,7 +27,7 @@ class Switches:
     binding, which is common."""
 
     has_assets_listed: bool = True
-    """Whether the list of scripts has `has_assets`. The official SDK has the field as optional."""
+    """Whether the list of scripts has `has_assets` and `routes`. The official SDK has both fields as optional."""
 
     deployments_lag_reads: int = 0
     """Number of GET deployments after a new deployment that still return the previous list. Deployments are kept in one

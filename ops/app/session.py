@@ -15,7 +15,7 @@ from ops.core.clock import SandboxClock, SystemClock
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor, Secret
-from ops.core.threads import start_call
+from ops.core.threads import result_so_far, start_call
 from ops.core.verdict import PageContent
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class Session:
             )
 
         pending = start_call(read)
-        return lambda: pending.result() if pending.done() and pending.exception() is None else None
+        return lambda: result_so_far(pending)
 
     def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
         """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""

@@ -371,6 +371,7 @@ def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
             help="Whether the requester's permission was verified: checked, or not checked",
         ),
         click.Option(["--dry-run"], is_flag=True, help="Read and show the plan; change nothing"),
+        click.Option(["--verbose"], is_flag=True, help="Show long lists of the plan whole"),
         click.Option(["--yes"], is_flag=True, help=YES_HELP),
         click.Option(
             ["--json", "as_json"], is_flag=True, help="Print one JSON result on stdout, and events as JSON on stderr"

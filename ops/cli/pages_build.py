@@ -109,7 +109,7 @@ def _plan_build(request: "RunRequest", redactor: Redactor) -> "tuple[EndedRun, C
     from ops.app import run
 
     service = str(request.params.service)
-    show_plan = plan_printer(plan_heading(RUNBOOK, service, request.environment))
+    show_plan = plan_printer(plan_heading(RUNBOOK, service, request.environment), is_whole=True)
     options = RunOptions(
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )

@@ -66,7 +66,7 @@ PROBE_WAIT = 0.25
 SERVICE = "service"
 OVERRIDE = "override"
 """The word that a person types behind the name, to go on although recoveries are stopped."""
-HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "is_part"}
+HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "is_part", "verbose"}
 """Parameters of `run`; the others of a command are fields of RunRequest."""
 
 
@@ -165,17 +165,17 @@ def run_and_show(
     permit: Callable[[], object] = lambda: None,
     at_end: "Callable[[EndedRun], object]" = lambda _: None,
     is_part: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Run a runbook, print and record it, and return the exit code. `at_end` is called last.
 
-    `is_part`: another command prints the JSON result, as part of its own.
+    `is_part`: another command prints the JSON result, as part of its own. `verbose`: cut no list of the plan.
     """
     from ops.app.run import run_runbook, write_record
 
     runbook, environment, config = request.runbook, request.environment, request.config
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    service = getattr(request.params, SERVICE, "")
-    name = service or runbook.name
+    name = getattr(request.params, SERVICE, "") or runbook.name
     environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
     asks = is_interactive and not (dry_run or yes)
     find_missing = _start_incident_check(request, environ, redactor) if asks else str
@@ -184,7 +184,7 @@ def run_and_show(
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
         confirm=_name_prompt(name, environment, find_missing) if asks else _always_confirm,
         override=_override_prompt(name, environment, is_given=override_stop, has_prompt=not yes),
-        show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment)),
+        show_plan=silent if as_json else _request_plan_printer(request, is_whole=verbose),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
         pause=lambda: _pause_in_outage(request, redactor),
         permit=permit,
@@ -318,9 +318,17 @@ def plan_heading(runbook: str, service: str, environment: str) -> str:
     return " ".join(filter(None, ["Plan:", runbook, service, "in", environment]))
 
 
-def plan_printer(heading: str) -> Callable[[Plan], None]:
+def _request_plan_printer(request: "RunRequest", *, is_whole: bool) -> Callable[[Plan], None]:
+    service = getattr(request.params, SERVICE, "")
+    return plan_printer(plan_heading(request.runbook.name, service, request.environment), is_whole=is_whole)
+
+
+def plan_printer(heading: str, *, is_whole: bool) -> Callable[[Plan], None]:
+    """Return the function that prints a plan; `is_whole` or in a job, with its long lists."""
+
     def show(plan: Plan) -> None:
-        first, *lines = format_plan(plan, heading=heading, width=text_width())
+        whole = is_whole or actions.is_job(os.environ)
+        first, *lines = format_plan(plan, heading=heading, width=text_width(), is_whole=whole)
         echo(f"\n{first}", bold=True)
         for line in lines:
             echo(line, fg=CAUTION if line.startswith(PLAN_WARNING) else None)

@@ -120,7 +120,9 @@ class ScheduledRuns:
         request = RunRequest(
             runbook=runbook, params=params, environment=environment, config=self.config, incident=incident
         )
-        return run_and_show(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
+        return run_and_show(
+            request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json, verbose=True
+        )
 
     def start_due_runs(
         self, runbook: Runbook[Any], due: DueRuns, config: "Config", environment: "Environment"

@@ -33,6 +33,8 @@ from ops.core.threads import start_call
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ops.cloudflare.secrets import WorkerSecretsApi
 
 
@@ -107,21 +109,26 @@ class WorkersApi:
             raise unexpected_shape(answer, f"the deployments of {worker}")
         return deployments
 
+    def begin_row_read(self, worker: str) -> "Future[ListedWorker | None]":
+        """Start to read the Worker's row in the list of scripts; None: the list has none."""
+        return start_call(lambda: next((each for each in self.list_workers() if each.name == worker), None))
+
     def begin_assets_check(self, worker: str) -> Callable[[], bool | None]:
         """Start to read whether the Worker has static assets. The result waits at most ASSETS_WAIT; None: unknown."""
-        asked = start_call(lambda: self._has_assets(worker))
+        reading = self.begin_row_read(worker)
+        return lambda: self.await_assets(reading)
 
-        def answer() -> bool | None:
-            try:
-                return asked.result(timeout=ASSETS_WAIT)
-            except (ProviderError, TimeoutError):
-                return None
+    @staticmethod
+    def await_assets(reading: "Future[ListedWorker | None]") -> bool | None:
+        """Return whether the Worker has static assets; wait at most ASSETS_WAIT. None: unknown.
 
-        return answer
-
-    def _has_assets(self, worker: str) -> bool | None:
-        """Read it from the list of scripts: a version shows static assets only if it has an assets binding."""
-        return next((each.has_assets for each in self.list_workers() if each.name == worker), None)
+        The list of scripts says so: a version shows static assets only if it has an assets binding.
+        """
+        try:
+            listed = reading.result(timeout=ASSETS_WAIT)
+        except (ProviderError, TimeoutError):
+            return None
+        return listed.has_assets if listed else None
 
     @reads("GET /accounts/{account}/workers/scripts")
     def list_workers(self) -> tuple[ListedWorker, ...]:
@@ -133,7 +140,7 @@ class WorkersApi:
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the Workers")
         named = [row for row in answer.result if isinstance(row, dict) and text_or_empty(row.get("id"))]
-        return tuple(ListedWorker(row["id"], yes_or_no(row.get("has_assets"))) for row in named)
+        return tuple(ListedWorker(row["id"], yes_or_no(row.get("has_assets")), _parse_patterns(row)) for row in named)
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
     def list_bindings(self, worker: str) -> tuple[WorkerBinding, ...]:
@@ -260,6 +267,14 @@ class WorkersApi:
             f"the cron triggers of {worker}",
             lambda: tuple(text_or_empty(r["cron"]) for r in answer.result["schedules"]),
         )
+
+
+def _parse_patterns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the patterns of the routes of a listed Worker. The field is optional, so another value is unknown."""
+    routes = row.get("routes")
+    if not isinstance(routes, list):
+        return None
+    return tuple(text_or_empty(each.get("pattern")) for each in routes if isinstance(each, dict))
 
 
 def _parse_binding(row: Mapping[str, Any]) -> WorkerBinding:

@@ -4,8 +4,8 @@ A runbook makes the plan from reads only. Each change states its target, the val
 its undo command.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -65,6 +65,23 @@ DRILL_SECTION = "Staging drill"
 """Title of the section in the plan of a recovery that a drill wants: no chat gets notices of it."""
 
 
+MOST_NAMES, MOST_LINES = 6, 12
+"""Names in one line and lines of one section that a terminal shows without `--verbose`."""
+MOST_STORED = 100
+"""Names in one line of a plan, which its record holds."""
+
+
+def list_names(title: str, names: Sequence[str]) -> str:
+    """Return a line such as `routes: shop.example/*, www.shop.example/*`, which `cut_names` can shorten."""
+    return f"{title}: {', '.join(first_of(names, MOST_STORED))}"
+
+
+def cut_names(line: str) -> str:
+    """Return the line with at most MOST_NAMES names behind its title, and the number of the others."""
+    title, colon, names = line.partition(": ")
+    return f"{title}{colon}{', '.join(first_of(names.split(', '), MOST_NAMES))}"
+
+
 @dataclass(frozen=True)
 class PlanSection:
     """A titled list of lines for people. Renderers know nothing else about a runbook."""
@@ -121,6 +138,11 @@ class Plan:
     def claim_without_health(self) -> str:
         """Return the claim without the words that its probes are healthy, for a run in which they were not."""
         return self.proved_claim.removesuffix(PROBES_ARE_HEALTHY).removesuffix("; ").removesuffix(", and ")
+
+    def with_short_lists(self) -> "Plan":
+        """Return the plan with at most MOST_LINES lines in a section and MOST_NAMES names in a line."""
+        sections = tuple(replace(each, lines=tuple(first_of(each.lines, MOST_LINES))) for each in self.sections)
+        return replace(self, sections=sections, not_undone=tuple(map(cut_names, self.not_undone)))
 
     @property
     def undo(self) -> tuple[SuggestedCommand, ...]:

@@ -30,6 +30,11 @@ def start_call(call: Callable[[], T]) -> Future[T]:
     return future
 
 
+def result_so_far(future: Future[T]) -> T | None:
+    """Return the result of a call without waiting; None if it is not there yet, or the call failed."""
+    return future.result() if future.done() and future.exception() is None else None
+
+
 def run_in_background(work: Callable[[], None]) -> None:
     """Call `work` in an idle daemon thread, or in a new one, which takes longer.
 

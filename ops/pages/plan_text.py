@@ -12,7 +12,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
+from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection, list_names
 from ops.pages.live_deployment import LiveDeployment
 from ops.pages.target_choice import EARLIER_ROLLBACK, PagesTargetChoice, TargetFacts, choose_target
 from ops.workers.plan_text import list_doubts
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 UNFINISHED_STATUSES = {"idle", "active"}
 
-NOT_UNDONE = (
-    "data in D1, KV, R2 and Durable Objects, and database migrations",
-    "project settings: domains, build configuration, and variables and bindings of the next deployment",
+DATA_BINDINGS = ("D1 ", "Durable Object ", "Hyperdrive ", "KV ", "R2 ", "Vectorize ", "queue ")
+"""Starts of the texts of bindings whose products hold data."""
+SETTINGS_NOT_UNDONE = (
+    "build configuration, and variables and bindings of the next deployment",
     "open browser tabs: they keep the current deployment until they reload",
     "cache of the zone: its entries of the current deployment stay until they are purged",
 )
@@ -66,6 +67,19 @@ class PagesHistory:
         """Return whether the newest deployment failed and the newest successful one is live."""
         good = next((d for d in self.deployments if d.can_serve_production), None)
         return good == self.serving_deployment and self.deployments[0].status == "failure"
+
+
+def list_not_undone(project: PagesProject) -> tuple[str, ...]:
+    """Return what another deployment leaves as it is. A wrangler file may have bindings that the project lacks."""
+    named = [each.partition(" → ")[0] for each in project.bindings if each.startswith(DATA_BINDINGS)]
+    data = list_names("data", named) if named else "data in the stores that the site uses"
+    has_database = not named or any(each.startswith(("D1 ", "Hyperdrive ")) for each in named)
+    return (
+        data,
+        *(["database migrations"] if has_database else []),
+        *([list_names("domains", project.domains)] if project.domains else ["domains"]),
+        *SETTINGS_NOT_UNDONE,
+    )
 
 
 def short_deployment_id(deployment: PagesDeployment) -> str:

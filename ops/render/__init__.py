@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import format_duration
 from ops.core.errors import Decision, needs_people
 from ops.core.next_step import SuggestedCommand, button_fields
-from ops.core.plan import Plan
+from ops.core.plan import Plan, cut_names
 from ops.core.run import Run, duration_label
 from ops.core.timeline import EventKind, RunEvent
 from ops.tools import own_program
@@ -56,18 +56,24 @@ def describe_wait(event: RunEvent) -> str:
     return WAITS.get(event.kind, "")
 
 
-def format_plan(plan: Plan, *, heading: str, width: int = WIDTH) -> Iterator[str]:
-    """Yield the lines of a plan: changes, limits of the undo, consequences, warnings and commands."""
+def format_plan(plan: Plan, *, heading: str, width: int = WIDTH, is_whole: bool = True) -> Iterator[str]:
+    """Yield the lines of a plan: changes, limits of the undo, consequences, warnings and commands.
+
+    `is_whole`: else long lists are cut, and the last line names `--verbose`. What a person approves is never cut.
+    """
     yield heading
     yield from _wrap_line(plan.summary, first="  ", rest="    ", width=width)
-    for section in plan.sections:
+    shown = plan if is_whole or plan.terms else plan.with_short_lists()
+    for section in shown.sections:
         yield from _titled_list(section.title, section.lines, width=width)
-    yield from _titled_list("Not undone", plan.not_undone, width=width)
+    yield from _titled_list("Not undone", shown.not_undone, width=width)
     yield from _titled_list("Consequences", plan.consequences, width=width)
     yield from _titled_list("Warnings", plan.warnings, bullet="!", width=width)
     yield from _titled_commands("Undo", plan.undo)
     yield from _titled_commands("If it does not help", [plan.next_step])
     yield from _titled_list("Manual steps", plan.tasks, width=width)
+    if (shown.sections, shown.not_undone) != (plan.sections, plan.not_undone):
+        yield "  Long lists are cut. Add --verbose for all of them."
 
 
 def format_result(run: Run, contacts: Iterable[str], *, width: int = WIDTH) -> Iterator[str]:
@@ -159,7 +165,13 @@ def load_templates() -> "jinja2.Environment":
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
-    environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text, "fenced": fence_text}
+    environment.filters |= {
+        "command": wrap_command,
+        "sentence": sentence,
+        "button": button_text,
+        "fenced": fence_text,
+        "few": cut_names,
+    }
     environment.filters |= {"span": format_duration, "duration": duration_label}
     return environment
 

@@ -157,7 +157,7 @@ def _build_plan(
         sections=plan_text.build_redeploy_sections(
             commit, build, project, history, configuration=configuration, why=why
         ),
-        not_undone=plan_text.NOT_UNDONE,
+        not_undone=plan_text.list_not_undone(project),
         consequences=plan_text.list_consequences(history) if history else (),
         warnings=(
             *plan_text.list_redeploy_warnings(build, project, configuration),

@@ -128,7 +128,7 @@ def _plan_without_live(ctx: Context[RollbackPages.Params], service: "Service", s
         summary=f"Pages {service.pages}: unknown → {short_deployment_id(chosen)}",
         changes=(step,),
         sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
-        not_undone=plan_text.NOT_UNDONE,
+        not_undone=plan_text.list_not_undone(site.observed.project),
         consequences=plan_text.list_consequences_without_live(site.observed.project),
         warnings=(named, *_repeat_warnings(site, step)),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
@@ -150,7 +150,7 @@ def _build_plan(
         summary=f"Pages {service.pages}: {step.before} → {step.after}",
         changes=(step,),
         sections=plan_text.build_sections(history, history.choice, chosen, by_rule=by_rule),
-        not_undone=plan_text.NOT_UNDONE,
+        not_undone=plan_text.list_not_undone(site.observed.project),
         consequences=plan_text.list_consequences(history),
         warnings=(
             *_repeat_warnings(site, step),

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cached_property
 
 from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.types.inventory import WorkerTriggers
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import (
     WorkerDeployment,
@@ -73,6 +74,7 @@ class WorkerHistory:
     """Versions that runs took out of service without a trace in this history, as on a Pages site."""
     traffic: WorkerTraffic | None = None
     """Requests and errors by version; None: unknown."""
+    triggers: WorkerTriggers = field(default_factory=WorkerTriggers)
 
     def with_older_deployments(
         self, pages: Iterable[tuple[WorkerDeployment, ...] | None], *, most: int

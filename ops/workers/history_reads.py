@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.cloudflare.types.inventory import ListedWorker, WorkerTriggers
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import (
     Split,
@@ -15,7 +17,7 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns, RunRecord
-from ops.core.threads import run_parallel_mixed, start_call
+from ops.core.threads import result_so_far, run_parallel_mixed, start_call
 from ops.engine.context import Context
 from ops.engine.runbook import RollbackReach
 from ops.workers import deploy, plan_text, rollback_target
@@ -23,6 +25,8 @@ from ops.workers.history import WorkerHistory
 from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ops.config import Service
 
 T = TypeVar("T")
@@ -48,6 +52,8 @@ class WorkerListing:
     previous_runs: Callable[[], PreviousRuns]
     traffic: Callable[[], WorkerTraffic | None]
     """Never waits: the requests and errors only improve the choice, and must not delay a write."""
+    triggers: Callable[[], WorkerTriggers]
+    """Never waits: they only name what stays."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
     ]
     pending = [start_call(each) for each in reads]  # first: the plan waits for them alone
     traffic = ctx.cloudflare.worker_traffic(service.worker)
-    has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
+    row, earlier = ctx.cloudflare.workers.begin_row_read(service.worker), ctx.previous_runs()
+    triggers = _begin_triggers_read(ctx, service.worker, row)
     deployments, versions, *others = (each.result() for each in pending)
     if not deployments:
         raise Refused(
@@ -86,7 +93,27 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
             reason=Reason.NO_TARGET,
             hint="Deploy the Worker first.",
         )
-    return WorkerListing(deployments, versions, has_assets, earlier, traffic), others
+    return WorkerListing(
+        deployments, versions, partial(ctx.cloudflare.workers.await_assets, row), earlier, traffic, triggers
+    ), others
+
+
+def _begin_triggers_read(
+    ctx: Context[Any], worker: str, row: "Future[ListedWorker | None]"
+) -> Callable[[], WorkerTriggers]:
+    """Start to read what no version holds. The returned function never waits. `row`: the Worker in the list."""
+    crons = start_call(lambda: ctx.cloudflare.workers.list_cron_triggers(worker))
+    domains = start_call(lambda: ctx.cloudflare.routes.list_domains())  # noqa: PLW0108  the thread imports the module
+
+    def answer() -> WorkerTriggers:
+        listed, hosts = result_so_far(row), result_so_far(domains)
+        return WorkerTriggers(
+            crons=result_so_far(crons),
+            routes=listed.routes if listed else None,
+            domains=None if hosts is None else tuple(each.hostname for each in hosts if each.worker == worker),
+        )
+
+    return answer
 
 
 def read_history(
@@ -134,7 +161,7 @@ def read_history(
             page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)
             if page == MAX_PAGES and not history.is_read_to_end:
                 history = replace(history, is_read_to_end=True, unread_note="older deployments were not read")
-        history = replace(history, now=ctx.clock.now(), traffic=listing.traffic())
+        history = replace(history, now=ctx.clock.now(), traffic=listing.traffic(), triggers=listing.triggers())
         is_read = history.is_read_to_end and not _unread_versions(history, ())
         if requested or is_read or _is_settled(ctx, history, only_older=only_older):
             return history

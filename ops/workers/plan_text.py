@@ -1,10 +1,11 @@
 """Texts in the plan of a Worker rollback: sections, warnings, consequences, leftovers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import ANY_NAME, DeploymentMark, without_schema_marks
+from ops.cloudflare.types.inventory import WorkerTriggers
 from ops.cloudflare.types.records import describe_traffic
 from ops.cloudflare.types.workers import (
     Split,
@@ -16,8 +17,8 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.core.clock import format_duration, format_utc
-from ops.core.names import first_of, is_sha
-from ops.core.plan import DRILL_SECTION, NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
+from ops.core.names import is_sha
+from ops.core.plan import DRILL_SECTION, NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection, list_names
 from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
 from ops.workers.history import PastRollback, WorkerHistory
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
-CRONS_NOT_UNDONE = "cron triggers: the current ones stay and run the older code"
 SETTINGS_NOT_UNDONE = (
-    "routes, custom domains, and the workers.dev and preview switches",
+    "the workers.dev and preview switches",
     "script settings: logpush, observability, tail consumers",
     "caches: entries of the current version stay until they are purged",
 )
@@ -55,24 +55,41 @@ DATA_BINDINGS = {
 }
 """Type of a binding → the product that holds its data: developers.cloudflare.com/workers/runtime-apis/bindings."""
 MIGRATED = {"D1": "database", "Hyperdrive": "database", "Durable Objects": "Durable Object"}
-MOST_BINDINGS = 6
 
 
 def list_not_undone(history: WorkerHistory, split: Split) -> tuple[str, ...]:
     """Return what a rollback leaves as it is, of the things that the live version or the target has."""
     versions = [history.version(name) for name in (*history.live.serving_versions, *dict(split))]
+    return (*_list_data(versions), *_list_triggers(history.triggers, versions), *SETTINGS_NOT_UNDONE)
+
+
+def _list_data(versions: Sequence[WorkerVersion]) -> Iterator[str]:
     if not all(each.is_detailed for each in versions):
-        data = ("data in KV, R2, D1, Durable Objects, Queues and Vectorize", "database and Durable Object migrations")
-        return (*data, CRONS_NOT_UNDONE, *SETTINGS_NOT_UNDONE)
+        yield "data in KV, R2, D1, Durable Objects, Queues and Vectorize"
+        yield "database and Durable Object migrations"
+        return
     bound = {(DATA_BINDINGS[kind], name) for each in versions for kind, name in each.bindings if kind in DATA_BINDINGS}
-    named = first_of([f"{product} {name}" for product, name in sorted(bound)], MOST_BINDINGS)
-    migrated = sorted({MIGRATED[product] for product, _ in bound if product in MIGRATED}, reverse=True)
-    return (
-        *([f"data in {', '.join(named)}"] if named else []),
-        *([f"{' and '.join(migrated)} migrations"] if migrated else []),
-        *([CRONS_NOT_UNDONE] if any("scheduled" in each.handlers or not each.handlers for each in versions) else []),
-        *SETTINGS_NOT_UNDONE,
-    )
+    if bound:
+        yield list_names("data", [f"{product} {name}" for product, name in sorted(bound)])
+    if migrated := sorted({MIGRATED[product] for product, _ in bound if product in MIGRATED}, reverse=True):
+        yield f"{' and '.join(migrated)} migrations"
+
+
+def _list_triggers(triggers: WorkerTriggers, versions: Sequence[WorkerVersion]) -> Iterator[str]:
+    if triggers.crons:
+        yield list_names("cron triggers, which stay and run the older code", triggers.crons)
+    if triggers.routes:
+        yield list_names("routes", triggers.routes)
+    if triggers.domains:
+        yield list_names("custom domains", triggers.domains)
+    may_have_crons = any("scheduled" in each.handlers or not each.handlers for each in versions)
+    unread = [
+        *(["cron triggers"] if triggers.crons is None and may_have_crons else []),
+        *(["routes"] if triggers.routes is None else []),
+        *(["custom domains"] if triggers.domains is None else []),
+    ]
+    if unread:
+        yield f"{', '.join(unread)} (names not read)"
 
 
 def describe_rollback(step: PastRollback) -> str:

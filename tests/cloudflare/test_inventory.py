@@ -41,14 +41,15 @@ def test_second_account_has_its_own_resources(client: CloudflareClient, sandbox:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_workers_are_listed_with_assets(client: CloudflareClient, sandbox: Sandbox, listed: bool) -> None:
+def test_workers_are_listed_with_assets_and_routes(client: CloudflareClient, sandbox: Sandbox, listed: bool) -> None:
     sandbox.switches.has_assets_listed = listed
     sandbox.upload("shop-web", assets=True)
     sandbox.upload("shop-api")
+    sandbox.zones.add_route(sandbox.zones.all[sandbox.zones.add("shop.example")], "shop.example/*", "shop-web")
 
     assert WorkersApi(client, ACCOUNT).list_workers() == (
-        ListedWorker("shop-web", True if listed else None),
-        ListedWorker("shop-api", False if listed else None),
+        ListedWorker("shop-web", True if listed else None, ("shop.example/*",) if listed else None),
+        ListedWorker("shop-api", False if listed else None, () if listed else None),
     )
 
 

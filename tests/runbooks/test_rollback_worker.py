@@ -44,33 +44,59 @@ def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releas
     assert world.writes() == []
 
 
-@pytest.mark.parametrize(
-    ("bindings", "handlers", "named"),
-    [
-        ((), ("fetch",), []),
-        (
-            (("kv_namespace", "BASKETS"), ("d1", "ORDERS")),
-            ("fetch",),
-            ["data in D1 ORDERS, KV BASKETS", "database mig"],
-        ),
-        ((), ("fetch", "scheduled"), ["cron triggers: "]),
-    ],
-)
-def test_plan_names_only_what_the_service_has(
-    shop: Shop, bindings: tuple[tuple[str, str], ...], handlers: tuple[str, ...], named: list[str]
-) -> None:
+SETTINGS = ["the workers.dev and preview switches", "script settings", "caches"]
+
+
+def plan_of(shop: Shop, bindings: tuple[tuple[str, str], ...], handlers: tuple[str, ...]) -> list[str]:
+    """Deploy a version with these bindings, and return what a rollback from it does not undo."""
     bound = [{"type": kind, "name": name, "id": "0" * 32} for kind, name in bindings]
     sandbox = shop.world.sandbox
     sandbox.deploy("shop-web", sandbox.upload("shop-web", bindings=bound, handlers=handlers))
+    result = shop.ops("rollback-worker", "--to", shop.good, "--dry-run", "--json").result
+    return [str(each) for each in result["plan"]["not_undone"]]
 
-    not_undone = shop.ops("rollback-worker", "--to", shop.good, "--dry-run", "--json").result["plan"]["not_undone"]
 
-    assert [each.startswith(start) for each, start in zip(not_undone, named, strict=False)] == [True] * len(named)
-    assert [each.partition(":")[0].partition(",")[0] for each in not_undone[len(named) :]] == [
-        "routes",
-        "script settings",
-        "caches",
+def test_plan_of_a_service_without_data_and_triggers_names_none(shop: Shop) -> None:
+    assert [each.partition(":")[0] for each in plan_of(shop, (), ("fetch",))] == SETTINGS
+
+
+def test_plan_names_data_and_triggers_of_the_service(shop: Shop) -> None:
+    """No version holds triggers, so no rollback restores them. A terminal shows the first names, --verbose all."""
+    sandbox = shop.world.sandbox
+    zone = sandbox.zones.all[sandbox.zones.add("shop.example")]
+    for path, worker in (("buy/*", "shop-web"), ("basket/*", "shop-web"), ("docs/*", "shop-docs")):
+        sandbox.zones.add_route(zone, f"shop.example/{path}", worker)
+    sandbox.zones.add_domain(zone, "www.shop.example", "shop-web")
+    sandbox.zones.add_domain(zone, "mail.shop.example", "shop-mail")
+    sandbox.account.workers["shop-web"].schedules = [{"cron": "0,30 3 * * *"}]
+    stores = tuple(("kv_namespace", f"STORE_{number}") for number in range(1, 9))
+
+    not_undone = plan_of(shop, (("d1", "ORDERS"), *stores), ("fetch", "scheduled"))
+
+    assert not_undone[:-3] == [
+        "data: D1 ORDERS, " + ", ".join(f"KV STORE_{number}" for number in range(1, 9)),
+        "database migrations",
+        "cron triggers, which stay and run the older code: 0,30 3 * * *",
+        "routes: shop.example/buy/*, shop.example/basket/*",
+        "custom domains: www.shop.example",
     ]
+    short = shop.ops("rollback-worker", "--to", shop.good, "--dry-run").out
+    assert "STORE_5, and 3 more" in " ".join(short.split())
+    assert "Add --verbose" in short
+    whole = shop.ops("rollback-worker", "--to", shop.good, "--dry-run", "--verbose").out
+    assert "STORE_8" in whole
+    assert "--verbose" not in whole
+
+
+def test_plan_names_the_kinds_of_triggers_that_it_cannot_read(shop: Shop) -> None:
+    shop.world.sandbox.switches.has_assets_listed = False
+    for path in ("schedules", "domains"):
+        shop.world.sandbox.fault(method="GET", path=f"**/{path}", times=None, status=403, code=10000)
+
+    not_undone = plan_of(shop, (), ("fetch", "scheduled"))
+
+    assert not_undone[0] == "cron triggers, routes, custom domains (names not read)"
+    assert [each.partition(":")[0] for each in not_undone[1:]] == SETTINGS
 
 
 def test_write_that_cloudflare_rejects_opens_no_incident(shop: Shop) -> None:

@@ -26,6 +26,19 @@ class ListedWorker:
     name: str
     has_assets: bool | None
     """Whether it has static assets; None if Cloudflare does not say so."""
+    routes: tuple[str, ...] | None = None
+    """Patterns of its routes; None if Cloudflare does not list them."""
+
+
+@dataclass(frozen=True)
+class WorkerTriggers:
+    """Triggers of a Worker, which none of its versions holds; each None if it is unknown."""
+
+    crons: tuple[str, ...] | None = None
+    routes: tuple[str, ...] | None = None
+    """Patterns."""
+    domains: tuple[str, ...] | None = None
+    """Custom domains."""
 
 
 @dataclass(frozen=True)

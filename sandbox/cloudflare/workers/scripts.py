@@ -107,13 +107,10 @@ def list_scripts(call: CloudflareCall) -> CloudflareAnswer:
 
     developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
     """
-    listed = call.account.switches.has_assets_listed
-    return CloudflareAnswer(
-        [_listed_script(worker, has_assets=listed) for worker in call.account.workers.values() if worker.latest]
-    )
+    return CloudflareAnswer([_listed_script(call, each) for each in call.account.workers.values() if each.latest])
 
 
-def _listed_script(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]:
+def _listed_script(call: CloudflareCall, worker: FakeWorker) -> Mapping[str, Any]:
     assert worker.latest is not None
     upload = worker.latest.upload
     script = {
@@ -122,7 +119,10 @@ def _listed_script(worker: FakeWorker, *, has_assets: bool) -> Mapping[str, Any]
         "has_modules": True,
         "usage_model": upload.usage_model,
     }
-    return {**script, "has_assets": upload.has_assets} if has_assets else script
+    if not call.account.switches.has_assets_listed:
+        return script
+    routes = [vars(r) for z in call.account.zones.all.values() for r in z.routes.values() if r.script == worker.name]
+    return {**script, "has_assets": upload.has_assets, "routes": routes}
 
 
 @ROUTES.add("PUT", _SCRIPT)
