@@ -37,6 +37,8 @@ class FileAtCommit:
     """SHA of the blob: a write names the blob that it replaces."""
 
 
+MAX_FILES = 3000
+"""Most files of a pull request that GitHub lists: docs.github.com/rest/pulls/pulls#list-pull-requests-files."""
 MAX_STATES = 30
 """Most states of a file to read, newest first."""
 
@@ -137,6 +139,16 @@ class PullRequests(WriteGuard):
             if isinstance(content, list):
                 return None
             return FileAtCommit(content.decoded_content.decode("utf-8", errors="surrogateescape"), content.sha)
+
+    def changes_file(self, number: int, path: str) -> bool:
+        """Return whether the pull request changes the file now; True if GitHub's list of its files may be cut."""
+        with provider_errors(HINT):
+            listed = 0
+            for changed in self.repository.get_pull(number).get_files():
+                listed += 1
+                if path in {changed.filename, changed.previous_filename}:
+                    return True
+            return listed >= MAX_FILES
 
     def newest_commits(self, path: str, ref: str) -> tuple[str, ...]:
         """Return the newest two commits that touch the file, as of that branch or commit, newest first."""

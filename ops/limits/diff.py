@@ -233,6 +233,12 @@ def render_comment(planned: LimitsPlan, *, log: str = "") -> str:
     return f"{limits_marker(planned.environment)}\n{collapse_blank_lines(body)}"
 
 
+def render_unchanged(environment: str, proposed: str) -> str:
+    """Render the comment that replaces the plan of a pull request which no longer changes the file."""
+    text = f"The earlier plan in this comment no longer applies: {escape_markdown(proposed)} does not change the file."
+    return f"{limits_marker(environment)}\n### limits.yml is unchanged\n\n{text}\n"
+
+
 def render_result(before: str, environment: str, message: str, notes: Sequence[str] = (), *, log: str = "") -> str:
     """Add the result after the merge to the comment `before`, which may be empty."""
     kept = before.partition(RESULT_MARKER)[0].strip() or limits_marker(environment)

@@ -23,7 +23,15 @@ from ops.core.threads import start_call
 from ops.github import actions
 from ops.github.files import read_text_file, states_in_git
 from ops.github.pulls import FileState, PullRequests
-from ops.limits.diff import LimitsDiff, LimitsPlan, compare_limits, limits_marker, plan_lines, render_comment
+from ops.limits.diff import (
+    LimitsDiff,
+    LimitsPlan,
+    compare_limits,
+    limits_marker,
+    plan_lines,
+    render_comment,
+    render_unchanged,
+)
 from ops.limits.file import RESTORABLE, Limits, earlier_limits, parse_limits
 from ops.limits.raises import effective_rate, live_rate
 from ops.tools import git
@@ -49,6 +57,8 @@ class ComparedFiles:
     proposed_label: str
     pull: int | None = None
     """Number of the pull request, in its job."""
+    is_changed: bool = True
+    """Whether the pull request changes the file. A push may take the change out of it again."""
     states: Callable[[datetime], Sequence[FileState]] = lambda _: ()
     """Reads the states of the base since a time, oldest first."""
 
@@ -73,6 +83,13 @@ def plan_limits(
         sources = _read_pull_request(folder, environ, redactor)
     else:
         sources = _read_checkout(folder, environ, redactor, base=base, file=file)
+    if sources.pull is not None and not sources.is_changed:
+        unchanged = LimitsPlan(None, sources.base_label, sources.proposed_label, chosen.name)
+        say(_plan_json(unchanged, 0) if as_json else f"{FILE}: {sources.proposed_label} does not change it")
+        body = render_unchanged(chosen.name, sources.proposed_label)
+        quiet = (lambda _: None) if as_json else say
+        _save_comment(sources.pull, chosen.name, body, environ, redactor, say=quiet, only_existing=True)
+        return 0
     with ExitStack() as ending:
         # a pull request's job has no secrets
         session = Session(config, chosen.name, environ, ending, with_passes=False)
@@ -197,32 +214,49 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
         ) from None
     with closing(PullRequests.of(environ, redactor)) as pulls:
         content = pulls.file(FILE, head)
-    try:
-        text: str | None = read_text_file(folder / FILE)
-    except ConfigError:
-        text = None
-    proposed = None if content is None else content.text
+        proposed = None if content is None else content.text
+        try:
+            text: str | None = read_text_file(folder / FILE)
+        except ConfigError:
+            text = None
+        is_changed = proposed != text and pulls.changes_file(number, FILE)
 
     def states(since: datetime) -> Sequence[FileState]:
         with closing(PullRequests.of(environ, redactor)) as pulls:
             return pulls.file_states(FILE, base, since)
 
     label = f"pull request {number} at {head[:12]}"
-    return ComparedFiles(text, f"the base, {base[:12]}", proposed, label, number, states)
+    return ComparedFiles(text, f"the base, {base[:12]}", proposed, label, number, is_changed, states)
 
 
 def _publish_comment(
     number: int, planned: LimitsPlan, environ: Mapping[str, str], redactor: Redactor, say: Say
 ) -> None:
     """Write the plan to the job summary and to one comment. A failure here changes no exit code."""
-    from ops.github import comments
-
     body = redactor.redact_text(render_comment(planned, log=actions.run_links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
+    _save_comment(number, planned.environment, body, environ, redactor, say=say)
+
+
+def _save_comment(
+    number: int,
+    environment: str,
+    body: str,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    say: Say,
+    only_existing: bool = False,
+) -> None:
+    """Create or edit the comment of an environment; `only_existing`: only edit it."""
+    from ops.github import comments
+
+    mark = limits_marker(environment)
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:
-            url = comments.save_comment(pulls.repository, number, limits_marker(planned.environment), body)
-            say(f"commented at {url}")
+            if only_existing and not comments.read_comment(pulls.repository, number, mark):
+                return
+            say(f"commented at {comments.save_comment(pulls.repository, number, mark, body)}")
     except comments.CommentForbidden:
         say("the token of this job may not comment (as in a fork); the plan is in the job summary")
     except ProviderError as error:

@@ -26,6 +26,30 @@ def test_pull_request_gets_one_plan_comment(place: LimitsWorld, tmp_path: Path) 
     assert "+100 %" in (tmp_path / "summary.md").read_text()
 
 
+def test_push_without_the_file_withdraws_the_plan(place: LimitsWorld, tmp_path: Path) -> None:
+    """Also on a branch that is behind the base: its older file is no change of the pull request."""
+    number = place.pull(changed(60))
+    branch = f"limits-{number - 1}"
+    planned(place, number, tmp_path)
+    place.github.add_commit("Not this", "alice", files={"limits.yml": SHIPPED, "notes.txt": "later"}, branch=branch)
+
+    dropped = [planned(place, number, tmp_path) for _ in range(2)]
+    place.commit(changed(33))
+    behind = planned(place, number, tmp_path)
+
+    assert [each.code for each in (*dropped, behind)] == [0, 0, 0]
+    (comment,) = place.comments(number)
+    assert "### limits.yml is unchanged" in comment
+    assert "**60 in 60 s per ip**" not in comment
+    place.github.add_commit("Notes", "alice", files={"notes.txt": "x"}, branch="notes")
+    unrelated = place.github.open_pull("Notes", "notes", "alice")
+    assert planned(place, unrelated, tmp_path).code == 0
+    assert place.comments(unrelated) == []
+    place.github.add_commit("Again", "alice", files={"limits.yml": changed(45)}, branch=branch)
+    planned(place, number, tmp_path)
+    assert "**45 in 60 s per ip**" in place.comments(number)[0]
+
+
 def test_invalid_pull_request_lists_all_problems(place: LimitsWorld, tmp_path: Path) -> None:
     number = place.pull(changed(400).replace("limit: 10", "limit: 0"))
 
