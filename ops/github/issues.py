@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
-from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, quote_name
+from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, join_sentences, quote_name
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, is_edited, read_record
 from ops.github.client import connect, newest_first, provider_errors
@@ -305,8 +305,13 @@ def is_missing(number: int, environ: Mapping[str, str], redactor: Redactor) -> b
 
 def require_incident(issue: "Issue") -> None:
     """Raise ConfigError if it is no incident."""
-    if not is_incident(issue):
-        raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=LIST_HINT)
+    if is_incident(issue):
+        return
+    why, hint = f"it has no label `{INCIDENT}`", f"`gh issue edit {issue.number} --add-label {INCIDENT}` makes it one."
+    if issue.pull_request is not None:
+        why, hint = "it is a pull request", ""
+    text = f"#{issue.number} is not an incident: {why}"
+    raise ConfigError(text, reason=Reason.UNKNOWN_INCIDENT, hint=join_sentences(LIST_HINT, hint))
 
 
 def add_once(repository: "Repository", number: int, record: RunRecord, body: str) -> str:

@@ -29,6 +29,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.issues import get_incident
 from ops.github.journal import read_journal
 from ops.publish.incident_chat import incident_message, post_message
 from ops.report.action_issues import read_tracked
@@ -67,7 +68,7 @@ def write_report(
 ) -> ReportResult | None:
     """Create or update the report. Returns None with `only_if_recorded` if the incident has no run of ours.
 
-    Raises ConfigError and ProviderError.
+    Raises ConfigError for an issue that is no incident and has no run of ours, and ProviderError.
     """
     from ops.report import issue
 
@@ -79,8 +80,11 @@ def write_report(
         raise ConfigError(
             f"#{number} is a post-incident report, not an incident", hint=hint, reason=Reason.UNKNOWN_NAME
         )
-    if only_if_recorded and not evidence.our_runs:
-        return None
+    if not evidence.our_runs:
+        if only_if_recorded:
+            return None
+        with provider_errors(CHECK_HINT):
+            get_incident(repository, number)
     evidence = _add_live(evidence, config, config_path, environ)
     state_problem = publish_state(evidence, evidence.state, config, environ, redactor)
     evidence = _add_histories(evidence, config, environ)

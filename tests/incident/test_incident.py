@@ -51,12 +51,16 @@ def test_record_and_note_reach_only_an_incident_of_theirs(shop: Shop) -> None:
     (folder / "timeline.jsonl").write_text("".join(events[:4]))
     cut = import_into(own)
     noted = shop.ops("incident", "note", str(plain), "called the provider", **github.environ())
+    reported = shop.ops("incident", "report", str(plain), **github.environ())
 
-    assert [each.code for each in (*refused.values(), cut, noted)] == [2, 2, 2, 2]
+    assert [each.code for each in (*refused.values(), cut, noted, reported)] == [2, 2, 2, 2, 2]
     assert f"was for incident #{own}, not #{other}" in refused[other].err
     assert f"`ops incident import {folder} --incident {own}`" in refused[other].err
     assert f"#{plain} is not an incident" in refused[plain].err
     assert f"#{plain} is not an incident" in noted.err
+    assert f"#{plain} is not an incident: it has no label `incident`" in reported.err
+    assert f"`gh issue edit {plain} --add-label incident` makes it one" in reported.err
+    assert len(github.issues) == 3
     assert "this record only 4" in cut.err
     assert [github.issue(number).comments for number in (other, plain)] == [[], []]
     assert [comment.body for comment in github.issue(own).comments] == bodies
