@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ops.cloudflare.marks import parse_schema_marks
-from ops.tools import own_program
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from tests.conftest import ACCOUNT
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, jsonc
+from tests.support.workflows import write_program
 
 ACTIONS = "backout-tools/backout"
 PIN = "a" * 40
@@ -75,7 +75,7 @@ def deployed(pip_cache: Path, program: Path) -> Iterator[Application]:
         hub = sandbox.github
         hub.add_user("alice")
         hub.put_secret("D1_TOKEN", sandbox.add_token("deployment", permissions=["D1 Write"]))
-        own_program.write_program(program)
+        write_program(program)
         known = {name: value for name, value in sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
         with Runner(hub, known, pip_cache=pip_cache, actions={ACTIONS: program}) as runner:
             files = {".github/workflows/deploy.yml": WORKFLOW, "backend/wrangler.jsonc": jsonc(BINDING)}
