@@ -30,11 +30,11 @@ def incident() -> None:
     """List, open and close incidents; add to a timeline, or show it."""
 
 
-def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
-    """Renew the comment with the state of the incident; a failure is a warning."""
+def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor: Redactor, *, after: str = "") -> None:
+    """Renew the comment with the state of the incident; a failure is a warning. `after`: URL of our new comment."""
     from ops.report.state_comment import refresh_state
 
-    if problem := refresh_state(number, config, environ, redactor):
+    if problem := refresh_state(number, config, environ, redactor, after=after):
         _print_warning(problem)
 
 
@@ -52,8 +52,9 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     from ops.incident import commands as work
 
     environ = github_environ(config, redactor)
-    echo(work.import_record(source, number, config, environ, redactor))
-    _renew_state(number, config, environ, redactor)
+    url = work.import_record(source, number, config, environ, redactor)
+    echo(url)
+    _renew_state(number, config, environ, redactor, after=url)
 
 
 @incident.command(
@@ -79,7 +80,7 @@ def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None
     stored, url = work.add_note(number, text, environ, redactor, now=current_time(environ))
     echo(stored)
     echo(url)
-    _renew_state(number, config, environ, redactor)
+    _renew_state(number, config, environ, redactor, after=url)
 
 
 @incident.command(

@@ -31,7 +31,7 @@ def announce(
         return ""
     mark = request_mark(run, attempt)
     body = f"{_describe_request(request, environ, attempt)}\n\n{mark}\n"
-    posting = start_call(lambda: triggers.post_request(repository, number, mark, body))
+    posting = start_call(lambda: triggers.post_request(repository, number, body))
     try:
         return str(posting.result(timeout=WAIT))
     except (ProviderError, TimeoutError) as error:

@@ -12,7 +12,8 @@ from ops.core.clock import Clock, parse_utc
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.run_record import RecordRules
 from ops.github.actions import job_id
-from ops.github.client import await_listed, provider_errors, read_json, write_errors
+from ops.github.client import provider_errors, read_json, write_errors
+from ops.github.list_lag import await_listed
 from ops.github.records import Trust, judge_records
 
 if TYPE_CHECKING:

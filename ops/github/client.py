@@ -6,16 +6,18 @@ sleep until a rate limit ends. During a recovery, an error is better than each o
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.core.client_guards import is_loopback
-from ops.core.clock import Clock
+from ops.core.clock import find_clock
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor
 from ops.github.actions import is_job
+from ops.github.list_lag import is_unclear
 from ops.tools.git import GITHUB, remote_host
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from ops.github.requester import TypedRequester
 
 T = TypeVar("T", bound="GithubObject")
-F = TypeVar("F")
 SERVER, API = "https://github.com", "https://api.github.com"
 SERVER_PATH = "/api/v3"
 """Path of the API on an Enterprise Server, which has no host of its own for it."""
@@ -35,8 +36,6 @@ TIMEOUT = 5
 """Seconds per request."""
 LONGEST_RATE_LIMIT_WAIT = 5
 READ_TRIES = 2
-LIST_PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before each further look for our own write in a list."""
 RETRIED = [429, *range(500, 600)]
 """Statuses after which a read is tried again. PyGithub adds 403 if it is a rate limit."""
 USER_AGENT = "backout"
@@ -174,7 +173,7 @@ def make_requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester"
         max_rate_limit_wait=LONGEST_RATE_LIMIT_WAIT,
         respect_retry_after_header=False,  # otherwise it sleeps for Retry-After without a limit
     )
-    return TypedRequester(
+    requester = TypedRequester(
         auth=auth,
         base_url=base_url,
         timeout=TIMEOUT,
@@ -187,6 +186,8 @@ def make_requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester"
         seconds_between_writes=0,
         lazy=True,
     )
+    requester.find_clock = partial(find_clock, environ)
+    return requester
 
 
 def read_json(repository: "Repository", path: str) -> Any:
@@ -201,18 +202,6 @@ def newest_first(rows: "PaginatedList[T]") -> "Iterator[T]":
     """
     list(islice(rows, 1))  # reads the first page, whose header names the next one
     yield from rows.reversed if rows._couldGrow() else reversed(list(rows))  # noqa: SLF001
-
-
-def await_listed(find: Callable[[], F | None], clock: Clock) -> F | None:
-    """Return what `find` finds in a list, which may be behind our own write; None if it stays away.
-
-    [unsure: list-lag]: GitHub documents no read-after-write consistency.
-    """
-    for pause in LIST_PAUSES:
-        if found := find():
-            return found
-        clock.sleep(pause)
-    return find()
 
 
 CHECK_HINT = (
@@ -255,11 +244,15 @@ def provider_errors(hint: str = "") -> Iterator[None]:
 @contextmanager
 def write_errors(hint: str = "") -> Iterator[None]:
     """Convert errors like `provider_errors`; raise UnclearWrite if the write may have taken effect."""
+    may_be_written = False
     try:
         with provider_errors(hint):
-            yield
+            try:
+                yield
+            except Exception as error:
+                may_be_written = is_unclear(error)
+                raise
     except ProviderError as error:
-        is_failure = isinstance(error, GitHubApiError) and error.status >= 500
-        if is_failure or error.reason == Reason.PROVIDER_UNAVAILABLE:
+        if may_be_written and not isinstance(error, UnclearWrite):
             raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
         raise

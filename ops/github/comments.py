@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import STATE_SOURCE, RunRecord, parse_job_run, read_record
 from ops.github.client import GitHubApiError, newest_first, provider_errors
+from ops.github.list_lag import BOT as BOT  # noqa: PLC0414  comments.BOT is its name elsewhere
+from ops.github.list_lag import read_login
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from github.PullRequest import PullRequest
     from github.Repository import Repository
 
-BOT = "github-actions[bot]"
-"""The author of everything written with GITHUB_TOKEN. A person's login cannot contain brackets."""
 MAX_TEXT = 60_000
 """Longest text that we write, in characters, with its hidden record. People may add to it.
 
@@ -42,18 +42,8 @@ class CommentNotSaved(ProviderError):
 
 
 def own_login(repository: "Repository") -> str:
-    """Return the login of the token's owner. GITHUB_TOKEN may not read it (403) and belongs to the bot.
-
-    docs.github.com/rest/users/users#get-the-authenticated-user
-    """
-    from github import GithubException
-
-    try:
-        return str(repository.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
-    except GithubException as error:
-        if error.status != 403:
-            raise
-        return BOT
+    """Return the login of the token's owner, as `read_login` does."""
+    return read_login(repository.requester)
 
 
 def author_login(written: "Issue | IssueComment | PullRequest") -> str:
@@ -70,24 +60,19 @@ def is_pull_request(listed: "Issue") -> bool:
     return listed.html_url.split("/")[-2] == "pull"
 
 
-def find_request(repository: "Repository", number: int, mark: str, comment: int | None) -> "IssueComment | None":
-    """Return our comment on the issue that has the mark, or None.
+def find_request(repository: "Repository", number: int, mark: str, comment: int) -> "IssueComment | None":
+    """Return the comment with this id if it is ours, on the issue, and has the mark; else None.
 
-    `comment` is its id; without it, all comments are read. A comment of somebody else or of another request does not
-    count. Raises what PyGithub raises.
+    Raises what PyGithub raises.
     """
     from github import UnknownObjectException
 
-    issue = repository.get_issue(number)
     try:
-        comments = [issue.get_comment(comment)] if comment else issue.get_comments()
-        marked = [
-            one for one in comments if mark in one.body.splitlines() and one.issue_url.endswith(f"/issues/{number}")
-        ]
+        found = repository.get_issue(number).get_comment(comment)
+        is_marked = mark in found.body.splitlines() and found.issue_url.endswith(f"/issues/{number}")
     except UnknownObjectException:
         return None
-    own = own_login(repository) if marked else ""
-    return next((one for one in marked if author_login(one) == own), None)
+    return found if is_marked and author_login(found) == own_login(repository) else None
 
 
 def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.drill_result import parse_drill_result
 from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills, parse_earlier
-from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.errors import ConfigError, Reason
 from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record
 from ops.core.threads import run_parallel_mixed
@@ -104,23 +104,13 @@ def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Iss
 
 
 def add_result(issue: "Issue", body: str) -> str:
-    """Add the comment, unless one of ours has its record. Return its URL.
-
-    After a lost answer it looks for the comment again. Raises ProviderError.
-    """
+    """Add the comment, unless one of ours has its record. Return its URL. Raises ProviderError."""
     record = read_record(body)
     with provider_errors():
         own = {BOT, own_login(issue.repository)}
         if url := _find_recorded(run_records(issue), record, own):
             return url
-    try:
-        with provider_errors():
-            return issue.create_comment(body).html_url
-    except ProviderError:
-        with provider_errors():
-            if url := _find_recorded(run_records(issue), record, own):
-                return url
-        raise
+        return issue.create_comment(body).html_url
 
 
 def _find_recorded(records: "Iterable[tuple[IssueComment, RunRecord]]", wanted: RunRecord | None, own: set[str]) -> str:

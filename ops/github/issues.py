@@ -172,8 +172,7 @@ def open_incident(
 ) -> OpenedIncident:
     """Create the incident, then post what `before_menu` posts, then the recovery menu.
 
-    It is sent once: after a lost response, a second incident would be worse than none. `body` and `menu` get the
-    number, which is known only afterwards: a body that has it is written twice.
+    `body` and `menu` get the number, which is known only afterwards: a body that has it is written twice.
     """
     from github import GithubException
 

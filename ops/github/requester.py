@@ -4,34 +4,24 @@ Shapes follow docs.github.com/rest. They hold only the fields that Backout or Py
 """
 
 import base64
-import contextlib
-import http.client
 import json
 import re
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from github import GithubException
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
 from ops.core.client_guards import is_loopback
-from ops.core.clock import parse_utc
+from ops.core.clock import Clock, SystemClock, parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
-from ops.core.threads import run_in_background
+from ops.github.connection import BoundedAdapter, read_bounded
+from ops.github.list_lag import find_created
 
-MAX_BYTES = 32_000_000
-"""Longest answer: a page of 100 comments of 65,536 characters each, in bytes."""
-LONGEST_PART = 30.0
-"""Seconds for the headers of an answer, and again for its body."""
-PIECE = 65_536
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
 Shape = Any
@@ -335,92 +325,6 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
             return "" if shape(value) else f"{field or 'it'} is missing or has another form"
 
 
-def _iter_pieces(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body as it arrives: `iter_content` waits until a piece is full. Raises requests.RequestException."""
-    try:
-        while piece := response.raw.read1(PIECE, decode_content=True):
-            yield piece
-    except urllib3.exceptions.DecodeError as error:
-        raise requests.exceptions.ContentDecodingError(error, response=response) from error
-    except urllib3.exceptions.HTTPError as error:
-        raise requests.exceptions.ConnectionError(error, response=response) from error
-
-
-def _read_bounded(response: requests.Response, **_: object) -> None:
-    """Read the body of an answer before requests does, which reads all that the server sends.
-
-    Raises requests.RequestException.
-    """
-    latest, pieces, size = time.monotonic() + LONGEST_PART, list[bytes](), 0
-    for piece in _iter_pieces(response):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BYTES or time.monotonic() > latest:
-            response.close()
-            limit = f"{MAX_BYTES} bytes" if size > MAX_BYTES else f"{LONGEST_PART:g} s"
-            raise requests.exceptions.ContentDecodingError(f"the answer takes more than {limit}", response=response)
-    response._content = b"".join(pieces)  # noqa: SLF001  requests has no other way to say that the body was read
-
-
-class _BoundedConnection(http.client.HTTPConnection):
-    """Ends a connection whose headers do not arrive in time: its timeout limits only the pause between two pieces."""
-
-    def getresponse(self) -> Any:
-        """Raises what the standard library raises if a server closes the connection."""
-        arrived = threading.Event()
-        run_in_background(partial(_shut_down_if_late, self.sock, arrived))
-        try:
-            return super().getresponse()
-        finally:
-            arrived.set()
-
-
-def _shut_down_if_late(sock: socket.socket, arrived: threading.Event) -> None:
-    # Of a TLS connection only the socket below it: closing the TLS layer in another thread is not safe.
-    if not arrived.wait(LONGEST_PART):
-        with contextlib.suppress(OSError):  # it is closed already
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-class _PlainConnection(_BoundedConnection, urllib3.connection.HTTPConnection):
-    pass
-
-
-class _TlsConnection(_BoundedConnection, urllib3.connection.HTTPSConnection):
-    pass
-
-
-class _PlainPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _BoundedAdapter(requests.adapters.HTTPAdapter):
-    """An adapter of requests whose connections are bounded, also those through a proxy."""
-
-    guard: Callable[[requests.PreparedRequest], None] | None = None
-
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        if self.guard:
-            self.guard(request)
-        return super().send(request, *arguments, **options)
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *arguments: Any, **options: Any) -> urllib3.ProxyManager:
-        manager: urllib3.ProxyManager = super().proxy_manager_for(*arguments, **options)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-_POOLS = {"http": _PlainPool, "https": _TlsPool}
-
-
 class TypedRequester(Requester):
     """A transport that rejects responses with an unexpected shape.
 
@@ -439,6 +343,8 @@ class TypedRequester(Requester):
     is_read_only = False
     guard: Callable[[requests.PreparedRequest], None] | None = None
     """Called right before a request is sent; it raises to refuse it. Set it before the first one."""
+    find_clock: Callable[[], Clock] = SystemClock
+    """Returns the clock on which the list is awaited that shows whether an unclear creation was applied."""
 
     @cached_property
     def _connection(self) -> HTTPRequestsConnectionClass | HTTPSRequestsConnectionClass:
@@ -453,9 +359,9 @@ class TypedRequester(Requester):
             settings = session.merge_environment_settings(self.base_url, {}, None, connection.verify, None)
             session.proxies, connection.verify = settings["proxies"], settings["verify"]
         session.trust_env = False
-        session.hooks["response"].append(_read_bounded)
+        session.hooks["response"].append(read_bounded)
         size = connection.pool_size
-        adapter = _BoundedAdapter(size, size, max_retries=connection.retry)
+        adapter = BoundedAdapter(size, size, max_retries=connection.retry)
         adapter.guard = self.guard
         session.mount(f"{parts.scheme}://", adapter)
         return connection
@@ -469,7 +375,13 @@ class TypedRequester(Requester):
     ) -> tuple[dict[str, Any], Any]:
         # An Enterprise Server serves queries outside of the path of its API.
         path = url if url == self.graphql_url else _HOST.sub("", url, count=1)
-        return super().requestJsonAndCheck(verb, path, *arguments, **options)
+        try:
+            return super().requestJsonAndCheck(verb, path, *arguments, **options)
+        except Exception as error:
+            created = find_created(self, path, options["input"], self.find_clock, error) if verb == "POST" else None
+            if created is None:
+                raise
+            return {}, created
 
     def requestJson(  # noqa: N802, PLR0917  PyGithub's name and order
         self,

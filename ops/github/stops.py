@@ -18,9 +18,10 @@ from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.threads import run_parallel, start_call
-from ops.github.client import await_listed, newest_first, provider_errors, read_json, write_errors
+from ops.github.client import newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT
 from ops.github.issues import LabelStyle, sync_labels
+from ops.github.list_lag import await_listed
 from ops.github.permissions import Requester, check_permission
 from ops.github.triggers import has_label, remove_label
 

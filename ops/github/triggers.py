@@ -92,21 +92,11 @@ def save_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
             existing.edit(text(record))
 
 
-def post_request(repository: "Repository", number: int, mark: str, body: str) -> int:
-    """Post the comment that announces a run, and return its id. After a lost response it looks for the comment.
-
-    Raises ProviderError.
-    """
-    try:
-        with write_errors():
-            path = f"{repository.url}/issues/{number}/comments"
-            return int(repository.requester.requestJsonAndCheck("POST", path, input={"body": body})[1]["id"])
-    except UnclearWrite:
-        with provider_errors():
-            posted = find_request(repository, number, mark, None)
-        if posted is None:
-            raise
-        return posted.id
+def post_request(repository: "Repository", number: int, body: str) -> int:
+    """Post the comment that announces a run, and return its id. Raises ProviderError."""
+    with provider_errors():
+        path = f"{repository.url}/issues/{number}/comments"
+        return int(repository.requester.requestJsonAndCheck("POST", path, input={"body": body})[1]["id"])
 
 
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int) -> None:

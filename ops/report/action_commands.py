@@ -101,7 +101,7 @@ def create_actions(number: int, config_path: Path, environ: Mapping[str, str], r
         report, incident = _find_report(repository, number)
         items = _require_items(report, environ)
         work = _Creation.read(report, items, record_rules(config), current_time(environ))
-        comment = ActionComment(report, work.now, actions.job_number(environ), redactor)
+        comment = ActionComment.on(report, work.now, actions.job_number(environ), redactor)
         missing = [each.item for each in work.missing][:MOST_CREATED]
         if missing:
             work.journal.began.update((item.key, work.now) for item in missing)

@@ -136,24 +136,32 @@ class ActionJournal:
 class ActionComment:
     """The comment on the report, with the journal and what it shows of each row."""
 
-    report: "Issue"
     at: datetime
     job: str
     redactor: Redactor
+    run: str
+    comments: RunComments
+    """The same in each call: GitHub's list may lack the comment that this process has just made."""
+
+    @classmethod
+    def on(cls, report: "Issue", at: datetime, job: str, redactor: Redactor) -> "ActionComment":
+        run = f"actions-{report.number}"
+        comments = RunComments(report.repository, report.number, run, may_exist=True)
+        return cls(at, job, redactor, run, comments)
 
     def save(self, journal: ActionJournal, tracked: Sequence[TrackedItem], notes: Sequence[str] = ()) -> str:
         """Write the comment and return its URL. Raises ProviderError."""
-        run = f"actions-{self.report.number}"
-        record = RunRecord(run, source=SOURCE, rows=tuple(journal.rows(self.at)), program=__version__, job=self.job)
+        record = RunRecord(
+            self.run, source=SOURCE, rows=tuple(journal.rows(self.at)), program=__version__, job=self.job
+        )
         text = (
             load_templates()
             .get_template("action_items.md.j2")
             .render(count=describe_count(tracked), **self.redactor.redact_value({"tracked": tracked, "notes": notes}))
         )
-        comments = RunComments(self.report.repository, self.report.number, run, may_exist=True)
         with provider_errors():
-            comments.put(1, embed_record(collapse_blank_lines(text).strip(), record))
-        return comments.url
+            self.comments.put(1, embed_record(collapse_blank_lines(text).strip(), record))
+        return self.comments.url
 
 
 @dataclass(frozen=True)

@@ -419,12 +419,7 @@ def find_report(repository: "Repository", incident: int) -> "Issue | None":
 
 def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:
     """Create the report. If two runs create one at the same time, the later one closes its own."""
-    try:
-        made = repository.create_issue(clean_title(title), body, labels=[LABEL])
-    except Exception:  # the answer may be lost although the report was created
-        if (existing := find_report(repository, incident)) is None:
-            raise
-        made = existing
+    made = repository.create_issue(clean_title(title), body, labels=[LABEL])
     first = find_report(repository, incident)
     if first is not None and first.number < made.number:
         made.edit(state="closed", state_reason="not_planned")

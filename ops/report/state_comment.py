@@ -13,6 +13,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import load_config
+from ops.core.clock import find_clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, IncidentState, ServiceHealth
@@ -24,6 +25,7 @@ from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import connect, provider_errors
 from ops.github.comments import BOT, author_login, own_login
+from ops.github.list_lag import await_listed
 from ops.render import collapse_blank_lines, load_templates
 from ops.status.incident import find_environments, read_journal_of, read_live_held
 
@@ -182,15 +184,18 @@ def publish_state(
     return ""
 
 
-def refresh_state(number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
+def refresh_state(
+    number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, after: str = ""
+) -> str:
     """Read the incident and write its comment. Return the problem, or an empty text.
 
-    A laptop only edits a comment that is there. An issue that is no incident has none, and nor has one without a valid
-    ops.yml, which other commands name.
+    `after`: URL of the comment that was just posted, which a list that is behind may lack. A laptop only edits a
+    comment that is there. An issue that is no incident has none, and nor has one without a valid ops.yml, which other
+    commands name.
     """
     try:
         config = load_config(config_path, environ, redactor)
-        journal = read_journal_of(number, config, environ, redactor)
+        journal = _read_journal(number, config, environ, redactor, after)
     except ConfigError:
         return ""
     except OpsError as error:
@@ -199,6 +204,21 @@ def refresh_state(number: int, config_path: Path, environ: Mapping[str, str], re
         return ""
     live = read_live_held(config, config_path, environ, number, find_environments(journal, config))
     return publish_state(journal, fold_incident(journal, live, config.places), config, environ, redactor)
+
+
+def _read_journal(
+    number: int, config: "Config", environ: Mapping[str, str], redactor: Redactor, after: str
+) -> IncidentJournal:
+    """Read the incident until it shows the comment `after`. Raises ConfigError and ProviderError."""
+
+    def read() -> IncidentJournal:
+        return read_journal_of(number, config, environ, redactor)
+
+    def read_whole() -> IncidentJournal | None:
+        journal = read()
+        return journal if not after or any(one.url == after for one in journal.records) else None
+
+    return await_listed(read_whole, find_clock(environ)) or read()
 
 
 def _describe_problem(number: int, error: OpsError) -> str:

@@ -22,8 +22,8 @@ from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_closed_watch, is_edited
 from ops.core.version import __version__
-from ops.github.client import await_listed
 from ops.github.comments import BOT, StateComment
+from ops.github.list_lag import await_listed
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH

@@ -22,7 +22,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
-from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident, save_menu
+from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
 from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.comment import render_incident
 from ops.publish.incident_chat import post_message
@@ -87,22 +87,14 @@ def open_guard_incident(
         return build_menu(config, program, number, page).render([result.service])
 
     title = redactor.redact_text(incident_title(result))
-    try:
-        with write_errors(CHECK_HINT):
-            opened = open_incident(repository, title, lambda _: body, menu, [SEVERITY])
-    except UnclearWrite:
-        found = _find_incident_or_none(repository, result)
-        if found is None:
-            raise
-        with suppress(OpsError), provider_errors():
-            save_menu(repository, found.number, menu(str(found.number)))
-    else:
-        found = GuardIncident(opened.number, opened.url)
-        first = _find_incident_or_none(repository, result)
-        if first is not None and first.number < found.number:
-            with suppress(ProviderError), provider_errors():
-                close_duplicate(repository, found.number, first.number)
-            return first
+    with write_errors(CHECK_HINT):
+        opened = open_incident(repository, title, lambda _: body, menu, [SEVERITY])
+    found = GuardIncident(opened.number, opened.url)
+    first = _find_incident_or_none(repository, result)
+    if first is not None and first.number < found.number:
+        with suppress(ProviderError), provider_errors():
+            close_duplicate(repository, found.number, first.number)
+        return first
     message = ChatMessage(guard_headline(result), "opened", PagingAction.TRIGGER)
     post_message(environ, config.notify, redactor, message, found.number)
     return replace(found, is_new=True)

@@ -14,7 +14,8 @@ from ops.app.session import find_addresses
 from ops.core.errors import ConfigError, OpsError, Reason, UnclearWrite
 from ops.core.names import count_of
 from ops.core.redaction import Redactor
-from ops.github.client import await_listed, connect
+from ops.github.client import connect
+from ops.github.list_lag import await_listed
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder

@@ -1,0 +1,107 @@
+"""Connections to GitHub that end if an answer is too long or too slow."""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import requests
+import urllib3
+
+from ops.core.threads import run_in_background
+
+MAX_BYTES = 32_000_000
+"""Longest answer: a page of 100 comments of 65,536 characters each, in bytes."""
+LONGEST_PART = 30.0
+"""Seconds for the headers of an answer, and again for its body."""
+PIECE = 65_536
+
+
+def _iter_pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it arrives: `iter_content` waits until a piece is full. Raises requests.RequestException."""
+    try:
+        while piece := response.raw.read1(PIECE, decode_content=True):
+            yield piece
+    except urllib3.exceptions.DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error, response=response) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ConnectionError(error, response=response) from error
+
+
+def read_bounded(response: requests.Response, **_: object) -> None:
+    """Read the body of an answer before requests does, which reads all that the server sends.
+
+    Raises requests.RequestException.
+    """
+    latest, pieces, size = time.monotonic() + LONGEST_PART, list[bytes](), 0
+    for piece in _iter_pieces(response):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES or time.monotonic() > latest:
+            response.close()
+            limit = f"{MAX_BYTES} bytes" if size > MAX_BYTES else f"{LONGEST_PART:g} s"
+            raise requests.exceptions.ContentDecodingError(f"the answer takes more than {limit}", response=response)
+    response._content = b"".join(pieces)  # noqa: SLF001  requests has no other way to say that the body was read
+
+
+class _BoundedConnection(http.client.HTTPConnection):
+    """Ends a connection whose headers do not arrive in time: its timeout limits only the pause between two pieces."""
+
+    def getresponse(self) -> Any:
+        """Raises what the standard library raises if a server closes the connection."""
+        arrived = threading.Event()
+        run_in_background(partial(_shut_down_if_late, self.sock, arrived))
+        try:
+            return super().getresponse()
+        finally:
+            arrived.set()
+
+
+def _shut_down_if_late(sock: socket.socket, arrived: threading.Event) -> None:
+    # Of a TLS connection only the socket below it: closing the TLS layer in another thread is not safe.
+    if not arrived.wait(LONGEST_PART):
+        with contextlib.suppress(OSError):  # it is closed already
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _PlainConnection(_BoundedConnection, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _TlsConnection(_BoundedConnection, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class BoundedAdapter(requests.adapters.HTTPAdapter):
+    """An adapter of requests whose connections are bounded, also those through a proxy."""
+
+    guard: Callable[[requests.PreparedRequest], None] | None = None
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        if self.guard:
+            self.guard(request)
+        return super().send(request, *arguments, **options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(*arguments, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+_POOLS = {"http": _PlainPool, "https": _TlsPool}

@@ -1,0 +1,77 @@
+"""A lost answer to the creation of an issue or comment makes no second one, although GitHub's lists are behind."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.shop import Shop
+
+CREATIONS = ("/repos/*/*/issues", "/repos/*/*/issues/*/comments")
+ANSWERS: tuple[dict[str, Any], ...] = (
+    {"lost": "after"},
+    {"status": 502, "applied": True},
+    {"status": 200, "body": "<html>", "applied": True},
+)
+ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--yes", "--json")
+REPEATED = {
+    "run": ((*ROLLBACK, "--incident", "1"), [3]),
+    "menu": (("incident", "menu", "1"), [1]),
+    "note": (("incident", "note", "1", "00:01 called the provider"), [1]),
+    "report": (("incident", "report", "1"), [0, 0]),
+    "doctor": (("doctor", "--collect", "--issue"), [0, 0]),
+}
+"""Name → command, and the number of comments on each issue after three presses."""
+OPENING = {
+    "incident": (("incident", "open", "Checkout fails", "--service", "web", "--severity", "sev2"), [0, 1]),
+    "run": (ROLLBACK, [0, 2]),
+    "stop": (("stop", "--reason", "two of us act"), [0, 1]),
+}
+"""The same after one press: each opens an incident of its own."""
+
+
+def press(shop: Shop, command: tuple[str, ...], presses: int, **fault: Any) -> list[int]:
+    """Return the number of comments on each issue after the presses by a person, whose creations fail like this."""
+    hub = shop.world.sandbox.github
+    hub.switches.lists_lag_seconds = 2.0
+    hub.add_user("mai")
+    hub.open_issue("Shop fails", "", ["incident"], "mai")
+    for path in CREATIONS:
+        hub.fault(method="POST", path=path, **fault)
+    token = hub.add_token("ghp_mai", "mai", ["repo"])
+    done = [shop.ops(*command, **hub.environ() | {"GITHUB_TOKEN": token, "NEEDS": "{}"}) for _ in range(presses)]
+    print(done)
+    return [len(each.comments) for each in hub.issues]
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_three_presses_without_an_answer_make_nothing_twice(shop: Shop, name: str) -> None:
+    command, comments = REPEATED[name]
+
+    assert press(shop, command, 3, times=None, lost="after") == comments
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_lost_request_is_made_up_for_by_the_next_press(shop: Shop, name: str) -> None:
+    command, comments = REPEATED[name]
+
+    assert press(shop, command, 3, lost="before") == comments
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+@pytest.mark.parametrize("name", OPENING)
+def test_incident_whose_answer_is_lost_is_complete(shop: Shop, name: str, answer: dict[str, Any]) -> None:
+    command, comments = OPENING[name]
+
+    assert press(shop, command, 1, times=None, **answer) == comments
+
+
+def test_equal_text_of_a_stranger_is_not_taken_for_ours(shop: Shop) -> None:
+    """Somebody copies the comment while it is on its way, and it never arrives."""
+    hub = shop.world.sandbox.github
+    hub.add_user("eve", "read")
+
+    def copy() -> None:
+        hub.comment(1, hub.requests[-1].body["body"], "eve")
+
+    assert press(shop, REPEATED["note"][0], 2, lost="before", before=copy) == [2]
+    assert [each.user.login for each in hub.issues[0].comments] == ["eve", "mai"]
