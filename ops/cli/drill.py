@@ -279,7 +279,7 @@ def sandbox(
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
     from ops.drills.faults import add_rules, read_rules
-    from ops.drills.practice import break_example
+    from ops.drills.observation import break_example
     from ops.drills.settings import prepare_switches, require_sandbox
 
     require_sandbox()

@@ -210,7 +210,7 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
 
     def show(result: "GuardResult") -> None:
         from ops.watch.guard import ROUNDS_PER_MINUTE
-        from ops.watch.guard_text import round_line, start_line
+        from ops.watch.guard_end import round_line, start_line
 
         if not result.state.rounds:
             echo(one_line(start_line(result)), err=as_json)
@@ -229,7 +229,7 @@ class _Output:
     rollback: "EndedRun | None" = None
 
     def show(self, result: "GuardResult") -> None:
-        from ops.watch.guard_text import detail_lines, guard_headline
+        from ops.watch.guard_end import detail_lines, guard_headline
 
         if self.as_json:
             return
@@ -268,7 +268,7 @@ class _Output:
 
     def finish(self, result: "GuardResult") -> int:
         """Print the result, write the outputs of the job, and return the exit code."""
-        from ops.watch.guard_text import guard_headline
+        from ops.watch.guard_end import guard_headline
 
         step = self.end.next_step(result, self.rollback)
         docs = page_of(result.reason) if result.reason else ""

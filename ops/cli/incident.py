@@ -467,8 +467,8 @@ def stats(
     Times to detect, acknowledge, decide, write, recover and restore, with median and p90. Relapses, repeated causes,
     open action items, change failure rate. Drills are counted apart, and an unknown time is never 0.
     """
+    from ops.report.statistics import render_statistics, statistics_lines
     from ops.report.statistics_reads import read_statistics
-    from ops.report.statistics_text import render_statistics, statistics_lines
 
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     environ = github_environ(config, redactor, is_quiet=is_quiet)

@@ -475,10 +475,10 @@ def on_call_card(redactor: Redactor, /, *, check: bool, force: bool, config: Pat
     """
     from ops.app.configuration import load_config
     from ops.setup.on_call_card import write_card
-    from ops.status.drills import start_reading
+    from ops.status.last_runs import start_reading_drills
 
     environ = github_environ(config, redactor, is_quiet=True)
-    finish_drills = start_reading(config, environ, redactor)
+    finish_drills = start_reading_drills(config, environ, redactor)
     configuration = load_config(config, environ, redactor)
     root = config.resolve().parent
     return write_card(root, configuration, environ, finish_drills(), check=check, force=force, echo=echo)

@@ -62,14 +62,14 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token. The incidents
     need GITHUB_TOKEN and GITHUB_REPOSITORY; without them, the exit code is the same.
     """
-    from ops.status import drills, text
+    from ops.status import last_runs, text
     from ops.status.overview import start_reading
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
     environ = github_environ(config, redactor, is_quiet=True)
     finish_reading = start_reading(config, environ, redactor)
-    finish_drills = drills.start_reading(config, environ, redactor)
+    finish_drills = last_runs.start_reading_drills(config, environ, redactor)
     environment_state = environment_status(environment, config, os.environ, redactor)
     incidents, trend = finish_reading(), finish_drills()
     if as_json:

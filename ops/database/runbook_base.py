@@ -1,20 +1,25 @@
-"""Base of the runbooks of a D1 database, and their reads of its migrations.
+"""Base of the runbooks of a D1 database, their reads of its migrations and of its Worker.
 
 Migrations and down files are those of the default branch.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
 from ops.core.sql import MigrationsFolder, hash_migration
+from ops.core.threads import run_parallel_mixed
+from ops.database.plan_text import WorkerUse
+from ops.database.time_travel import RestorePoint
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
-    from ops.config import Environment
+    from ops.config import Environment, Service
     from ops.config.sections import Database
 
 
@@ -63,3 +68,35 @@ def hash_if_known(ctx: Context[Any], name: str, database: "Database", migrations
         return {each: hash_of(source, folder, each) if source else "" for each in migrations}
     except OpsError:
         return dict.fromkeys(migrations, "")
+
+
+@dataclass(frozen=True)
+class WorkerReads:
+    uploads: tuple[WorkerVersion, ...]
+    crons: tuple[str, ...]
+    handlers: frozenset[str]
+    """Handlers of the live version."""
+
+
+def read_worker(ctx: Context[Any], service: "Service") -> WorkerReads:
+    workers = ctx.cloudflare.workers
+
+    def read_handlers() -> frozenset[str]:
+        deployments = workers.find_deployments(service.worker)
+        version = workers.read_version(service.worker, deployments[0].split[0][0]) if deployments else None
+        return version.handlers if version else frozenset()
+
+    uploads, crons, handlers = run_parallel_mixed(
+        [
+            lambda: workers.list_uploads(service.worker),
+            lambda: workers.list_cron_triggers(service.worker),
+            read_handlers,
+        ]
+    )
+    return WorkerReads(uploads, crons, handlers)
+
+
+def describe_use(service: str, reads: WorkerReads, point: RestorePoint) -> WorkerUse:
+    at = point.moment
+    newer = None if at is None else tuple(each.id for each in reads.uploads if each.created_on and each.created_on > at)
+    return WorkerUse(service, newer, reads.crons, reads.handlers)

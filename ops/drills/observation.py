@@ -1,4 +1,4 @@
-"""Probe the service of a drill, as its runbook does, and deploy a release in the past."""
+"""Probe the service of a drill, deploy a release in the past, and break the example."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -7,10 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
 from ops.core.clock import SystemClock
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
+from ops.drills import scenario_release, scenario_switch
 from ops.probes.http import ProbeClient
 from ops.probes.runner import ProbeRunner
 from ops.tools import process
@@ -56,3 +58,34 @@ def first_answer(probe: Callable[[], ProbeObservation]) -> ProbeObservation:
             break
         observed = probe()
     return observed
+
+
+MIGRATIONS_TABLE = (
+    "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, "
+    "applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
+)
+"""As wrangler makes it."""
+RESPONDER, TOKEN = "mia", "sandbox-responder"
+
+
+def break_example(sandbox: "Sandbox") -> dict[str, str]:
+    """Deploy a good release of each service two hours ago, and a bad one of the Worker ten minutes ago.
+
+    Returns the variables of a person on call, who may work on incidents of the sandbox's repository.
+    """
+    config, _ = read_config(scenario_release.EXAMPLES / "ops.yml")
+    environment = config.environment("production")
+    scenario_switch.write_normal_states(sandbox, environment.require_runtime())
+    for name, database in environment.databases.items():
+        sandbox.d1.add(name, database.id)
+        sandbox.d1.query(database.id, MIGRATIONS_TABLE)
+    services = environment.services.values()
+    worker = next(each for each in services if each.worker)
+    releases = [*((each, "good", timedelta(hours=2)) for each in services), (worker, "bad", timedelta(minutes=10))]
+    for service, release, ago in releases:
+        scenario = scenario_release.WORKER if service.worker else scenario_release.SITE
+        with back_in_time(sandbox, ago):
+            scenario.release(sandbox, service, release, "embedded", Path())
+    sandbox.github.add_user(RESPONDER)
+    token = sandbox.github.add_token(TOKEN, RESPONDER, ["issues:write", "actions:write"])
+    return {**sandbox.github.environ(), "GITHUB_TOKEN": token}

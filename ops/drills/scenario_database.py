@@ -1,15 +1,21 @@
 """Scenarios of a database: a bad migration breaks reads, and users go on writing.
 
-The embedded edge has the tables that ops.yml names, the workerd edge the example with its own migrations.
+Users write through the edge. The embedded edge has the tables that ops.yml names, the workerd edge the example with
+its own migrations.
 """
 
+import http.client
+import json
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, Decision
 from ops.core.sql import DOWN
@@ -28,7 +34,6 @@ from ops.drills import (
 from ops.drills.command import DrillWorld, Params, Say
 from ops.drills.scenario_release import Scenario
 from ops.drills.score import mark_unhealthy
-from ops.drills.writer import Edge, Writer
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -365,3 +370,74 @@ def _database_scenario(run: _Run) -> Scenario:
 
 RESTORE = _database_scenario(_Run({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
 REVERT = _database_scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))
+
+
+ROWS_PER_SECOND = 20
+TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class WriterAnswer:
+    status: int
+    """0 if there was no response."""
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body) if self.status == 200 else None
+
+
+class Edge:
+    """Sends requests to one service of the sandbox's edge."""
+
+    def __init__(self, edge_url: str, service_url: str) -> None:
+        self._edge = urlsplit(edge_url)
+        self._host = urlsplit(service_url).netloc
+
+    def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> WriterAnswer:
+        connection = http.client.HTTPConnection(self._edge.hostname or "", self._edge.port, timeout=TIMEOUT)
+        sent = {"host": self._host, "content-type": "application/json", **(headers or {})}
+        try:
+            connection.request("POST", path, json.dumps(body), sent)
+            response = connection.getresponse()
+            return WriterAnswer(response.status, response.read())
+        except (OSError, http.client.HTTPException):
+            return WriterAnswer(0)
+        finally:
+            connection.close()
+
+
+class Writer:
+    """Adds rows in a thread of its own, as a context manager."""
+
+    def __init__(self, write: Callable[[], bool]) -> None:
+        """`write` adds a row, and returns whether the application accepted it."""
+        self._write = write
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.accepted = 0
+        self.refused = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait_for(self, rows: int, seconds: float) -> bool:
+        """Return whether the application accepted this number of rows in time."""
+        end = time.monotonic() + seconds
+        while self.accepted < rows and time.monotonic() < end:
+            self._stop.wait(0.05)
+        return self.accepted >= rows
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1 / ROWS_PER_SECOND, time.monotonic() - 1)  # catch up for one second at most
+            if self._write():
+                self.accepted += 1
+            else:
+                self.refused += 1

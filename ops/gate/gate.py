@@ -21,10 +21,10 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RunRecord, embed_record
-from ops.gate import announcement, approval, events, lead, outcomes, refusals, stop
+from ops.gate import approval, events, lead, outcomes, refusals, stop
 from ops.gate import payload as fields
 from ops.gate.attempts import check_people, current_lists, refuse_unknown_changes, requester_ids
-from ops.gate.incident_check import IncidentCheck
+from ops.gate.incident_check import IncidentCheck, announce_run
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
 from ops.github.comments import request_mark
@@ -195,7 +195,7 @@ class Gate:
         if (refusal := refusals.refuse_files(request, self.config, self.environ)) is not None:
             return self._refuse(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
-        comment = self._announced or announcement.announce(self.repository, request, self.environ, self.warn)
+        comment = self._announced or announce_run(self.repository, request, self.environ, self.warn)
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",

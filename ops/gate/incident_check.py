@@ -1,18 +1,22 @@
-"""Check the incident of a request: an open issue, labels at once, changes before a re-run."""
+"""Check the incident of a request (open, no other label or change); announce the run on it."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
+from ops.app.configuration import program_name
 from ops.core.clock import current_time
 from ops.core.errors import ProviderError
 from ops.core.threads import start_call
 from ops.gate import refusals
 from ops.gate.attempts import refuse_further_attempt, refuse_unknown_changes
 from ops.gate.outcomes import RecoveryRequest, RefusedRequest
-from ops.github import issues, triggers
+from ops.github import actions, issues, triggers
+from ops.github.comments import request_mark
+from ops.render import code_span
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -20,8 +24,8 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
-ISSUE_WAIT = 3.0
-"""Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
+WAIT = 3.0
+"""Real seconds to read or write the incident. A slow answer of GitHub must not delay the recovery."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class IncidentCheck:
         if reading is None:
             return None, None
         try:
-            issue = reading.result(timeout=ISSUE_WAIT)
+            issue = reading.result(timeout=WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
@@ -81,7 +85,7 @@ class IncidentCheck:
         assert number is not None
         try:
             reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
-            labels = reading.result(timeout=ISSUE_WAIT)
+            labels = reading.result(timeout=WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
@@ -93,6 +97,40 @@ class IncidentCheck:
         """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
         reading = start_call(lambda: triggers.read_issue(self.repository, number))
         try:
-            return reading.result(timeout=ISSUE_WAIT).state == "missing"
+            return reading.result(timeout=WAIT).state == "missing"
         except (ProviderError, TimeoutError):
             return False
+
+
+def announce_run(
+    repository: "Repository", request: RecoveryRequest, environ: Mapping[str, str], warn: Callable[[str], object]
+) -> str:
+    """Post the comment in which the run continues, and return its id; "" without a label.
+
+    A failure is one warning: the run then posts a comment of its own.
+    """
+    run, attempt, number = actions.run_id(environ), actions.run_attempt(environ), request.incident
+    if not (run and request.label and number):
+        return ""
+    mark = request_mark(run, attempt)
+    body = f"{_describe_request(request, environ, attempt)}\n\n{mark}\n"
+    posting = start_call(lambda: triggers.post_request(repository, number, body))
+    try:
+        return str(posting.result(timeout=WAIT))
+    except (ProviderError, TimeoutError) as error:
+        why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+        warn(f"warning: the comment that announces the run could not be written ({why})")
+        return ""
+
+
+def _describe_request(request: RecoveryRequest, environ: Mapping[str, str], attempt: int) -> str:
+    """Return who requested the run and when, its page, and the way on if nothing answers, as Markdown."""
+    page = f"{actions.repository_page(environ)}/actions/runs/{actions.run_id(environ)}"
+    again = f", started again by {code_span('@' + request.actor)}" if attempt > 1 else ""
+    command = f"{program_name(environ)} label {shlex.quote(request.label or '')} --incident {request.incident}"
+    return (
+        f"**Received** {code_span(request.label)} from {code_span('@' + request.sender)} at "
+        f"{request.requested_at:%H:%M} UTC{again}, starting: "
+        f"[run]({page + (f'/attempts/{attempt}' if attempt > 1 else '')})\n\n"
+        f"No answer after 2 minutes? Run on a laptop: {code_span(command)}"
+    )

@@ -8,8 +8,14 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.core.drill_result import parse_drill_result
-from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills, parse_earlier
+from ops.core.drill_result import (
+    MOST_RESULTS,
+    DrillTrend,
+    RecordedDrill,
+    merge_drills,
+    parse_drill_result,
+    parse_earlier,
+)
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.measurements import Measurements
-from ops.probes.http import OVERRIDE_HEADER
-from ops.probes.observation import Observation, observe_edge
+from ops.probes.http import OVERRIDE_HEADER, Observation, observe_edge
 
 SAMPLE_SECONDS = 120.0
 """Longest time to sample after a change: the default deadline of probes."""

@@ -9,7 +9,7 @@ from ops.core.errors import Reason, UnclearWrite
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.edge import NO_ANSWER, await_edge, look, record_settling, sample_edge
 from ops.platform.measurements import Measurements, NotShown
-from ops.probes.observation import Observation
+from ops.probes.http import Observation
 
 MOST_READS, PAUSE = 20, 2.0
 """Most reads of a new deployment, and seconds between them."""

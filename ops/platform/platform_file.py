@@ -14,8 +14,7 @@ from ops.config.types import ConfigModel, build_model, format_problems
 from ops.core.clock import MAX_CLOCK_SKEW, parse_utc
 from ops.core.errors import ConfigError
 from ops.core.names import count_of, first_of
-from ops.platform.assumptions import Assumption, read_assumptions
-from ops.platform.measurements import Measurement, MeasurementKind
+from ops.platform.measurements import Assumption, Measurement, MeasurementKind, read_assumptions
 from ops.platform.report import SCHEMA
 
 PLATFORM_FILE = "platform.json"

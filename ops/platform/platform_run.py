@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 from ops.platform.account import Delay, VerificationAccount
-from ops.platform.assumptions import read_assumptions
 from ops.platform.github_repository import VerificationRepository
 from ops.platform.github_verification import GITHUB_STEPS, measure_repository
-from ops.platform.measurements import Measurements
+from ops.platform.measurements import Measurements, read_assumptions
 from ops.platform.report import PlatformReport
 from ops.platform.verification import STEPS, Say, measure_account
 

@@ -19,7 +19,7 @@ from ops.platform.edge import (
     worker_url,
 )
 from ops.platform.measurements import Measurements
-from ops.probes.observation import Observation
+from ops.probes.http import Observation
 
 SECRET = "GENERATION"  # noqa: S105  (its name)
 MOST_READS = 10

@@ -402,3 +402,22 @@ def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]
         return None
     matches: list[bool] = json.loads(done.output)
     return matches
+
+
+@dataclass(frozen=True)
+class Observation:
+    status: int
+    body: bytes
+    place: str
+    """Airport code of the data center; empty if the answer names none."""
+    is_from_cache: bool
+
+
+def observe_edge(web: ProbeClient, url: str, headers: Mapping[str, str] = NO_HEADERS) -> Observation | None:
+    """Send a GET with a unique query value; None if no answer came."""
+    try:
+        response, body = web.fetch(add_cache_buster(url), headers)
+    except httpx.RequestError:
+        return None
+    answer = judge_answer(response.status_code, response.headers, body)
+    return Observation(response.status_code, body, answer.place, bool(answer.cached))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
+from ops.core.public_update import offer_after_run
 from ops.core.run import EndedRun, Run, headline_icon
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
 from ops.core.timeline import EventKind, RunEvent
-from ops.core.update_offer import offer_after_run
 from ops.github.comments import MAX_TEXT
 from ops.render import code_span, collapse_blank_lines, load_templates
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.registry import record_rules
 from ops.core.clock import current_time
-from ops.core.drill_result import DrillResult
-from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills, pack_results
+from ops.core.drill_result import DrillResult, DrillTrend, RecordedDrill, merge_drills, pack_results
 from ops.core.redaction import Redactor
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record
 from ops.core.version import __version__

@@ -12,12 +12,12 @@ from typing import Any
 
 from ops.app.configuration import load_config
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.drill_trend import DrillTrend
+from ops.core.drill_result import DrillTrend
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.render import collapse_blank_lines, load_templates, to_one_line
-from ops.status import drills, overview
+from ops.status import last_runs, overview
 from ops.status.overview import KnownIncidents, stop_lines
 from ops.status.status import EnvironmentStatus, environment_status
 from ops.status.text import NOTHING, attention_lines, held_lines
@@ -129,7 +129,7 @@ def read_hand_over(environment: str, config_path: Path, environ: Mapping[str, st
     config = load_config(config_path, environ, redactor)
     names = [config.environment(environment).name] if environment else list(config.environments)
     finish_incidents = overview.start_reading(config_path, environ, redactor, closed_within=RECENT)
-    finish_drills = drills.start_reading(config_path, environ, redactor)
+    finish_drills = last_runs.start_reading_drills(config_path, environ, redactor)
     environments = run_parallel([partial(environment_status, name, config_path, environ, redactor) for name in names])
     read_at = max(each.read_at for each in environments)
     return HandOver(read_at, tuple(environments), finish_incidents(), finish_drills())

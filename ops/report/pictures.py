@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from ops.core.drill_trend import DrillTrend
+from ops.core.drill_result import DrillTrend
 from ops.core.errors import Decision
 from ops.core.incident_state import ServiceHealth, ServiceState
 from ops.report.evidence import IncidentEvidence

@@ -18,9 +18,9 @@ from ops.core.errors import ConfigError, OpsError
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, IncidentState, ServiceHealth
 from ops.core.names import first_of
+from ops.core.public_update import UpdateOffer, list_recorded_updates, offer_update
 from ops.core.redaction import Redactor
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
-from ops.core.update_offer import UpdateOffer, list_recorded_updates, offer_update
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import connect, provider_errors

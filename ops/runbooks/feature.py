@@ -11,13 +11,14 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import ask_first, describe_owners, find_owner
 from ops.core.plan import PlanSection
-from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
+from ops.core.public_update import PublicState
+from ops.core.runtime_contract import AI_SWITCH, BANNER_SWITCH, MAINTENANCE_SWITCH
+from ops.core.standard_texts import Audience, TextFacts, fill_text
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
-from ops.switches.banner import find_banner_text
 from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
@@ -146,3 +147,18 @@ def _feature_claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desi
     if write and (stays := write.stays_for(desired)):
         return f"{name} stays {write.value.state}, {SEEN}, held by {describe_owners(stays)}"
     return f"{name} is {desired.state}, {SEEN}; {steps.describe_health(ctx, name)}"
+
+
+def find_banner_text(ctx: Context[Any], switch: str, state: str) -> str:
+    """Return the text for users that goes with a state of the switch; empty for another switch and without a banner.
+
+    It names the components of the page that the service with the switch belongs to.
+    """
+    states = {each.value.replace("_", "-"): each for each in PublicState}
+    if switch != BANNER_SWITCH or state not in states:
+        return ""
+    page, service = ctx.config.status_page, ctx.environment.require_runtime().service
+    shown = page.environment or next(iter(ctx.config.environments)) if page else ""
+    names = page.names_of((service,)) if page and shown == ctx.environment.name else ()
+    facts = TextFacts(names, ctx.clock.now(), page.title if page else "", page.url if page else "")
+    return fill_text(states[state], Audience.BANNER, facts, ctx.config.messages.texts)

@@ -36,7 +36,7 @@ from ops.database.migration_holds import (
     refuse_second_step_back,
 )
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
-from ops.database.runbook_base import DatabaseRunbook, hash_if_known
+from ops.database.runbook_base import DatabaseRunbook, WorkerReads, describe_use, hash_if_known, read_worker
 from ops.database.state import DatabaseState
 from ops.database.time_travel import (
     BEFORE_LAST_MIGRATION,
@@ -45,7 +45,6 @@ from ops.database.time_travel import (
     last_apply,
     parse_restore_point,
 )
-from ops.database.worker_reads import WorkerReads, describe_use, read_worker
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan

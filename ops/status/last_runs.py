@@ -1,7 +1,8 @@
-"""The most recent runs, on this machine and on the open incidents."""
+"""The newest runs, on this machine and on the open incidents; results of staging drills."""
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -9,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.app.configuration import read_config
+from ops.app.registry import record_rules
 from ops.app.run_files import (
     RUNS,
     belongs_on_github,
@@ -20,7 +23,8 @@ from ops.app.run_files import (
     read_link,
 )
 from ops.core.clock import SystemClock, current_time, format_duration, format_rfc3339, format_utc
-from ops.core.errors import EXIT_CODES, Decision, OpsError
+from ops.core.drill_result import DrillTrend
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run import Run
@@ -29,6 +33,7 @@ from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
 if TYPE_CHECKING:
+    from ops.config import Config
     from ops.core.incident_state import IssueRecord
     from ops.github.issues import Issue, TrustedAuthors
 
@@ -249,3 +254,42 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
         yield f"  Its record is not on an incident. To post it: {run.import_command}"
     if not run.decision and run.record:
         yield f"  It is still running, or was killed. Record: {run.record}"
+
+
+def start_reading_drills(
+    config_path: Path, environ: Mapping[str, str], redactor: Redactor
+) -> Callable[[], DrillTrend | None]:
+    """Begin to read the results, and return what waits for them, at most GITHUB_SECONDS from now.
+
+    It returns None if ops.yml has no `staging_drill`, or cannot be used, which other parts of a command name.
+    """
+    try:
+        config, now = read_config(config_path)[0], current_time(environ)
+    except ConfigError:
+        return lambda: None
+    if config.staging_drill is None:
+        return lambda: None
+    if not (environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")):
+        return lambda: DrillTrend(now, problem="set GITHUB_TOKEN and GITHUB_REPOSITORY")
+    reading, until = start_call(partial(read_drills, config, environ, redactor)), time.monotonic() + GITHUB_SECONDS
+
+    def finish() -> DrillTrend:
+        try:
+            return reading.result(timeout=max(0.0, until - time.monotonic()))
+        except OpsError as error:
+            return DrillTrend(now, problem=error.message)
+        except TimeoutError:
+            return DrillTrend(now, problem=f"GitHub gave no answer within {GITHUB_SECONDS:g} s")
+
+    return finish
+
+
+def read_drills(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> DrillTrend:
+    """Return the results on the tracking issue, redacted. Raises ConfigError and ProviderError."""
+    from ops.github.drill_results import read_trend
+
+    number = config.staging_drill.tracking_issue if config.staging_drill else None
+    repository = connect(environ, redactor, read_only=True)
+    trend = read_trend(repository, number, record_rules(config), current_time(environ))
+    redacted: DrillTrend = redactor.redact_value(trend)
+    return redacted

@@ -15,7 +15,7 @@ from ops.app.configuration import load_config
 from ops.app.registry import button_runbooks
 from ops.app.session import Session
 from ops.cloudflare.records import AUDIT_PAGE_SIZE, read_audit_log
-from ops.cloudflare.types.audit_changes import NOT_LOGGED, read_change
+from ops.cloudflare.types.records import NOT_LOGGED, read_change
 from ops.core.anonymization import anonymize_text
 from ops.core.clock import Period, current_time, parse_utc
 from ops.core.errors import OpsError, ProviderError

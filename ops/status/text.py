@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc
-from ops.core.drill_trend import DrillTrend
+from ops.core.drill_result import DrillTrend
 from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name

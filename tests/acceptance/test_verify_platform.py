@@ -1,6 +1,6 @@
 """`ops verify-platform` with its Worker in workerd: the embedded runtime answers as the source does."""
 
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from tests.support.verification import measured_account, outcomes_of
 

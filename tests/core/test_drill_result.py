@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime, parse_drill_result
-from ops.core.drill_trend import RecordedDrill, pack_results, parse_earlier
+from ops.core.drill_result import (
+    DrillKind,
+    DrillOutcome,
+    DrillResult,
+    DrillTime,
+    RecordedDrill,
+    pack_results,
+    parse_drill_result,
+    parse_earlier,
+)
 from ops.core.run_record import RunRecord, embed_record, read_record
 
 STARTED = datetime(2026, 11, 24, 3, tzinfo=UTC)

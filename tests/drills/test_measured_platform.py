@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.drills.measured_platform import PlatformProfile, read_profile
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from sandbox.switches import GitHubSwitches, Switches, parse, parse_values
 from tests.conftest import World
 from tests.support.configurations import PAGES_ONLY

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ops.app.configuration import read_config
-from ops.drills.practice import break_example
+from ops.drills.observation import break_example
 from ops.drills.release_answers import build_behavior
 from tests.conftest import REFERENCE, ROOT, WORKER, World
 from tests.support import plain_yaml

@@ -20,8 +20,15 @@ from ops.app.scope import Place
 from ops.cli.scorecard import render_scorecard
 from ops.config.types import Contact
 from ops.core.clock import Period
-from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
-from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills
+from ops.core.drill_result import (
+    DrillKind,
+    DrillOutcome,
+    DrillResult,
+    DrillTime,
+    DrillTrend,
+    RecordedDrill,
+    merge_drills,
+)
 from ops.core.errors import Decision, Reason
 from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.recent_change import RecentChange, RecentChanges
@@ -44,8 +51,7 @@ from ops.report.action_reminder import LackingIncident
 from ops.report.drill_trend import render_result as render_drill
 from ops.report.facts import IncidentFacts
 from ops.report.hand_over import HandOver, render_hand_over
-from ops.report.statistics import CountedIncident, Statistics, split_drills
-from ops.report.statistics_text import render_statistics
+from ops.report.statistics import CountedIncident, Statistics, render_statistics, split_drills
 from ops.setup.doctor import results as doctor
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult

@@ -8,8 +8,8 @@ from dataclasses import fields
 from ops import cloudflare
 from ops.app import registry
 from ops.cloudflare.client import DECLARED_READS
-from ops.platform.assumptions import read_assumptions
 from ops.platform.github_verification import GITHUB_STEPS
+from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.switches import GitHubSwitches, Switches
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.core.verification_name import make_name
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.faults import Fault
 from sandbox.server import HttpRequest

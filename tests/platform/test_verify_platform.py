@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.verification_name import PREFIX, make_name
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.edge.places import EdgePlaces
 from sandbox.switches import Switches

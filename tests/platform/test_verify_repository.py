@@ -10,8 +10,8 @@ import pytest
 
 from ops.core.verification_name import PREFIX, make_name
 from ops.platform import workflow_checks
-from ops.platform.assumptions import read_assumptions
 from ops.platform.github_verification import GITHUB_STEPS
+from ops.platform.measurements import read_assumptions
 from ops.platform.workflow_files import render_workflow
 from sandbox.switches import GitHubSwitches
 from tests.support.bakery import CONFIG

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.drills.writer import Edge, Writer
+from ops.drills.scenario_database import Edge, Writer
 from tests.conftest import WORKER, Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import texts

@@ -26,7 +26,7 @@ from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.core.permissions import graphql_permissions, list_permissions, template_key
 from ops.core.redaction import Redactor
-from ops.setup.doctor.token_reads import READS
+from ops.setup.doctor.cloudflare_account import READS
 from ops.setup.github_environments import render_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference

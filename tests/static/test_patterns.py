@@ -24,7 +24,7 @@ OURS = ("ops/setup/sync.py", "ops/setup/workflows.py")
 
 KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
-    "ops/cloudflare/types/audit_changes.py: pattern": "paths in the audit log, by its list of kinds",
+    "ops/cloudflare/types/records.py: pattern": "paths in the audit log, by its list of kinds",
     "ops/cloudflare/response.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/own_writes.py: pattern": "paths of our own requests, by its list of writes",
     "ops/github/requester.py: pattern": "paths of our own requests, by the list ROUTES",

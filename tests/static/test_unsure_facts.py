@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("ops", "sandbox", "docs", "templates", "examples")

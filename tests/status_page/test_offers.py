@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from ops.core.incident_state import IncidentState, ServiceHealth
+from ops.core.public_update import offer_after_run, offer_update
 from ops.core.run_record import STATE_SOURCE, RunRecord, embed_record, read_record
-from ops.core.update_offer import offer_after_run, offer_update
 from ops.github.comments import BOT
 from sandbox.github import GitHub
 from tests.conftest import Outcome, job_environ

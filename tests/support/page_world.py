@@ -10,8 +10,7 @@ from pathlib import Path
 from ops.app.configuration import read_config
 from ops.config import Environment
 from ops.drills import release_answers, scenario_maintenance, scenario_release, scenario_switch
-from ops.drills.observation import back_in_time
-from ops.drills.practice import break_example
+from ops.drills.observation import back_in_time, break_example
 from sandbox import Sandbox
 from sandbox.permissions import permission_groups
 from tests.conftest import REFERENCE, ROOT, World

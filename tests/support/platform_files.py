@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.core.clock import SystemClock
-from ops.platform.assumptions import read_assumptions
-from ops.platform.measurements import Measurements
+from ops.platform.measurements import Measurements, read_assumptions
 from ops.platform.report import PlatformReport
 
 LONGEST = 120.0

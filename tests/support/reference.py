@@ -26,8 +26,7 @@ from ops.evidence import tables as evidence_tables
 from ops.evidence.tables import EvidenceTable
 from ops.github.actions import GATE_OUTPUTS
 from ops.limits import file as limits_file
-from ops.platform.assumptions import read_assumptions
-from ops.platform.measurements import describe_expected
+from ops.platform.measurements import describe_expected, read_assumptions
 from ops.report import timeline as incident_timeline
 from ops.report.timeline import MomentName
 from tests.conftest import ROOT

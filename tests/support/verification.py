@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from ops.cli.verify_platform import GITHUB_TOKEN, READ_TOKEN, TOKEN
 from ops.core.verification_name import is_verification_name
 from ops.github.own_writes import own_branch_of
-from ops.platform.github_checks import STRANGER
+from ops.platform.github_verification import STRANGER
 from sandbox import Sandbox
 from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord

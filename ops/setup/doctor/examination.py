@@ -19,8 +19,6 @@ from ops.setup.doctor import (
     github_policy,
     github_settings,
     machine,
-    measured_platform,
-    provider_page,
     repository_files,
     services,
 )
@@ -35,8 +33,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     *github_settings.CHECKS,
     *github_policy.CHECKS,
     *machine.CHECKS,
-    *provider_page.CHECKS,
-    *measured_platform.CHECKS,
+    repository_files.examine_platform,
 )
 TIME_LIMIT = 9.0
 """Real seconds for all checks together, which run in parallel."""

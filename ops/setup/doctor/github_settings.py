@@ -13,7 +13,7 @@ from ops.app.scope import scope_of
 from ops.config.labels import list_recovery_options
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
-from ops.core.drill_trend import DRILL_EVERY
+from ops.core.drill_result import DRILL_EVERY
 from ops.core.errors import ConfigError, Decision, ProviderError
 from ops.core.names import DRILL_LABEL, LIMITS_FILE
 from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins

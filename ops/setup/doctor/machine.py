@@ -1,4 +1,4 @@
-"""Checks of this machine, of status pages (also of our own) and of the package index."""
+"""Checks of this machine, of status pages (also of the team's) and of the package index."""
 
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -8,7 +8,7 @@ from ops.cloudflare import tokens
 from ops.cloudflare.client import CloudflareClient
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration
 from ops.core.errors import ProviderError
-from ops.core.names import PUBLISH_UPDATE
+from ops.core.names import PUBLISH_UPDATE, quote_name
 from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
@@ -18,6 +18,8 @@ from ops.probes.http import find_download_problem
 from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
+from ops.status_page.mirror import list_provider_components
+from ops.status_page.provider import NotSentError, UnavailableError, UnclearError
 from ops.status_page.served import ServedPage
 
 GITHUB_STATUS = "https://www.githubstatus.com"
@@ -126,6 +128,33 @@ def examine_status_page(facts: Facts) -> Findings:
         yield Finding(f"{page.url}: {problem}", fix)
 
 
+@check(
+    "provider-page",
+    repository,
+    needs=("config", "internet"),
+    why="An update is recorded, and users do not see it on their page.",
+)
+def examine_provider_page(facts: Facts) -> Findings:
+    """Does the provider of the status page accept the key, and know each component?"""
+    page = facts.config.status_page
+    if page is None or page.provider is None:
+        return
+    if not facts.environ.get(page.token or ""):
+        raise NotProvable(f"{page.token} is not set here", "Set it to the key of the page, and run doctor again.")
+    try:
+        listed = list_provider_components(facts.environ, page)
+    except (UnavailableError, UnclearError) as error:
+        raise NotProvable(str(error), page.url) from None
+    except NotSentError as error:
+        yield Finding(str(error), "Store the key of the page, and check `page_id` in ops.yml.")
+        return
+    for component in page.components:
+        if component.id not in listed:
+            known = ", ".join(f"{each} ({quote_name(name)})" for each, name in listed.items())
+            text = f"the page has no component {component.id} for {quote_name(component.name)}"
+            yield Finding(text, f"Correct its `id` in ops.yml. The page has: {known}.")
+
+
 CHECKS = (
     examine_internet,
     examine_clock,
@@ -133,4 +162,5 @@ CHECKS = (
     examine_github_status,
     examine_packages,
     examine_status_page,
+    examine_provider_page,
 )

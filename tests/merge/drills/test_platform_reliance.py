@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from sandbox.switches import Switches
 from tests.support.drills import drill, switch_arguments
 

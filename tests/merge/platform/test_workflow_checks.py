@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ops.github.comments import BOT
-from ops.platform.assumptions import read_assumptions
+from ops.platform.measurements import read_assumptions
 from ops.platform.workflow_checks import ENVIRONMENT_ROWS, PUSH_ROWS, REFUSED_ROWS, STEPS
 from ops.platform.workflow_files import (
     ANSWER,
