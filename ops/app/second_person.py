@@ -25,7 +25,6 @@ from ops.core.errors import Decision, ProviderError, Reason, Refused
 from ops.core.plan import Plan, RunOutcome
 from ops.core.run_record import RecordRules, RunRecord, embed_record
 from ops.core.timeline import EventKind
-from ops.core.version import __version__
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
 from ops.github import actions, client
@@ -194,7 +193,6 @@ class SecondPerson:
             source=RECORD_SOURCE,
             runbook=self.runbook.name,
             environment=self.ctx.environment.name,
-            program=__version__,
             approval=use.to_json(),
             job=actions.job_number(self.environ),
         )

@@ -13,10 +13,9 @@ from ops.core.errors import OpsError, ProviderError
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, find_lists
-from ops.core.run_record import RecordRow, RunRecord
+from ops.core.run_record import make_note
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
-from ops.core.version import __version__
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
@@ -89,7 +88,7 @@ class StopOverride:
 
     def _tell(self, stop: "Stop") -> None:
         from ops.github.client import connect, provider_errors
-        from ops.github.comments import RunComments, own_login
+        from ops.github.comments import own_login, save_record
         from ops.publish.comment import render_note
 
         context, at = self._context, current_time(self._environ)
@@ -98,8 +97,7 @@ class StopOverride:
             repository = connect(self._environ, self._redactor)
             what = " ".join(filter(None, [self._runbook.name, service, "in", context.environment.name]))
             text = f"{own_login(repository)} overrides the stop on a laptop: {what}"
-            record = RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), program=__version__)
-            RunComments(repository, stop.issue, run, may_exist=True).put(1, render_note(at, text, record))
+            save_record(repository, stop.issue, render_note(at, text), make_note(run, at, text))
 
     def end(self) -> None:
         """Wait a short time for the comment; a failure is a warning of the run."""

@@ -19,7 +19,6 @@ from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in
 from ops.core.verdict import ProbeObservation, Verdict, add_place, observation_to_json
-from ops.core.version import __version__
 
 STATES = {
     EventKind.REQUESTED: "Received",
@@ -346,7 +345,6 @@ class Run:
             durations={duration_label(name): seconds for name, seconds in self.durations.items()},
             versions=tuple(each.values for each in self.plan.changes) if self.plan else (),
             rows=rows,
-            program=__version__,
             state=self.state if self.decision and part == 1 else "",
             live=(self.live or "") if self.decision and part == 1 else "",
             headline=self.headline if self.decision and part == 1 else "",

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.core.errors import current_decision_name
+from ops.core.version import __version__
 
 RECORD_VERSION = 1
 MAX_RECORD_BYTES = 4000
@@ -42,6 +43,8 @@ STATE_SOURCE = "state"
 """Source of the record in the comment with the state of an incident."""
 MESSAGES_SOURCE = "messages"
 """Source of the record in the comment with the texts about an incident."""
+NOTE_SOURCE = "note"
+"""Source of the record of a note, and kind of its row."""
 DRILL_SOURCE = "drill"
 """Source of the record of a finished drill."""
 ENDED_KIND = "ended"
@@ -81,7 +84,7 @@ class RunRecord:
     versions: tuple[tuple[str, str, str], ...] = ()
     """Changes: target, before and after."""
     rows: tuple[RecordRow, ...] = ()
-    program: str = ""
+    program: str = __version__
     """Version of the program that wrote the record."""
     state: str = ""
     """Result in one or two words, such as "Done"; empty until the run has ended, and in older records."""
@@ -106,6 +109,11 @@ class RunRecord:
     """Chat channel → id of the message that began the incident's thread there."""
     job: str = ""
     """Number and attempt of the workflow run that wrote the record, if `run` does not name it; older ones lack it."""
+
+
+def make_note(run: str, at: datetime, text: str, job: str = "") -> RunRecord:
+    """Return the record of a note: one row in the timeline of the incident. `job` is empty on a laptop."""
+    return RunRecord(run, source=NOTE_SOURCE, rows=(RecordRow(at, NOTE_SOURCE, text),), job=job)
 
 
 def merge_runs(recorded: Iterable[RunRecord], local: Sequence[RunRecord]) -> tuple[RunRecord, ...]:

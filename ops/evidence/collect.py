@@ -226,21 +226,19 @@ def publish_evidence(
     ProviderError and ConfigError.
     """
     from ops.evidence import tables
-    from ops.github.comments import RunComments
+    from ops.github.comments import save_record
 
     run = f"evidence-{new_run_id(environ, collection.collected_at)}"
     said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
-    block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
-    body = embed_record(tables.render_comment(collection), block)
+    record = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
+    text = tables.render_comment(collection)
     try:
         if number is None:
             return ""
         with provider_errors(CHECK_HINT):
-            comments = RunComments(connect(environ, redactor), number, run)
-            comments.put(1, body)
-            return comments.url
+            return save_record(connect(environ, redactor), number, text, record, may_exist=False)
     finally:
-        _write_summary(environ, body)
+        _write_summary(environ, embed_record(text, record))
 
 
 def require_any_source(collection: EvidenceCollection) -> None:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import ProviderError
 from ops.core.responders import ResponderList, describe_permitted
-from ops.core.run_record import RecordRow, RunRecord, embed_record
-from ops.core.version import __version__
+from ops.core.run_record import RecordRow, RunRecord
 from ops.gate.outcomes import RefusedRequest
 from ops.github.client import provider_errors
-from ops.github.comments import RunComments
+from ops.github.comments import save_record
 from ops.github.permissions import Requester, check_permission
 from ops.render import load_templates
 
@@ -57,14 +56,13 @@ def save_lead(repository: "Repository", number: int, lead: HandOverRecord, warn:
     GitHub notifies an assigned person. If it refuses that, the record counts all the same. Raises ProviderError.
     """
     row = RecordRow(lead.at, SOURCE, lead.login)
-    record = RunRecord(lead.run, source=SOURCE, rows=(row,), program=__version__, job=lead.job)
+    record = RunRecord(lead.run, source=SOURCE, rows=(row,), job=lead.job)
     text = load_templates().get_template("lead.md.j2").render(lead=lead)
     with provider_errors():
-        comments = RunComments(repository, number, lead.run, may_exist=True)
-        comments.put(1, embed_record(text, record))
+        url = save_record(repository, number, text, record)
     try:
         with provider_errors():
             repository.get_issue(number).add_to_assignees(lead.login)
     except ProviderError as error:
         warn(f"warning: the issue was not assigned to {lead.login} ({error.message}): tell them")
-    return comments.url
+    return url

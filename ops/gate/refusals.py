@@ -18,7 +18,6 @@ from ops.core.names import nearest_name, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord
-from ops.core.version import __version__
 from ops.gate import payload as fields
 from ops.gate.outcomes import (
     ActionsDue,
@@ -354,7 +353,6 @@ def build_record(refusal: RefusedRequest, message: str, run: str, at: datetime) 
         decision=Decision.REFUSED.value,
         reason=refusal.reason.value,
         rows=(RecordRow(at, "refused", message),),
-        program=__version__,
     )
 
 

@@ -11,12 +11,11 @@ from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.names import RESUME_LABEL
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
-from ops.core.run_record import RecordRow, RunRecord, embed_record
-from ops.core.version import __version__
+from ops.core.run_record import make_note
 from ops.gate.outcomes import RecoveryRequest, RefusedRequest
 from ops.github import stops
 from ops.github.client import connect, provider_errors
-from ops.github.comments import RunComments
+from ops.github.comments import save_record
 from ops.github.stops import Stop, StopAnswer
 from ops.render import load_templates
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 Print = Callable[[str], object]
 UNREAD = "not read"
 """Output of the gate: GitHub did not say whether recoveries are stopped."""
-SOURCE = "note"
-"""Source of the record: the timeline shows it like a note of a person."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +116,12 @@ def _comment_on_stop(
     lifted: Sequence[str] = (),
 ) -> None:
     """Answer on the issues. A failure is a warning: the event of the label counts, not the comment."""
-    row = RecordRow(change.at, SOURCE, text)
-    record = RunRecord(change.run, source=SOURCE, rows=(row,), program=__version__, job=change.job)
+    record = make_note(change.run, change.at, text, change.job)
     template = load_templates().get_template("stop.md.j2")
     body = template.render(stop=stop, lifted=lifted, by=change.by, reason=change.reason, lift=change.lift_command)
     for number in numbers:
         try:
             with provider_errors():
-                RunComments(repository, number, change.run, may_exist=True).put(1, embed_record(body, record))
+                save_record(repository, number, body, record)
         except ProviderError as error:
             warn(f"warning: the comment could not be written to #{number} ({error.message})")

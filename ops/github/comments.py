@@ -1,13 +1,14 @@
 """Write Backout's own comments and issues: create once, edit in place, read back."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.run_record import STATE_SOURCE, RunRecord, parse_job_run, read_record
+from ops.core.run_record import STATE_SOURCE, RunRecord, embed_record, parse_job_run, read_record
 from ops.github.client import GitHubApiError, newest_first, provider_errors
 from ops.github.list_lag import BOT as BOT  # noqa: PLC0414  comments.BOT is its name elsewhere
 from ops.github.list_lag import read_login
@@ -195,6 +196,23 @@ class RunComments:
         old = self._issue.get_comment(self._ids.pop(part))
         self._create(part, body)
         old.delete()
+
+
+def save_record(
+    repository: "Repository", number: int, text: str, record: RunRecord, *, may_exist: bool = True, tries: int = 1
+) -> str:
+    """Write the comment with this record, or edit ours with a record of the same run. Return its URL.
+
+    `may_exist`: an earlier process may have written it. After an error it tries again, and looks for the comment first:
+    the answer may be lost. Raises what PyGithub raises, and CommentNotSaved.
+    """
+    comments, body = RunComments(repository, number, record.run, may_exist=may_exist), embed_record(text, record)
+    for _ in range(tries - 1):
+        with suppress(ProviderError), provider_errors():
+            comments.put(1, body)
+            return comments.url
+    comments.put(1, body)
+    return comments.url
 
 
 class StateComment:

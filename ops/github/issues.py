@@ -18,7 +18,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, join_sentences, quote_name
 from ops.core.redaction import Redactor
-from ops.core.run_record import RunRecord, is_edited, read_record
+from ops.core.run_record import RunRecord, embed_record, is_edited, read_record
 from ops.github.client import connect, newest_first, provider_errors
 from ops.github.comments import (
     BOT,
@@ -313,8 +313,8 @@ def require_incident(issue: "Issue") -> None:
     raise ConfigError(text, reason=Reason.UNKNOWN_INCIDENT, hint=join_sentences(LIST_HINT, hint))
 
 
-def add_once(repository: "Repository", number: int, record: RunRecord, body: str) -> str:
-    """Add a comment to an incident unless we wrote one with a record of that run. Return its URL; "" if there is one.
+def add_once(repository: "Repository", number: int, record: RunRecord, text: str) -> str:
+    """Add a comment with the record to an incident unless we wrote one of that run. Return its URL; "" if there is one.
 
     Raises ConfigError if the number is no incident, and ProviderError.
     """
@@ -323,7 +323,7 @@ def add_once(repository: "Repository", number: int, record: RunRecord, body: str
         own = {BOT, own_login(repository)}
         if any(found.run == record.run and author_login(comment) in own for comment, found in run_records(issue)):
             return ""
-        return issue.create_comment(body).html_url
+        return issue.create_comment(embed_record(text, record)).html_url
 
 
 def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> tuple[StateComment, RunRecord] | None:

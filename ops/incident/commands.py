@@ -19,7 +19,13 @@ from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, describe_permitted, find_lists
 from ops.core.run import Run
-from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run, read_record
+from ops.core.run_record import (
+    RUN_ID_PATTERN,
+    STATE_SOURCE,
+    make_note,
+    parse_job_run,
+    read_record,
+)
 from ops.core.timeline import RunEvent, event_from_json
 from ops.gate import stop as gate
 from ops.gate.lead import HandOverRecord, refuse_lead, save_lead
@@ -126,21 +132,17 @@ def add_note(
 
     Raises ConfigError if the issue is no incident.
     """
-    from ops.github.comments import RunComments
-    from ops.publish import comment
+    from ops.github.comments import save_record
+    from ops.publish.comment import render_note
 
     at, text = parse_note(said, now)
     text = redactor.redact_text(to_one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
-    body = comment.render_note(
-        at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=job_number(environ))
-    )
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         get_incident(repository, number)
-        comments = RunComments(repository, number, run, may_exist=True)
-        comments.put(1, body)
-        return f"{format_utc(at)}  {text}", comments.url
+        note = make_note(run, at, text, job_number(environ))
+        return f"{format_utc(at)}  {text}", save_record(repository, number, render_note(at, text), note)
 
 
 def parse_note(said: str, now: datetime) -> tuple[datetime, str]:

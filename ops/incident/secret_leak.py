@@ -18,7 +18,7 @@ from ops.config.status_page import page_keys
 from ops.core.clock import current_time
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import RunRecord, embed_record, make_note
 from ops.gate import outcomes
 from ops.gate.events import LeakReport, read_leak
 from ops.gate.refusals import manual_commands
@@ -128,14 +128,13 @@ def _add_comment(
     repository: "Repository", number: int, leak: LeakReport, environ: Mapping[str, str], now: datetime
 ) -> LeakIncident:
     """Add one comment per workflow run, so that a re-run adds none."""
-    from ops.github.comments import RunComments
+    from ops.github.comments import save_record
 
     text = f"{leak.secret} was reported as leaked again" if leak.secret else MAY_BE_ANOTHER
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
-    comments = RunComments(repository, number, run, may_exist=True)
-    block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),), job=actions.job_number(environ))
-    comments.put(1, embed_record(render_repeat(leak, text, at=now), block))
-    return LeakIncident(number, comments.url, is_new=False)
+    note = make_note(run, now, text, actions.job_number(environ))
+    url = save_record(repository, number, render_repeat(leak, text, at=now), note)
+    return LeakIncident(number, url, is_new=False)
 
 
 def _incident_key(secret: str) -> str:

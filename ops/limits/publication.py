@@ -13,7 +13,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision
 from ops.core.names import join_sentences
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, job_of
+from ops.core.run_record import job_of, make_note
 from ops.core.verdict import NO_OBSERVATION, SEEN, add_place
 from ops.github import comments
 from ops.github.issues import add_once
@@ -154,9 +154,9 @@ def post_notes(
     for note in notes:
         line, at = redactor.redact_text(f"{result.environment}: {_note_with_result(note, result)}"), note.at or now
         run = f"note-{hashlib.sha256(line.encode()).hexdigest()[:16]}"
-        record = RunRecord(run, source="note", rows=(RecordRow(at, "note", line),), job=job_of(result.id))
+        record = make_note(run, at, line, job_of(result.id))
         try:
-            if url := add_once(pulls.repository, note.incident, record, render_note(at, line, record)):
+            if url := add_once(pulls.repository, note.incident, record, render_note(at, line)):
                 yield f"noted at {url}"
         except ConfigError as error:
             yield f"warning: {error.message}, so it gets no line about {note.limit}"

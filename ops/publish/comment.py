@@ -15,7 +15,7 @@ from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
 from ops.core.public_update import offer_after_run
 from ops.core.run import EndedRun, Run, headline_icon
-from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
+from ops.core.run_record import embed_record, is_edited, replace_visible_text
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
 from ops.render import code_span, collapse_blank_lines, load_templates
@@ -199,9 +199,9 @@ def tick_steps(body: str, proved: Collection[str]) -> str | None:
     return replace_visible_text(body, lambda text: "\n".join(done.get(line, line) for line in text.split("\n")))
 
 
-def render_note(at: datetime, text: str, block: RunRecord) -> str:
-    """Return a comment with a note that a person added to the timeline."""
-    return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
+def render_note(at: datetime, text: str) -> str:
+    """Return the visible text of a note in the timeline."""
+    return load_templates().get_template("note.md.j2").render(at=at, text=text)
 
 
 def render_approval(code: str, runbook: str, login: str, link: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import current_time
 from ops.core.names import DRILL_LABEL
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord
+from ops.core.run_record import make_note
 from ops.core.threads import start_call
 from ops.github import actions, client
 from ops.publish.chat import ChatIncident, ChatOutcome, find_threads, post_to_chats
@@ -95,11 +95,11 @@ def add_failure_note(
     environ: Mapping[str, str], redactor: Redactor, number: int, state: str, failures: Iterable[str]
 ) -> None:
     """Note on the incident which chats did not accept the message about this state. Raises what PyGithub raises."""
-    from ops.github.comments import RunComments
+    from ops.github.comments import save_record
     from ops.publish.comment import render_note
 
     at: datetime = current_time(environ)
     text = redactor.redact_text(describe_failures(state, tuple(failures)))
     run = f"chat-{hashlib.sha256(f'{at.isoformat()} {text}'.encode()).hexdigest()[:16]}"
-    record = RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=actions.job_number(environ))
-    RunComments(client.connect(environ, redactor), number, run).put(1, render_note(at, text, record))
+    record = make_note(run, at, text, actions.job_number(environ))
+    save_record(client.connect(environ, redactor), number, render_note(at, text), record, may_exist=False)

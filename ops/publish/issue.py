@@ -17,7 +17,7 @@ from ops.core.errors import Decision, ProviderError, needs_people
 from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
-from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record, job_of
+from ops.core.run_record import PreviousRuns, RecordRules, job_of, make_note
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
@@ -166,17 +166,15 @@ class IssuePublisher:
 
     def _post_notices(self, incident: int | None, notices: Mapping[int, str]) -> None:
         """Add each text to the timeline of its incident, as a note."""
-        from ops.github.comments import RunComments
+        from ops.github.comments import save_record
         from ops.render import escape_markdown
 
         repository, whose = self._connect(), f"for incident #{incident}" if incident else "without an incident"
         name, now = f"notice-{self._run}"[:64], self._clock.now()
         for number, text in notices.items():
             note = f"a run {whose} changed a state that this incident needs: {text}"
-            record = RunRecord(name, source="note", rows=(RecordRow(now, "note", note),), job=job_of(self._run))
-            RunComments(repository, number, name).put(
-                1, embed_record(escape_markdown(note[:1].upper() + note[1:]), record)
-            )
+            record = make_note(name, now, note, job_of(self._run))
+            save_record(repository, number, escape_markdown(note[:1].upper() + note[1:]), record, may_exist=False)
 
     def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], RecoveryMenu]") -> str:
         """Open an incident with the run on it, and return its URL."""

@@ -18,7 +18,6 @@ from ops.core.names import ACTION_ITEM_LABEL
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RecordRules, RunRecord, embed_record
 from ops.core.threads import run_in_batches
-from ops.core.version import __version__
 from ops.github.client import GitHubApiError, provider_errors, write_errors
 from ops.github.comments import RunComments, author_login, is_pull_request, own_login
 from ops.github.issues import TrustedAuthors, clean_title, close_duplicate
@@ -151,9 +150,7 @@ class ActionComment:
 
     def save(self, journal: ActionJournal, tracked: Sequence[TrackedItem], notes: Sequence[str] = ()) -> str:
         """Write the comment and return its URL. Raises ProviderError."""
-        record = RunRecord(
-            self.run, source=SOURCE, rows=tuple(journal.rows(self.at)), program=__version__, job=self.job
-        )
+        record = RunRecord(self.run, source=SOURCE, rows=tuple(journal.rows(self.at)), job=self.job)
         text = (
             load_templates()
             .get_template("action_items.md.j2")

@@ -16,7 +16,6 @@ from ops.core.incident_state import find_severity
 from ops.core.names import ACTIONS_LABEL, DRILL_LABEL
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
-from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import BOT, author_login, own_login, run_records
@@ -150,7 +149,7 @@ class _Poster:
         text = template.render(lack=self.redactor.redact_value(lack), required=self.required, label=ACTIONS_LABEL)
         row = RecordRow(self.now, SOURCE, lack.what)
         run = f"reminder-{lack.incident}"
-        record = RunRecord(run, source=SOURCE, rows=(row,), program=__version__, job=self.job)
+        record = RunRecord(run, source=SOURCE, rows=(row,), job=self.job)
         return embed_record(collapse_blank_lines(text).strip(), record)
 
 

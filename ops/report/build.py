@@ -26,7 +26,7 @@ from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.recent_change import RecentChange
 from ops.core.redaction import Redactor
-from ops.core.run_record import RunRecord, embed_record
+from ops.core.run_record import RunRecord
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import get_incident
@@ -255,12 +255,10 @@ def _tick_comments(repository: "Repository", number: int, proved: Collection[str
 
 def _comment_open_items(repository: "Repository", evidence: IncidentEvidence, written: Any, items: list[str]) -> None:
     """Write one comment with the open items to the incident; a later closing edits it."""
-    from ops.github.comments import RunComments
+    from ops.github.comments import save_record
     from ops.report import issue
 
     run = f"report-{evidence.number}"
     text = issue.render_closing(written.number, items, evidence)
     with provider_errors(CHECK_HINT):
-        RunComments(repository, evidence.number, run, may_exist=True).put(
-            1, embed_record(text, RunRecord(run, source="report"))
-        )
+        save_record(repository, evidence.number, text, RunRecord(run, source="report"))

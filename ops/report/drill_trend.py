@@ -9,7 +9,6 @@ from ops.core.clock import current_time
 from ops.core.drill_result import DrillResult, DrillTrend, RecordedDrill, merge_drills, pack_results
 from ops.core.redaction import Redactor
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record
-from ops.core.version import __version__
 from ops.github import actions, drill_results
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render import collapse_blank_lines, load_templates
@@ -55,7 +54,6 @@ def build_record(result: DrillResult, trend: DrillTrend, environ: Mapping[str, s
         environment=result.environment,
         service=result.service,
         rows=(RecordRow(result.started, DRILL_SOURCE, result.outcome.value),),
-        program=__version__,
         job=actions.job_number(environ),
         drill=pack_results(result, [each for each in trend.drills if each.result.key != result.key]),
     )

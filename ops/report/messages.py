@@ -16,12 +16,11 @@ from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, LiveHeld
 from ops.core.names import first_of
 from ops.core.redaction import Redactor
-from ops.core.run_record import MESSAGES_SOURCE, RecordRow, RunRecord, embed_record
+from ops.core.run_record import MESSAGES_SOURCE, RecordRow, RunRecord
 from ops.core.standard_texts import STATES, Audience, TextFacts, fill_texts
-from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import RunComments
+from ops.github.comments import save_record
 from ops.publish.chat import ChatOutcome
 from ops.publish.incident_chat import describe_failures, incident_message, post_message
 from ops.render import collapse_blank_lines, load_templates
@@ -159,11 +158,10 @@ def _save_comment(
         run,
         source=MESSAGES_SOURCE,
         rows=rows,
-        program=__version__,
         notified=outcome.is_delivered or (earlier is not None and earlier.notified),
         chat=dict(outcome.threads) or (earlier.chat if earlier else {}),
         job=actions.job_number(environ),
     )
-    body = embed_record(redactor.redact_text(collapse_blank_lines(text).strip()), record)
+    text = redactor.redact_text(collapse_blank_lines(text).strip())
     with provider_errors(CHECK_HINT):
-        RunComments(connect(environ, redactor), journal.number, run, may_exist=True).put(1, body)
+        save_record(connect(environ, redactor), journal.number, text, record)

@@ -21,7 +21,6 @@ from ops.core.names import first_of
 from ops.core.public_update import UpdateOffer, list_recorded_updates, offer_update
 from ops.core.redaction import Redactor
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
-from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import connect, provider_errors
 from ops.github.comments import BOT, author_login, own_login
@@ -93,7 +92,6 @@ def save_state(
         _comment_name(state.number),
         source=STATE_SOURCE,
         rows=(row,),
-        program=__version__,
         job=actions.job_number(environ),
     )
     body, issue = embed_record(render_state(state, docs, offer), record), repository.get_issue(state.number)

@@ -16,7 +16,7 @@ from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.errors import Decision, OpsError, ProviderError, Reason
+from ops.core.errors import Decision, OpsError, Reason
 from ops.core.next_step import build_command
 from ops.core.outage import (
     ApiState,
@@ -31,10 +31,9 @@ from ops.core.outage import (
 )
 from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.run_record import HEALTHY, RecordRow, RunRecord, embed_record
+from ops.core.run_record import HEALTHY, RecordRow, RunRecord
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
-from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.probes.status_page import (
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.config.sections import KeyProvider
     from ops.config.types import Contact
-    from ops.github.comments import RunComments
 
 T = TypeVar("T")
 MAX_CALLS = 8
@@ -288,7 +286,7 @@ def publish_outage(
     A new comment is posted, so that people see an answer to each request. Only if the newest comment of the issue is
     the same verdict of ours, it is edited. Raises ProviderError and ConfigError.
     """
-    from ops.github.comments import RunComments, newest_own_record
+    from ops.github.comments import newest_own_record, save_record
 
     body = redactor.redact_text(render_comment(report, incident, program, environ))
     actions.write_summary(environ, body)
@@ -311,22 +309,9 @@ def publish_outage(
             decision=report.finding.verdict.value,
             state=state,
             rows=(*earlier, _outage_row(report))[-MAX_CHECKS:],
-            program=__version__,
             job=actions.job_number(environ),
         )
-        comments = RunComments(repository, incident, run, may_exist=True)
-    _save_outage_comment(comments, embed_record(body, record))
-    return comments.url
-
-
-def _save_outage_comment(comments: "RunComments", body: str) -> None:
-    """Write the comment; after an error once more, because the answer may be lost. Then `put` looks for it first."""
-    try:
-        with provider_errors():
-            comments.put(1, body)
-    except ProviderError:
-        with provider_errors(CHECK_HINT):
-            comments.put(1, body)
+        return save_record(repository, incident, body, record, tries=2)
 
 
 def _outage_row(report: OutageReport) -> RecordRow:

@@ -16,9 +16,8 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.names import PUBLISH_UPDATE
 from ops.core.public_update import UPDATE_SOURCE, PublicState, PublicUpdate, standing_updates
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import RecordRow, RunRecord
 from ops.core.runtime_contract import BANNER_SWITCH, NORMAL_STATES
-from ops.core.version import __version__
 from ops.gate.events import added_labels
 from ops.gate.gate import Annotate
 from ops.gate.outcomes import RefusedRequest, UpdateRequest
@@ -26,7 +25,7 @@ from ops.gate.refusals import PRESS_AGAIN, plain_text
 from ops.gate.update import UpdateGate
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import RunComments
+from ops.github.comments import save_record
 from ops.github.issues import INCIDENT, parse_form
 from ops.github.public_updates import list_updates, read_updates, request_update
 from ops.github.records import JudgedRecord, Trust, judge_records
@@ -197,10 +196,10 @@ def _save_comment(
         source=UPDATE_SOURCE,
         rows=(row,) if publication.is_new else (),
         update=update.to_json() if publication.is_new else {},
-        program=__version__,
         job=job,
     )
-    _put_comment(repository, publication.incident, redactor.redact_text(text), record)
+    with provider_errors():
+        save_record(repository, publication.incident, redactor.redact_text(text), record, tries=TRIES)
 
 
 def _save_problem(
@@ -213,22 +212,10 @@ def _save_problem(
     """Say on the incident that the page of the team lacks the update, with the text to copy. Raises ProviderError."""
     template = load_templates().get_template("public_update_failed.md.j2")
     job = actions.job_number(environ)
-    record = RunRecord(f"not-mirrored-{job}", source=UPDATE_SOURCE, program=__version__, job=job)
+    record = RunRecord(f"not-mirrored-{job}", source=UPDATE_SOURCE, job=job)
     text = redactor.redact_text(template.render(update=publication.update, problem=problem))
-    _put_comment(repository, publication.incident, text, record)
-
-
-def _put_comment(repository: "Repository", number: int, text: str, record: RunRecord) -> None:
-    body = embed_record(text, record)
-    comments = RunComments(repository, number, record.run, may_exist=True)
-    for rest in reversed(range(TRIES)):
-        try:
-            with provider_errors():
-                comments.put(1, body)
-                return
-        except ProviderError:
-            if not rest:
-                raise
+    with provider_errors():
+        save_record(repository, publication.incident, text, record, tries=TRIES)
 
 
 def fitting_banner(update: PublicUpdate, config: "Config") -> str:

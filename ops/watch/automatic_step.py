@@ -21,7 +21,6 @@ from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_closed_watch, is_edited
-from ops.core.version import __version__
 from ops.github.comments import BOT, StateComment
 from ops.github.list_lag import await_listed
 from ops.github.records import JudgedRecord, Trust, judge_records
@@ -132,7 +131,6 @@ def claim_step(step: AutomaticStep, issue: "Issue", clock: Clock) -> bool:
         environment=step.environment,
         service=step.service,
         rows=(RecordRow(now, "requested", about),),
-        program=__version__,
         job=step.job,
     )
     found = _find_own_claim(step, issue)

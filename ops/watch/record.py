@@ -21,7 +21,6 @@ from ops.core.run_record import (
     is_closed_watch,
     read_record,
 )
-from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, GitHubApiError, connect, provider_errors
 from ops.github.comments import StateComment
 from ops.github.issues import (
@@ -295,7 +294,6 @@ def opening_record(environment: str, service: str, look: "ClosureLook", now: dat
         environment=environment,
         service=service,
         rows=rows,
-        program=__version__,
         job=job,
     )
 

@@ -14,7 +14,6 @@ from ops.core.next_step import build_command
 from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.verdict import Verdict
-from ops.core.version import __version__
 from ops.maintenance.drift import ClosureLook, advise_closing
 from ops.publish.chat import paging_action
 from ops.publish.chat_services import ChatMessage
@@ -257,7 +256,7 @@ def build_record(result: WatchResult) -> RunRecord:
         if (since := result.judgment.green_since) and result.decision == Decision.MITIGATED:
             rows.append(RecordRow(since, "verified", "healthy from this time to the end of the watch"))
         rows.append(RecordRow(result.ended_at, ENDED_KIND, result.decision))
-    record = RunRecord(f"watch-{state.owner}", program=__version__, rows=tuple(rows))
+    record = RunRecord(f"watch-{state.owner}", rows=tuple(rows))
     return replace(record, decision=result.decision or "", reason=result.reason or "")
 
 

@@ -273,7 +273,7 @@ def recent_changes() -> str:
 
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
-    "note": lambda: render_note(NOW, LONG, RunRecord("note-1", source="note")),
+    "note": lambda: render_note(NOW, LONG),
     "limits": lambda: render_comment(plan(), log=LOG),
     "limits-invalid": lambda: render_comment(
         LimitsPlan(None, "main", "the pull request", "production", problems=(LONG,))

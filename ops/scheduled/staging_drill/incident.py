@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.standing_rollback import LIFTED
-from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, provider_errors
 from ops.github.comments import BOT, author_login, own_login, save_comment
 from ops.github.issues import INCIDENT, TrustedAuthors, list_open_incidents
@@ -52,7 +51,6 @@ def open_drill(repository: "Repository", run: str, place: "Place", text: str, no
         environment=place.environment,
         service=place.service,
         rows=(row,),
-        program=__version__,
     )
     body = embed_record(render_incident(service=place.service, environment=place.environment, symptom=text), record)
     title = f"Drill: recover {place.service} in {place.environment}"
