@@ -157,6 +157,11 @@ def format_rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def format_optional(moment: datetime | None) -> str | None:
+    """Return the moment as JSON results have it; None stays None."""
+    return None if moment is None else format_rfc3339(moment)
+
+
 def format_duration(seconds: float) -> str:
     """Format seconds for people in at most two units: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
     total = int(seconds)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc, parse_utc
 from ops.core.run_record import escape_hidden
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in
 
@@ -223,7 +223,7 @@ class DrillTrend:
     def to_json(self) -> dict[str, Any]:
         return {
             "drills": None if self.problem else [each.to_json() for each in self.drills],
-            "due_at": self.due_at and format_rfc3339(self.due_at),
+            "due_at": format_optional(self.due_at),
             "warnings": [*self.warnings()],
             "doubts": self.doubts,
             "url": self.url,

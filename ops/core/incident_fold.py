@@ -330,7 +330,7 @@ def _list_events(journal: IncidentJournal, services: ServiceFold) -> Iterator[In
         if not rows:
             continue
         ended = one.first_event_at(ENDED_KIND) or rows[-1].at
-        if one.is_run and record.service:
+        if one.record.is_run and record.service:
             yield (ended, order), partial(services.apply_run, one, ended)
         elif record.source == WATCH and record.decision and not is_closed_watch(record.watch):
             yield (ended, order), partial(services.apply_watch, one, ended)

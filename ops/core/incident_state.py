@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, format_optional, format_utc
 from ops.core.errors import PROVED, Decision
 from ops.core.run_record import DONE, RunRecord, parse_job_run
 from ops.core.standing_rollback import StandingRollback
@@ -44,7 +44,7 @@ class Moment:
     url: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"at": _optional_time(self.at), "source": self.source}
+        return {"at": format_optional(self.at), "source": self.source}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class HeldItem:
         return {
             **{name: getattr(self, name) for name in names},
             "by": list(self.by),
-            "until": _optional_time(self.until),
+            "until": format_optional(self.until),
         }
 
     def describe(self) -> str:
@@ -146,7 +146,7 @@ class IncidentAction:
     url: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "at": _optional_time(self.at)}
+        return {**vars(self), "at": format_optional(self.at)}
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,11 @@ class IncidentPeriod:
     closed_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"opened_at": _optional_time(self.opened_at), "closed_at": _optional_time(self.closed_at), "by": self.by}
+        return {
+            "opened_at": format_optional(self.opened_at),
+            "closed_at": format_optional(self.closed_at),
+            "by": self.by,
+        }
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class IncidentLead:
     source: str
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "since": _optional_time(self.since)}
+        return {**vars(self), "since": format_optional(self.since)}
 
 
 @dataclass(frozen=True)
@@ -263,7 +267,7 @@ class IncidentState:
         return {
             "schema": 1,
             **facts,
-            "read_at": _optional_time(self.read_at),
+            "read_at": format_optional(self.read_at),
             "periods": [each.to_json() for each in self.periods],
             "lead": self.lead.to_json(),
             "mitigated": self.mitigated.to_json(),
@@ -286,10 +290,6 @@ def describe_health(service: ServiceState) -> str:
     """Return the state of one service as the end of a sentence, such as "is broken again: …"."""
     word = {ServiceHealth.RELAPSED: "is broken again", ServiceHealth.UNKNOWN: "is in an unknown state"}
     return f"{word.get(service.state, f'is {service.state.value}')}: {service.why}"
-
-
-def _optional_time(at: datetime | None) -> str | None:
-    return None if at is None else format_rfc3339(at)
 
 
 _AFTER_WORDS = re.compile(r" ?(?::|$|by\b)", re.IGNORECASE)
@@ -334,10 +334,6 @@ class IssueRecord:
     url: str
     doubt: str = ""
     """Why it does not count; empty if it does, or if nobody asked."""
-
-    @property
-    def is_run(self) -> bool:
-        return self.record.source in {"run", "laptop"} and self.record.part == 1
 
     def first_event_at(self, kind: str) -> datetime | None:
         """Return the time of the first row of that kind."""
@@ -417,7 +413,7 @@ class IncidentJournal:
     @property
     def our_runs(self) -> tuple[IssueRecord, ...]:
         """Return the records of our runs that count, oldest first."""
-        runs = [one for one in self.records if one.is_run and one.record.rows and not self.find_doubt(one)]
+        runs = [one for one in self.records if one.record.is_run and one.record.rows and not self.find_doubt(one)]
         return tuple(sorted(runs, key=lambda one: one.record.rows[0].at))
 
     def find_notes(self, words: str) -> Iterator[tuple[datetime, str, str]]:

@@ -135,6 +135,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; none is defined"
 
 
+def join_names(names: Sequence[str]) -> str:
+    """Return the names as a part of a sentence: `api`, `api and web`, `api, web and jobs`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def join_sentences(*texts: str) -> str:
     """Return the texts as one. A full stop ends each but the last, unless it has an end, such as `did you mean "api"?`.
 

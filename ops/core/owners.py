@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ops.core.clock import format_rfc3339, format_utc, parse_utc
+from ops.core.clock import format_optional, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import NeedsAcceptance, Reason
 from ops.core.names import quote_name
 
@@ -87,7 +87,7 @@ class StateOwner:
         """Return the fields that differ from their defaults."""
         moments = {name: getattr(self, name) for name in ("until", "review_at")}
         texts = {"message": self.message, "paths": list(self.paths)}
-        given = {name: moment and format_rfc3339(moment) for name, moment in moments.items()} | texts
+        given = {name: format_optional(moment) for name, moment in moments.items()} | texts
         first = {"incident": self.incident, "by": self.by, "since": format_rfc3339(self.since)}
         return first | {name: value for name, value in given.items() if value}
 

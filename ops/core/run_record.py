@@ -110,6 +110,11 @@ class RunRecord:
     job: str = ""
     """Number and attempt of the workflow run that wrote the record, if `run` does not name it; older ones lack it."""
 
+    @property
+    def is_run(self) -> bool:
+        """Whether it is the record of a run, and not of its older rows."""
+        return self.source in {"run", "laptop"} and self.part == 1
+
 
 def make_note(run: str, at: datetime, text: str, job: str = "") -> RunRecord:
     """Return the record of a note: one row in the timeline of the incident. `job` is empty on a laptop."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Self
 
-from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.clock import format_optional, parse_utc
 from ops.core.owners import Requester, StateOwner, find_owner, latest_end, parse_owner
 
 CONTRACT_VERSION = 1
@@ -90,7 +90,7 @@ class SwitchValue:
 
     def to_json(self) -> str:
         """Return the JSON text that KV stores. Only several owners are listed: the other fields describe one."""
-        moments = {name: _format_moment(getattr(self, name)) for name in ("since", "until", "review_at")}
+        moments = {name: format_optional(getattr(self, name)) for name in ("since", "until", "review_at")}
         value = {"version": CONTRACT_VERSION, **asdict(self), **moments}
         owners = {"owners": [each.to_json() for each in self.owners]} if self._lists_owners else {}
         del value["owners"]
@@ -266,10 +266,6 @@ def _parse_reported_banner(value: Mapping[str, Any]) -> ReportedBanner:
 
 def _parse_reported_end(value: Mapping[str, Any]) -> datetime | None:
     return parse_utc(value["until"]) if value.get("until") else None
-
-
-def _format_moment(value: datetime | None) -> str | None:
-    return None if value is None else format_rfc3339(value)
 
 
 def _require_reported_text(value: Any) -> str:

@@ -3,12 +3,13 @@
 Missing data is inconclusive, and inconclusive never counts as healthy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
 from ops.core.errors import Decision, Reason
+from ops.core.names import join_names
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,6 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
 
 SEEN = "seen at one location"
 """Limit of every proof that rests on answers of the edge, until a run knows the location."""
-
-
-def join_places(places: Sequence[str]) -> str:
-    *others, last = places
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def add_place(claim: str, seen_from: str) -> str:
@@ -206,7 +202,7 @@ class ProbeObservation:
     def seen_from(self) -> str:
         """Return where the answers come from, such as "seen from FRA"; empty if no probe is a request."""
         if places := self.places:
-            return f"seen from {join_places(places)}"
+            return f"seen from {join_names(places)}"
         return SEEN if any(result.seconds is not None for result in self.results) else ""
 
     @property

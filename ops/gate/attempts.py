@@ -107,7 +107,7 @@ def _has_changed_since(run: "JudgedRecord", at: datetime) -> bool:
     """Return whether the run changed something after that time. The clocks of runner and GitHub may differ."""
     rows = run.record.rows
     is_change = bool(run.record.versions) or any(row.kind in _CHANGES for row in rows)
-    return run.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW
+    return run.record.is_run and is_change and max((row.at for row in rows), default=at) > at - MAX_CLOCK_SKEW
 
 
 def refuse_unknown_changes(request: RecoveryRequest, attempt: int, why: str) -> RefusedRequest:

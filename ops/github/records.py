@@ -98,10 +98,6 @@ class JudgedRecord:
         """Whether only GitHub's silence makes it doubtful: it may be shown, with the reason, and never act."""
         return self.trust == Trust.NONE and self.is_unreadable and not self.is_missing
 
-    @property
-    def is_run(self) -> bool:
-        return self.record.source in {"run", "laptop"} and self.record.part == 1
-
 
 def judge_records(
     issue: "Issue", rules: RecordRules, matches: Callable[[RunRecord], bool] = lambda _: True

@@ -47,7 +47,7 @@ def _has_low_error_rates(evidence: IncidentEvidence) -> bool:
 
 def _is_notified(one: IssueRecord) -> bool:
     """Return whether a chat accepted a message of a run, or that the incident was opened."""
-    return one.record.notified and not one.doubt and (one.is_run or one.record.source == MESSAGES_SOURCE)
+    return one.record.notified and not one.doubt and (one.record.is_run or one.record.source == MESSAGES_SOURCE)
 
 
 def _has_written(evidence: IncidentEvidence) -> bool:

@@ -66,7 +66,7 @@ def close_incident(
 
 
 def _refuse_open_run(number: int, records: "Iterable[IssueRecord]", now: datetime) -> None:
-    for found in (each for each in records if each.is_run):
+    for found in (each for each in records if each.record.is_run):
         record, began = found.record, found.record.rows[0].at if found.record.rows else None
         if not record.decision and began is not None and now - began < OPEN_RUN:
             raise Refused(

@@ -115,7 +115,7 @@ def _count_rounds(one: "IssueRecord", window: Period, interval: timedelta) -> in
     if one.record.watch:
         state = parse_state(one.record.watch, None)
         return sum(verdict is not None and window.contains(at) for at, verdict in state.probe_rounds()) if state else 0
-    if not one.is_run or not one.record.rows:
+    if not one.record.is_run or not one.record.rows:
         return 0
     first, last = (each(row.at for row in one.record.rows) for each in (min, max))
     first, last = max(first, window.since), min(last, window.until)

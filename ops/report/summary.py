@@ -5,6 +5,7 @@ from datetime import date, datetime
 
 from ops.core.clock import format_duration
 from ops.core.incident_state import ServiceHealth, ServiceState
+from ops.core.names import join_names
 from ops.core.outage import OutageVerdict
 from ops.report.evidence import IncidentEvidence
 from ops.report.timeline import find_deployment
@@ -81,7 +82,7 @@ def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState],
         again = same[0].relapsed.at if health == ServiceHealth.RELAPSED else None
         verbs = {ServiceHealth.UNKNOWN: "in an unknown state", ServiceHealth.BROKEN: "still broken"}
         words = f"broken again since {_utc_text(again, day)}" if again else verbs.get(health, "broken again")
-        names = _join_names([evidence.state.name_apart(each) for each in same])
+        names = _join_first([evidence.state.name_apart(each) for each in same])
         yield f"{names} {'is' if len(same) == 1 else 'are'} {words}: {why}"
 
 
@@ -107,15 +108,14 @@ def _name_services(services: tuple[ServiceState, ...]) -> str:
     """Return the names, with the environment once if it is the same."""
     environments = {each.environment for each in services}
     if len(environments) == 1 and (environment := environments.pop()):
-        return f"{_join_names([each.service for each in services])} in {environment}"
-    return _join_names([each.name for each in services])
+        return f"{_join_first([each.service for each in services])} in {environment}"
+    return _join_first([each.name for each in services])
 
 
-def _join_names(services: list[str]) -> str:
+def _join_first(services: list[str]) -> str:
     shown = services[:MOST_SERVICES]
     more = len(services) - MOST_SERVICES
-    names = [*shown, *([f"{more} more"] if more > 0 else [])]
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return join_names([*shown, *([f"{more} more"] if more > 0 else [])])
 
 
 def _utc_text(at: datetime, day: date | None = None) -> str:

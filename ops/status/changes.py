@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment
-from ops.core.clock import Period, format_rfc3339
+from ops.core.clock import Period, format_optional
 from ops.core.errors import OpsError
 from ops.core.threads import run_in_batches
 from ops.workers.history import WorkerHistory
@@ -43,7 +43,7 @@ class ServiceChanges:
     unread: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        since = format_rfc3339(self.since) if self.since else None
+        since = format_optional(self.since)
         return {**vars(self), "since": since, "failed": list(self.failed)}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.strict_yaml import read_yaml
-from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import format_optional, format_planned_end, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import OpsError, Reason
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
@@ -126,7 +126,7 @@ class HeldState:
 
     def to_json(self) -> dict[str, Any]:
         moments = {name: getattr(self, name) for name in ("since", "until", "planned_end")}
-        times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
+        times = {name: format_optional(moment) for name, moment in moments.items()}
         held = {"held_by": [each.describe() for each in self.owners]}
         ends = {"release": self.release, "step": self.step}
         return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, **ends}

@@ -64,7 +64,7 @@ def read_journal_of(
 
 def find_environments(journal: "IncidentJournal", config: "Config") -> list[str]:
     """Return the environments of the runs, else those that have the service of the form, else all of ops.yml."""
-    acted = [one.record.environment for one in journal.records if one.is_run and one.record.environment]
+    acted = [one.record.environment for one in journal.records if one.record.is_run and one.record.environment]
     named = [name for name, service in config.places if service == journal.form.service]
     return list(dict.fromkeys(acted or named or config.environments))
 

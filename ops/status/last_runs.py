@@ -199,7 +199,9 @@ def _runs_of(issue: "Issue", trusted: "TrustedAuthors") -> list[LastRun]:
     from ops.github.issues import records_of
 
     return [
-        _remote_run(issue.number, entry) for entry in records_of(issue, trusted) if entry.is_run and entry.record.rows
+        _remote_run(issue.number, entry)
+        for entry in records_of(issue, trusted)
+        if entry.record.is_run and entry.record.rows
     ]
 
 

@@ -17,6 +17,7 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.core.clock import format_rfc3339, format_utc
 from ops.core.errors import Decision, OpsError, Reason
+from ops.core.names import join_names
 from ops.core.next_step import build_command
 from ops.core.outage import (
     ApiState,
@@ -351,7 +352,7 @@ def draft_lines(report: OutageReport) -> Iterator[str]:
     failing = [each.name for each in report.evidence.failing]
     if report.finding.verdict != OutageVerdict.THEIRS or not failing:
         return
-    yield f"Parts of {_join_names(failing)} do not work at the moment. Our checks failed at {report.read_at:%H:%M} UTC."
+    yield f"Parts of {join_names(failing)} do not work at the moment. Our checks failed at {report.read_at:%H:%M} UTC."
     if not report.is_suspended:
         yield from _provider_lines(report)
     yield f"Next update: {report.read_at + UPDATE:%H:%M} UTC."
@@ -362,14 +363,9 @@ def _provider_lines(report: OutageReport) -> Iterator[str]:
     for page in troubled:
         is_known = page.since is not None and page.since <= report.read_at
         since = f" since {page.since:%Y-%m-%d %H:%M} UTC" if page.since and is_known else ""
-        yield f"Our provider Cloudflare reports trouble with {_join_names(page.troubled)}{since}."
+        yield f"Our provider Cloudflare reports trouble with {join_names(page.troubled)}{since}."
     down = report.evidence.silent_providers
     if down:
-        yield f"Our AI provider {_join_names(down)} does not answer."
+        yield f"Our AI provider {join_names(down)} does not answer."
     if not troubled and not down:
         yield "Our provider Cloudflare does not answer as usual."
-
-
-def _join_names(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

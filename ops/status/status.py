@@ -17,7 +17,7 @@ from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.tokens import explain_refusal
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_optional, format_rfc3339
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import LIMITS_FILE
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -249,7 +249,7 @@ class EnvironmentStatus:
 
 def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
-    times = {name: (at := getattr(each, name)) and format_rfc3339(at) for name in ("since", "guarded_until")}
+    times = {name: format_optional(getattr(each, name)) for name in ("since", "guarded_until")}
     return {**vars(each), "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
 
 
@@ -257,7 +257,7 @@ def _switch_json(each: SwitchState) -> dict[str, Any]:
     value = each.value
     assert value is not None
     moments = {name: getattr(value, name) for name in ("since", "until", "review_at")}
-    times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
+    times = {name: format_optional(moment) for name, moment in moments.items()}
     fields = {name: getattr(value, name) for name in ("state", "owner", "incident", "message", "revision")}
     return {"name": each.name, **fields, **times, "paths": list(value.paths)}
 

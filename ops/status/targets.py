@@ -16,7 +16,7 @@ from ops.app.context import RollbackPreview, preview_rollback
 from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
 from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS
-from ops.core.clock import current_time, format_duration, format_rfc3339, format_utc
+from ops.core.clock import current_time, format_duration, format_optional, format_rfc3339, format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import count_of, first_of
 from ops.core.next_step import build_command
@@ -88,9 +88,9 @@ class ServiceTarget:
             "service": self.place.service,
             "kind": self.kind,
             "live": reach.live,
-            "live_since": _optional_time(reach.live_since),
+            "live_since": format_optional(reach.live_since),
             "releases": reach.releases,
-            "oldest": _optional_time(reach.oldest),
+            "oldest": format_optional(reach.oldest),
             "reason": self.reason,
             "warnings": list(self.warnings),
             **texts,
@@ -368,7 +368,3 @@ def render_groups(table: TargetTable, groups: Sequence[TargetGroup], notes: Sequ
         )
     )
     return collapse_blank_lines(text).strip()
-
-
-def _optional_time(at: datetime | None) -> str | None:
-    return format_rfc3339(at) if at else None

@@ -15,7 +15,7 @@ from ops.app.session import Session
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import short_id
-from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
@@ -84,10 +84,7 @@ class ServiceVersions:
             "target": chosen,
             "command": self.command,
             "notes": list(self.notes),
-            "versions": [
-                {**vars(each), "created_on": each.created_on and format_rfc3339(each.created_on)}
-                for each in self.candidates
-            ],
+            "versions": [{**vars(each), "created_on": format_optional(each.created_on)} for each in self.candidates],
         }
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_optional, format_rfc3339
 from ops.core.public_update import PublicState, incident_conditions
 from ops.status_page.overview import SHOWN, Overview, PublicIncident, ShownComponent, ShownCondition
 
@@ -137,10 +137,6 @@ def short_id(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def _format_time(moment: datetime | None) -> str | None:
-    return None if moment is None else format_rfc3339(moment)
-
-
 def _describe_incident(overview: Overview, incident: PublicIncident) -> dict[str, Any]:
     ended = incident.first(PublicState.RESOLVED, PublicState.COMPLETED)
     conditions = {each.name: each for each in overview.components}
@@ -148,11 +144,11 @@ def _describe_incident(overview: Overview, incident: PublicIncident) -> dict[str
         "id": incident.id,
         "name": incident.title,
         "status": incident.state.value,
-        "created_at": _format_time(incident.updates[0].at),
-        "started_at": _format_time(incident.updates[0].at),
-        "updated_at": _format_time(incident.newest.at),
-        "monitoring_at": _format_time(incident.first(PublicState.MONITORING)),
-        "resolved_at": None if incident.is_open else _format_time(ended),
+        "created_at": format_optional(incident.updates[0].at),
+        "started_at": format_optional(incident.updates[0].at),
+        "updated_at": format_optional(incident.newest.at),
+        "monitoring_at": format_optional(incident.first(PublicState.MONITORING)),
+        "resolved_at": None if incident.is_open else format_optional(ended),
         "impact": IMPACTS[incident.worst],
         "shortlink": f"{overview.settings.url}/{incident_page(incident)}",
         "page_id": short_id(overview.settings.url),
@@ -174,9 +170,9 @@ def _describe_update(incident: PublicIncident, number: int) -> dict[str, Any]:
         "incident_id": incident.id,
         "status": update.state.value,
         "body": update.text,
-        "created_at": _format_time(update.at),
-        "updated_at": _format_time(update.at),
-        "display_at": _format_time(update.at),
+        "created_at": format_optional(update.at),
+        "updated_at": format_optional(update.at),
+        "display_at": format_optional(update.at),
         "affected_components": [
             {
                 "code": short_id(each.name),
@@ -195,6 +191,6 @@ def _describe_maintenance(overview: Overview, incident: PublicIncident) -> dict[
     starts, ends = planned[-1] if planned else (None, None)
     return {
         **_describe_incident(overview, incident),
-        "scheduled_for": _format_time(starts),
-        "scheduled_until": _format_time(ends),
+        "scheduled_for": format_optional(starts),
+        "scheduled_until": format_optional(ends),
     }

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.clock import format_rfc3339, format_utc
+from ops.core.clock import format_optional, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
-from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
+from ops.core.names import is_same_commit, is_sha, join_names, leading_commit, quote_name
 from ops.core.redaction import Redactor
-from ops.core.verdict import ProbeObservation, Verdict, join_places
+from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import ErrorRates, GuardedDeployment, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.state import WatchState, new_owner
 from ops.watch.watch import describe_bad_round, read_rates
@@ -111,7 +111,7 @@ class GuardResult:
             "exit_code": self.exit_code,
             "deployed_at": format_rfc3339(self.deployment.created_on),
             "until": format_rfc3339(self.state.until),
-            "ended_at": self.ended_at and format_rfc3339(self.ended_at),
+            "ended_at": format_optional(self.ended_at),
             "cause": self.judgment.cause,
             "rounds": self.state.rounds,
             "replaced_by": self.deployment.replacement,
@@ -216,7 +216,7 @@ class Guard:
     ) -> GuardResult:
         live = LiveVersions(deployment.versions, predecessors=deployment.predecessors)
         judgment = judge_watch(state, live, self._rates, has_probes=bool(self._service.watched_probes))
-        seen_from = f"seen from {join_places(sorted(self._places))} by this runner" if self._places else ""
+        seen_from = f"seen from {join_names(sorted(self._places))} by this runner" if self._places else ""
         partial = PARTIAL if deployment.is_partial and self._service.watched_probes else ""
         result: GuardResult = self._redactor.redact_value(
             GuardResult(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import short_id
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_optional, format_rfc3339
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.sequential_test import BASELINE_FACTOR, Count, Limits, ShareVerdict, judge_share, limits_after
 from ops.core.verdict import Verdict, worst_verdict
@@ -270,7 +270,7 @@ class WatchResult:
             "exit_code": self.exit_code,
             "started_at": format_rfc3339(self.state.started_at),
             "until": format_rfc3339(self.state.until),
-            "ended_at": self.ended_at and format_rfc3339(self.ended_at),
+            "ended_at": format_optional(self.ended_at),
             "mitigated_at": format_rfc3339(since) if since and self.decision == Decision.MITIGATED else None,
             "cause": self.judgment.cause if self.look is None else "; ".join(each.text for each in self.look.openings),
             "rounds": self.state.rounds,

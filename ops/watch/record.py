@@ -162,7 +162,7 @@ class WatchRecord:
         if self._issue is None:
             return []
         judged = judge_records(self._issue, self._rules)
-        runs = (each.record for each in judged if each.is_run and each.trust != Trust.NONE)
+        runs = (each.record for each in judged if each.record.is_run and each.trust != Trust.NONE)
         return [each for each in runs if each.environment == self._environment]
 
     def _is_open(self, record: RunRecord) -> bool:

@@ -15,9 +15,10 @@ from ops.cloudflare import records
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
+from ops.core.names import join_names
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches
-from ops.core.verdict import ProbeObservation, Verdict, join_places
+from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import FAILURES, ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.second_source import PAUSE, QUERY_TIMEOUT, WITHIN, SecondSource
@@ -198,7 +199,7 @@ class Watch:
         decision: Decision | None = None,
         reason: Reason | None = None,
     ) -> WatchResult:
-        seen_from = f"seen from {join_places(sorted(self._places))} by this runner" if self._places else ""
+        seen_from = f"seen from {join_names(sorted(self._places))} by this runner" if self._places else ""
         problems = (seen_from, self._last_bad, self._problem, self._record.problem if self._record else "")
         result: WatchResult = self._redactor.redact_value(
             WatchResult(

@@ -372,7 +372,7 @@ def examine_artifact_privacy(facts: Facts) -> Findings:
 @check("drill", repository, needs=("github",), why="Nobody knows whether a recovery still works, or remembers how.")
 def examine_drill(facts: Facts) -> Findings:
     """Was a recovery practiced in the last 40 days?"""
-    records = [each.record for issue in facts.records(DRILL_LABEL) for each in issue if each.is_run]
+    records = [each.record for issue in facts.records(DRILL_LABEL) for each in issue if each.record.is_run]
     done = [each.rows[0].at for each in records if each.decision in PRACTICED and each.rows]
     fix = f"Recover a service on an issue with the labels incident and {DRILL_LABEL}."
     if not done:
