@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 import urllib3
+from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, RequestsResponse
 
 from ops.core.threads import run_in_background
 
@@ -32,7 +33,7 @@ def _iter_pieces(response: requests.Response) -> Iterator[bytes]:
         raise requests.exceptions.ConnectionError(error, response=response) from error
 
 
-def read_bounded(response: requests.Response, **_: object) -> None:
+def _read_bounded(response: requests.Response) -> None:
     """Read the body of an answer before requests does, which reads all that the server sends.
 
     Raises requests.RequestException.
@@ -105,3 +106,31 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
 
 
 _POOLS = {"http": _PlainPool, "https": _TlsPool}
+
+
+class _DirectConnection:
+    """Sends the headers of a request as they are.
+
+    A session of requests would also merge its empty settings and keep cookies, which the API of GitHub does not need.
+    That takes a quarter of the CPU time of a request.
+    """
+
+    def getresponse(self: Any) -> RequestsResponse:
+        """Send the request and return the answer. Raises requests.RequestException."""
+        session, request = self.session, requests.PreparedRequest()
+        request.prepare_method(self.verb)
+        request.prepare_url(f"{self.protocol}://{self.host}:{self.port}{self.url}", None)
+        request.prepare_headers({**session.headers, **self.headers})
+        request.prepare_body(self.input, None)
+        adapter = session.get_adapter(request.url)
+        response = adapter.send(request, timeout=self.timeout, verify=self.verify, proxies=session.proxies)
+        _read_bounded(response)
+        return RequestsResponse(response)
+
+
+class PlainApi(_DirectConnection, HTTPRequestsConnectionClass):
+    pass
+
+
+class TlsApi(_DirectConnection, HTTPSRequestsConnectionClass):
+    pass

@@ -19,7 +19,7 @@ from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectio
 from ops.core.client_guards import is_loopback
 from ops.core.clock import Clock, SystemClock, parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
-from ops.github.connection import BoundedAdapter, read_bounded
+from ops.github.connection import BoundedAdapter, PlainApi, TlsApi
 from ops.github.list_lag import find_created
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
@@ -349,17 +349,14 @@ class TypedRequester(Requester):
     @cached_property
     def _connection(self) -> HTTPRequestsConnectionClass | HTTPSRequestsConnectionClass:
         parts, options = urlsplit(self.base_url), self.kwargs
-        kind = HTTPSRequestsConnectionClass if parts.scheme == "https" else HTTPRequestsConnectionClass
+        kind = TlsApi if parts.scheme == "https" else PlainApi
         given = {name: options[name] for name in ("timeout", "retry", "pool_size", "verify")}
         connection = kind(self.hostname, parts.port, **given)
         session = connection.session
-        # Otherwise requests reads proxies and certificates from the environment for each request, which takes a quarter
-        # of its CPU time. Neither applies to a sandbox on loopback.
+        # Proxies and certificates of the environment are read once. Neither applies to a sandbox on loopback.
         if not is_loopback(self.base_url):
             settings = session.merge_environment_settings(self.base_url, {}, None, connection.verify, None)
             session.proxies, connection.verify = settings["proxies"], settings["verify"]
-        session.trust_env = False
-        session.hooks["response"].append(read_bounded)
         size = connection.pool_size
         adapter = BoundedAdapter(size, size, max_retries=connection.retry)
         adapter.guard = self.guard
