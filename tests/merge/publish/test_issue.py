@@ -126,13 +126,18 @@ def test_github_failures_do_not_stop_the_recovery(
     assert sum("cannot update the comment" in event["text"] for event in outcome.events) <= 1
 
 
-@pytest.mark.parametrize("fault", ["request to create lost", "answer to create lost", "create applied with HTTP 502"])
-def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, releases: Releases, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "warnings"),
+    [("request to create lost", 1), ("answer to create lost", 0), ("create applied with HTTP 502", 0)],
+)
+def test_lost_github_answer_leaves_one_complete_comment(
+    incident: Incident, releases: Releases, fault: str, warnings: int
+) -> None:
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
     outcome = incident.rollback()
     (body,) = incident.bodies
     assert body.startswith("### ✅ ")
-    assert len([e for e in outcome.events if "cannot update the comment on the incident issue" in e["text"]]) == 1
+    assert sum("cannot update the comment on the incident issue" in each["text"] for each in outcome.events) == warnings
 
 
 def test_ineffective_edit_is_replaced_by_a_new_comment(incident: Incident, releases: Releases) -> None:
@@ -179,13 +184,15 @@ def test_run_with_a_write_opens_a_missing_incident(incident: Incident, releases:
     assert (opened.body or "").startswith("### Service\n\napi\n\n### What is seen\n\nOpened after a run in production")
 
 
-def test_lost_answer_to_a_new_incident_is_a_warning(incident: Incident, releases: Releases) -> None:
-    incident.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
+@pytest.mark.parametrize("lost", ["after", "before"])
+def test_new_incident_whose_answer_is_lost_is_found(incident: Incident, releases: Releases, lost: str) -> None:
+    incident.github.fault(method="POST", path="/repos/*/*/issues", lost=lost)
     outcome = incident.world.rollback(**incident.github.environ())
-    assert (outcome.code, outcome.result["links"]) == (0, {})
-    assert len(incident.github.issues) == 2
-    (warning,) = [e["text"] for e in outcome.events if e["kind"] == "warning"]
-    assert "(ConnectionError)" in warning
+    warnings = [each["text"] for each in outcome.events if each["kind"] == "warning"]
+    assert outcome.code == 0
+    assert len(incident.github.issues) == (2 if lost == "after" else 1)
+    assert ("incident" in outcome.result["links"]) is (lost == "after")
+    assert ["(ConnectionError)" in each for each in warnings] == ([] if lost == "after" else [True])
 
 
 def test_new_incident_without_menu_has_the_run(incident: Incident, releases: Releases) -> None:
