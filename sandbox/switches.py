@@ -275,12 +275,12 @@ class GitHubSwitches:
     over_long_issue_body_is_refused: bool = False
     """Whether an update of an issue body beyond the size limit answers 422. False: 200, and the old body stays."""
 
-    lists_lag_seconds: float = 0.0
+    lists_lag_seconds: float = 2.0
     """Seconds of the sandbox's clock during which lists of issues, comments, events and labels lack what the API
-    created, until a job starts. GitHub documents no read-after-write consistency. A list of comments lacked a new one
-    (github.com/kamp-us/phoenix/pull/9102), while others call these lists "immediately consistent"
-    (github.com/Tracer-Cloud/opensre/pull/5269), hence 0 [unsure: list-lag]. Approvals, stops and automatic steps wait
-    for such a list. With a lag, a lost answer to the creation of another comment or issue can leave a second one."""
+    created, until a job starts. GitHub documents no read-after-write consistency [unsure: list-lag]. A list of comments
+    lacked a new one (github.com/kamp-us/phoenix/pull/9102); others call these lists "immediately consistent"
+    (github.com/Tracer-Cloud/opensre/pull/5269). Two processes that create the same at the same moment do not see each
+    other while lists are behind."""
 
     content_writes_per_minute: int = 80
     """Most writes of issues, comments, labels and pull requests of a user in a minute of the sandbox's clock

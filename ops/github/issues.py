@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
@@ -19,7 +20,7 @@ from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, join_sentences, quote_name
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, is_edited, read_record
-from ops.github.client import connect, newest_first, provider_errors
+from ops.github.client import connect, newest_first, provider_errors, read_json
 from ops.github.comments import (
     BOT,
     StateComment,
@@ -429,6 +430,20 @@ def label_changes(repository: "Repository", desired: Mapping[str, LabelStyle]) -
             yield LabelChange(name, partial(repository.create_label, *fields))
         elif (existing.name, existing.color, existing.description or "") != fields:
             yield LabelChange(name, partial(existing.edit, *fields), is_new=False)
+
+
+def is_label_current(repository: "Repository", name: str, style: LabelStyle) -> bool:
+    """Return whether the repository has this label. Unlike the list, a single label is never behind a write.
+
+    docs.github.com/rest/issues/labels#get-a-label
+    """
+    from github import UnknownObjectException
+
+    try:
+        label = read_json(repository, f"/labels/{quote(name, safe='')}")
+    except UnknownObjectException:
+        return False
+    return bool((label["name"], label["color"], label["description"] or "") == (name, style.color, style.description))
 
 
 def sync_labels(repository: "Repository", desired: Mapping[str, LabelStyle], report: Callable[[str], None]) -> None:

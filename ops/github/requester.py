@@ -187,6 +187,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("GET", r"/issues/\d+/labels", "the labels of the issue", [{"name": str}]),
     ("DELETE", r"/issues/\d+/labels/[^/]+", "the labels of the issue", [{"name": str}]),
     ("GET", "/labels", "the labels of the repository", [LABEL]),
+    ("GET", "/labels/[^/]+", "the labels of the repository", LABEL),
     ("POST", "/labels", "the labels of the repository", LABEL),
     ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
     ("DELETE", "/labels/[^/]+", "the labels of the repository", None),

@@ -19,7 +19,7 @@ from ops.core.redaction import Redactor, Secret
 from ops.github import protection
 from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, token_command, write_errors
-from ops.github.issues import label_changes
+from ops.github.issues import is_label_current, label_changes
 from ops.github.secrets import write_secret
 from ops.setup import team_file
 from ops.setup.github_environments import GitHubEnvironment, needed_environments
@@ -321,7 +321,7 @@ class GitHubSetup:
 
     def _is_label_done(self, name: str) -> bool:
         with provider_errors():
-            return all(each.name != name for each in label_changes(self._github, desired_labels(self._config)))
+            return is_label_current(self._github, name, desired_labels(self._config)[name])
 
     def _plan_ruleset(self, plan: SetupPlan, rules: Sequence[Mapping[str, Any]]) -> None:
         root = self._path.resolve().parent

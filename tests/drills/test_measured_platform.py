@@ -193,14 +193,14 @@ def test_what_was_not_measured_is_named() -> None:
     ("trigger", "runs"),
     [
         ((), [[]]),
-        pytest.param(("--trigger", "command"), [["lists_lag_seconds=2.0"]], marks=pytest.mark.slow),
+        pytest.param(("--trigger", "command"), [["lists_lag_seconds=8.0"]], marks=pytest.mark.slow),
     ],
 )
 def test_drill_without_github_plays_no_answer_of_github(
     world: World, tmp_path: Path, trigger: tuple[str, ...], runs: list[list[str]]
 ) -> None:
     file = tmp_path / "platform.json"
-    file.write_text(platform_text(NOW, {"list-lag": 2.0}))
+    file.write_text(platform_text(NOW, {"list-lag": 8.0}))
 
     outcome = world.ops("drill", "feature", "--json", "--platform", str(file), *trigger)
     played = json.loads(outcome.out)["platform"]

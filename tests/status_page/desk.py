@@ -46,7 +46,8 @@ class Desk(Job):
 
     @property
     def updates(self) -> tuple[PublicUpdate, ...]:
-        """Return what the page shows."""
+        """Return what the page shows, which a later job builds."""
+        self.github.catch_up()
         return read_updates(connect(self.github.environ(), Redactor(), read_only=True), RULES)
 
 

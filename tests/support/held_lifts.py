@@ -46,6 +46,7 @@ class Operations:
 
     def answer(self, name: str = "C", **environ: Any) -> dict[str, Any]:
         """Return the answer of the check in the application's job, which names the operations repository."""
+        self.hub.catch_up()  # jobs start seconds apart
         hub = {**self.hub.environ(), "OPERATIONS_TOKEN": self.hub.token, "GITHUB_REPOSITORY": APPLICATION}
         found = decision(self.shop.alone(name, "--operations", self.hub.repository, **{**hub, **environ}))
         assert found == decision(self.shop.ops(name, "--operations", self.hub.repository, **{**hub, **environ}))

@@ -55,6 +55,7 @@ class Workflow:
 
     def step(self, script: str, payload: Any, **environ: str) -> Step:
         folder = self.world.folder
+        self.github.catch_up()  # jobs start seconds apart
         event, output, summary = folder / "event.json", folder / "output", folder / "summary"
         event.write_text(payload if isinstance(payload, str) else json.dumps(payload))
         output.write_text("")

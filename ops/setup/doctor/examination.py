@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ops.core.approval import APPROVE_LABEL
+from ops.core.clock import find_clock
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_background
 from ops.github import client, issues
+from ops.github.list_lag import await_listed
 from ops.setup import workflows
 from ops.setup.doctor import (
     cloudflare_account,
@@ -204,7 +206,13 @@ def _write_files(facts: Facts, say: Say) -> None:
 
 def _create_labels(facts: Facts, say: Say) -> None:
     with client.provider_errors(client.CHECK_HINT):
-        for change in issues.label_changes(client.connect(facts.environ, facts.redactor), desired_labels(facts.config)):
-            if change.is_new or change.name == APPROVE_LABEL:
-                change.apply()
-                say(f"fixed: label {change.name}")
+        repository, desired = client.connect(facts.environ, facts.redactor), desired_labels(facts.config)
+
+        def list_missing() -> list[issues.LabelChange]:
+            changes = issues.label_changes(repository, desired)
+            return [each for each in changes if each.is_new or each.name == APPROVE_LABEL]
+
+        for change in list_missing():
+            change.apply()
+            say(f"fixed: label {change.name}")
+        await_listed(lambda: not list_missing(), find_clock(facts.environ))  # they are examined again

@@ -30,6 +30,7 @@ on:
 def github(sandbox: Sandbox) -> Iterator[GitHub]:
     """Yield GitHub with four users: alice writes, tina triages, rita reads, zoe is a stranger. Checks deliveries."""
     hub = sandbox.github
+    hub.switches.lists_lag_seconds = 0.0  # `test_list_lag.py` sets it
     hub.add_user("alice")
     hub.add_user("tina", "triage")
     hub.add_user("rita", "read")
