@@ -72,6 +72,22 @@ def mirror_update(
         return MirrorOutcome(f"it is unclear whether the update is there: {error}; look at {page.url} first")
 
 
+def find_lacking_update(
+    environ: Mapping[str, str], page: "StatusPageConfig", updates: Sequence["PublicUpdate"], update: "PublicUpdate"
+) -> "PublicUpdate | None":
+    """Return the update of the same incident before this one if the provider lacks it; None if it cannot be read."""
+    before = [each for each in updates if each.incident == update.incident and each.kind == update.kind]
+    before = sorted((each for each in before if each.number < update.number), key=lambda each: each.number)
+    if page.provider is None or not before:
+        return None
+    try:
+        with _open_provider(environ, page) as (_, provider):
+            shown = _find_incident(provider, find_course(before[:-1], before[-1]))
+    except (NotSentError, UnclearError):
+        return None
+    return None if shown is not None and shown.has_update else before[-1]
+
+
 def list_provider_components(environ: Mapping[str, str], page: "StatusPageConfig") -> Mapping[str, str]:
     """Return ID → name of the components at the provider, by reads only. Raises NotSentError and UnclearError."""
     with _open_provider(environ, page) as (_, provider):

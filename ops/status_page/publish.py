@@ -4,7 +4,7 @@ The record is the update: the page is built from records. Nothing after the reco
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,12 @@ from ops.gate.update import UpdateGate
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import save_record
-from ops.github.issues import INCIDENT, parse_form
+from ops.github.issues import INCIDENT, add_once, parse_form
 from ops.github.public_updates import list_updates, read_updates, request_update
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.render import load_templates
 from ops.status_page.compose import UpdateContext, check_limits, compose_update
-from ops.status_page.mirror import mirror_update
+from ops.status_page.mirror import find_lacking_update, mirror_update
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -43,6 +43,7 @@ Print = Callable[[str], object]
 NOTE = "note"
 """Kind of the row of the record: the timeline shows it like a note of a person."""
 TRIES = 2
+UNSAID = "an earlier run could neither publish it there nor say so here."
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,9 @@ def publish_event(
     say(f"{publication.update.state.words}: {publication.update.text}\n{done}")
     if is_new:
         tell_team(config, publication)
-    problem = _mirror_update(repository, config, publication.update, environ)
+    problem = _bring_to_page(repository, publication, config, environ, redactor)
     if not problem:
         return 0
-    _save_problem(repository, publication, problem, environ, redactor)
     warn(f"the page of the team: {redactor.redact_text(problem)}")
     return EXIT_CODES[Decision.FAILED]
 
@@ -121,16 +121,32 @@ def _refuse_old_attempt(request: UpdateRequest, last: PublicUpdate, attempt: int
     )
 
 
-def _mirror_update(repository: "Repository", config: "Config", update: PublicUpdate, environ: Mapping[str, str]) -> str:
-    """Bring the update to the page that the team has, and return the problem; empty for the own page."""
-    page = require_page(config)
+def _bring_to_page(
+    repository: "Repository",
+    publication: Publication,
+    config: "Config",
+    environ: Mapping[str, str],
+    redactor: Redactor,
+) -> str:
+    """Bring the update to the page that the team has, and say on the incident what it lacks.
+
+    Return the problem, which is empty for the own page. Raises ProviderError.
+    """
+    page, update, lacking = require_page(config), publication.update, None
     if page.has_own_page:
         return ""
     try:
         updates = read_updates(repository, record_rules(config))
     except ProviderError as error:
-        return f"not published there: the updates could not be read ({error.message})"
-    return mirror_update(environ, page, updates, update).problem
+        problem = f"not published there: the updates could not be read ({error.message})"
+    else:
+        problem = mirror_update(environ, page, updates, update).problem
+        lacking = find_lacking_update(environ, page, updates, update)
+    if lacking is not None:
+        _save_problem(repository, replace(publication, update=lacking), UNSAID, environ, redactor, is_outdated=True)
+    if problem:
+        _save_problem(repository, publication, problem, environ, redactor)
+    return problem
 
 
 def require_page(config: "Config") -> "StatusPageConfig":
@@ -208,12 +224,20 @@ def _save_problem(
     problem: str,
     environ: Mapping[str, str],
     redactor: Redactor,
+    *,
+    is_outdated: bool = False,
 ) -> None:
-    """Say on the incident that the page of the team lacks the update, with the text to copy. Raises ProviderError."""
+    """Say on the incident that the page of the team lacks the update, with the text to copy. Raises ProviderError.
+
+    `is_outdated`: a later update is public. The incident then gets the text only if it does not have it.
+    """
     template = load_templates().get_template("public_update_failed.md.j2")
-    job = actions.job_number(environ)
-    record = RunRecord(f"not-mirrored-{job}", source=UPDATE_SOURCE, job=job)
-    text = redactor.redact_text(template.render(update=publication.update, problem=problem))
+    rendered = template.render(update=publication.update, problem=problem, is_outdated=is_outdated)
+    text, job = redactor.redact_text(rendered), actions.job_number(environ)
+    record = RunRecord(f"not-mirrored-{publication.update.id}", source=UPDATE_SOURCE, job=job)
+    if is_outdated:
+        add_once(repository, publication.incident, record, text)
+        return
     with provider_errors():
         save_record(repository, publication.incident, text, record, tries=TRIES)
 

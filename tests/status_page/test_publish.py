@@ -361,3 +361,31 @@ def test_team_gets_each_new_update_once(desk: Desk) -> None:
     (message,) = chat.sent("slack")
     assert desk.updates[0].text in message["text"]
     assert f"/issues/{desk.incident}" in message["text"]
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+@pytest.mark.parametrize("provider", ["statuspage", "instatus"])
+def test_update_that_the_page_lacks_is_on_the_incident_once(desk: Desk, provider: str, is_said: bool) -> None:
+    """The page of the team fails, and then the comment that says so. The next press makes up for the comment."""
+    text = desk.world.config.read_text().replace("    - name: Shop\n", "    - name: Shop\n      id: compshop1\n")
+    text = text.replace("    - name: Orders & delivery\n", "    - name: Orders & delivery\n      id: comporders\n")
+    keys = f"status_page:\n  provider: {provider}\n  page_id: pagebakery1\n  token: PAGE_KEY\n"
+    desk.world.config.write_text(text.replace("status_page:\n", keys))
+    sandbox, components = desk.world.sandbox, {"compshop1": "Shop", "comporders": "Orders & delivery"}
+    getattr(sandbox, provider).add_page("pagebakery1", "key-of-the-page", components)
+    desk.environ["PAGE_KEY"] = "key-of-the-page"
+    assert desk.put_label("status:investigating").code == 0
+    host = {"statuspage": "api.statuspage.io", "instatus": "api.instatus.com"}[provider]
+    sandbox.edge_fault(host=host, method="PATCH" if provider == "statuspage" else "POST", status=503)
+    if not is_said:
+        comments = "/repos/*/*/issues/*/comments"
+        desk.github.fault(method="POST", path=comments, sends="may not show it", status=500, times=None)
+
+    assert desk.put_label("status:identified").code == 4
+    desk.github.faults.clear()
+    later = [desk.put_label(f"status:{state}") for state in ("monitoring", "resolved")]
+
+    assert [each.code for each in later] == [0, 0], later
+    (problem,) = (each for each in desk.answers if "may not show it" in each)
+    assert desk.updates[1].text in problem
+    assert ("A later update is there" in problem) is not is_said
