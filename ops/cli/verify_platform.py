@@ -17,7 +17,7 @@ from ops.cli.options import CONFIG, YES_HELP
 from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import parse_token
-from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError, Reason, Refused
+from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError, Reason
 from ops.core.redaction import Redactor
 from ops.engine.signals import PROCESS_SIGNALS
 
@@ -165,64 +165,35 @@ def _print_progress(text: str, *, is_quiet: bool) -> None:
 def _check_account(account: str, config: Path, *, same_account: bool) -> None:
     """Refuse an account that holds a service of ops.yml. Without an ops.yml there is none."""
     from ops.app.configuration import read_config
+    from ops.platform.team_use import require_unused_account
 
     if not re.fullmatch("[0-9a-f]{32}", account):
         raise click.UsageError("--account takes an account ID of 32 hexadecimal digits")
-    if same_account or not config.exists():
-        return
-    holding = [
-        f"{each.name} ({', '.join(each.services)})"
-        for each in read_config(config)[0].environments.values()
-        if each.account_id == account and each.services
-    ]
-    if holding:
-        raise Refused(
-            f"the account holds services of {config.name}: {'; '.join(holding)}",
-            reason=Reason.NOT_AUTHORISED,
-            hint="Take an empty account, or add `--same-account`: a run writes only to resources of its own.",
-        )
+    if not same_account and config.exists():
+        require_unused_account(account, read_config(config)[0], config.name)
 
 
 def _check_repository(repository: str, config: Path, redactor: Redactor, *, same_repository: bool) -> None:
     """Refuse a repository that ops.yml or the checkout names."""
+    from ops.platform.team_use import require_unused_repository
+
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", repository):
         raise click.UsageError("--repository takes OWNER/NAME")
-    named = {each.lower() for each in _list_repositories(config, redactor)}
-    if same_repository or repository.lower() not in named:
-        return
-    raise Refused(
-        f"{config.name} or this checkout uses the repository {repository}",
-        reason=Reason.NOT_AUTHORISED,
-        hint=(
-            "Take an empty private repository of the same owner, or add `--same-repository`: a run changes only what "
-            "it makes, and you merge two pull requests into the default branch."
-        ),
-    )
+    if not same_repository:
+        require_unused_repository(repository, _list_repositories(config, redactor), config.name)
 
 
 def _list_repositories(config: Path, redactor: Redactor) -> Iterator[str]:
     """Yield the repositories that ops.yml, the environment and the origin of its folder name."""
     from ops.app.configuration import choose_repository, read_config
+    from ops.platform.team_use import list_repositories
 
     for name in ("GITHUB_REPOSITORY", ""):
         environ = {key: value for key, value in os.environ.items() if name or key != "GITHUB_REPOSITORY"}
         with suppress(ConfigError):
             yield choose_repository("", environ, config.parent, redactor)
     if config.exists():
-        yield from _find_values(read_config(config)[0].model_dump(), "repository")
-
-
-def _find_values(value: object, name: str) -> Iterator[str]:
-    """Yield the texts of every field with this name, at any depth."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            if key == name and isinstance(each, str):
-                yield each
-            else:
-                yield from _find_values(each, name)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _find_values(each, name)
+        yield from list_repositories(read_config(config)[0])
 
 
 @contextmanager
