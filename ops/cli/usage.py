@@ -101,7 +101,13 @@ CLOSE = 0.75
 """Ratio of difflib from which one option is a misspelled other."""
 MOST_REPAIRS, MOST_CHOICES = 8, 8
 YES = "--yes"
-HELP = {"-h", "--help"}
+WRITES_AT_ONCE = {
+    *("stop", "incident close", "incident import", "incident lead", "incident leak", "incident open", "labels sync"),
+    *("staging-drill resume", "staging-drill stop"),
+}
+"""Commands that ask nothing before they act for others, so a guess offers their help."""
+HELP_OPTION = "--help"
+HELP = {"-h", HELP_OPTION}
 
 
 @dataclass(frozen=True)
@@ -219,12 +225,10 @@ def answer_usage_error(error: click.UsageError, root: click.Group, words: Sequen
     path = line.parts[0].command_path.removeprefix(PROGRAM)
     program = os.environ.get("OPS_PROGRAM") or PROGRAM
     label = "example" if accepted and accepted.is_example else "  try"
-    offered = [f"{label}: {program} {shlex.join(accepted.words)}"] if accepted else []
-    return [
-        f"error: {text}",
-        *offered,
-        f" help: {program}{path} --help",
-    ]
+    shown = f"{program} {shlex.join(accepted.words)}" if accepted else ""
+    if shown.endswith(HELP_OPTION):
+        return [f"error: {text}", f" help: {shown}"]
+    return [f"error: {text}", *([f"{label}: {shown}"] if shown else []), f" help: {program}{path} {HELP_OPTION}"]
 
 
 def _repair_line(error: click.UsageError, line: CommandLine) -> Repair:
@@ -273,7 +277,8 @@ def _repair_command(error: UnknownCommand, line: CommandLine) -> Repair:
     behind = line.words[len(group) + 1 :]
     quoted = [f'"{each}"' for each in meant]
     named = " or ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)
-    return f"{text}; did you mean {named}?", line.with_words(*meant[0].split(), *behind).with_question()
+    words = [HELP_OPTION] if meant[0] in WRITES_AT_ONCE else behind
+    return f"{text}; did you mean {named}?", line.with_words(*meant[0].split(), *words).with_question()
 
 
 def _long_options(line: CommandLine) -> list[str]:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from click.shell_completion import ShellComplete
 
 from ops.app.scope import find_config
 from ops.cli import cli
-from ops.cli.options import SHELLS, VARIABLE, render_script
+from ops.cli.options import SHELLS, VARIABLE, VERSIONS_WAIT, render_script
 from tests.cli.test_help import parse
 from tests.conftest import ROOT, Outcome, World
-from tests.support.commands import Command
+from tests.support.commands import LIST, Command
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.reference import commands
 from tests.support.shop import Shop, open_shop
@@ -124,6 +125,20 @@ def test_versions_are_completed_with_a_token_alone(shop: Shop, token: str, monke
 
     assert found == ([shop.good[:8], shop.old[:8]] if token == "shop" else [])
     assert complete(f"ops rollback-worker --to {shop.old[:3]}") == [each for each in found if each == shop.old[:8]]
+
+
+@pytest.mark.slow
+def test_slow_server_does_not_hold_a_shell(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.folder)
+    for name, value in {**shop.world.sandbox.environ(), "SHOP_TOKEN": "shop", VARIABLE: "zsh_complete"}.items():
+        monkeypatch.setenv(name, value)
+    shop.world.sandbox.add_token("shop", ["Workers Scripts Read"])
+    shop.world.sandbox.fault(**LIST, times=None, delay=VERSIONS_WAIT + 3)
+    began = time.monotonic()
+
+    assert complete("ops rollback-worker --to ") == []
+
+    assert time.monotonic() - began < VERSIONS_WAIT + 1.5
 
 
 WATCHED = """
