@@ -58,6 +58,7 @@ from ops.core.names import quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
+from ops.tools import own_program
 from ops.tools.own_program import hide_environment
 
 BUG = "BUG: this program failed; neither your command nor Cloudflare is the cause"
@@ -304,13 +305,25 @@ def show_error(error: OpsError) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    lines.append(f" docs: {page_of(error.reason)}")
+    if page := _find_page(error):
+        lines.append(f" docs: {page}")
     first, *rest = map(one_line, lines)
     echo(first, err=True, fg=BAD)
     for line in rest:
         echo(line, err=True)
     annotate("error", "ops", error.message)
     return error.exit_code
+
+
+def _find_page(error: OpsError) -> str:
+    """Return the path of the page about an error in this checkout, or its address; empty if no release is known."""
+    page = page_of(error.reason)
+    if (own_program.ROOT / "docs").is_dir():
+        return page
+    from ops.setup.action_pins import find_releases
+
+    release = next(find_releases(os.environ), None)
+    return f"https://github.com/{release.repository}/blob/{release.sha}/{page}" if release else ""
 
 
 def show_usage_error(error: click.UsageError, arguments: Sequence[str]) -> int:

@@ -90,7 +90,7 @@ def format_result(run: Run, contacts: Iterable[str], *, width: int = WIDTH) -> I
         yield from _titled_list("Manual steps", run.plan.tasks if run.has_written else (), width=width)
     if needs_people(run.decision):
         yield from _titled_list("Call", contacts, width=width)
-    if run.docs:
+    if run.docs.startswith("http") or (run.docs and (own_program.ROOT / "docs").is_dir()):
         yield f"  meaning of {run.reason}: {run.docs}"
 
 

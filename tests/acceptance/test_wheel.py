@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -60,11 +62,14 @@ def installed(wheel: Path, pip_cache: Path) -> Path:
     return venv / "bin/ops"
 
 
-def run(program: Path, folder: Path, *arguments: str, **variables: str) -> str:
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **variables}
+def run(
+    program: Path, folder: Path, *arguments: str, code: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return what a command prints: its errors if it fails."""
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **environ}
     done = subprocess.run([program, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_wheel_does_all_that_a_checkout_does(wheel: Path, installed: Path, tmp_path: Path) -> None:
@@ -76,7 +81,9 @@ def test_wheel_does_all_that_a_checkout_does(wheel: Path, installed: Path, tmp_p
 
 
 def use_small_repository(installed: Path, tmp_path: Path) -> None:
-    """Check, sync and drill."""
+    """Check, sync and drill. An error links the page of the release: the wheel has no `docs`."""
+    page = f"https://github.com/acme/backout/blob/{COMMIT}/docs/reference/reasons.md#config_invalid"
+    assert f" docs: {page}" in run(installed, tmp_path, "config", "check", code=2)
     (tmp_path / "ops.yml").write_text(SMALL_REPOSITORY.read_text())
 
     assert __version__ in run(installed, tmp_path, "--version")
@@ -94,7 +101,8 @@ def show_and_describe_services(installed: Path, tmp_path: Path) -> None:
     with Sandbox(account_id=SHOP) as sandbox:
         build_shop(sandbox)
         sandbox.add_token(READER, EVERY_READ)
-        ops = partial(run, installed, tmp_path, **sandbox.environ() | {"CLOUDFLARE_API_TOKEN": READER})
+        environ = sandbox.environ() | {"CLOUDFLARE_API_TOKEN": READER}
+        ops = partial(run, installed, tmp_path, environ=environ)
 
         assert "shop-web" in ops("targets")
         assert [*tmp_path.iterdir()] == []
