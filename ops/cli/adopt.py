@@ -78,7 +78,7 @@ def adopt(
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     say = silent if as_json else echo
     environ = person_environ(os.environ, folder, redactor)
-    finds = described.add_readers(environ, redactor) or bool(described.wrangler)
+    finds = described.add_readers(environ, redactor) or bool(described.request.wrangler)
     if remove:
         return _remove_adoption(folder, environ, redactor, asks=asks, dry_run=dry_run, yes=yes, as_json=as_json)
     person = _make_person(environ, redactor, asks=asks, finds=finds, drills=not no_drill, is_quiet=as_json)

@@ -4,7 +4,7 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 INCOMPLETE, UNCLEAR = 4, 5
 
 
-_INIT_OPTIONS = (
+_REQUEST_OPTIONS = (
     click.option("--account", "accounts", multiple=True, metavar="[ENVIRONMENT=]ID", help="Cloudflare account ID"),
     click.option(
         "--worker",
@@ -54,9 +54,12 @@ _INIT_OPTIONS = (
     click.option(
         "--token-name", "tokens", multiple=True, metavar="[ENVIRONMENT=]NAME", help="NAME of the secret with the token"
     ),
+    click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links"),
+)
+"""Options that are fields of InitRequest."""
+_TARGET_OPTIONS = (
     click.option("--token-location", default="", help="Place where people on call find the token"),
     click.option("--contact", default="", help="Person to call when a recovery fails: name, number or link"),
-    click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links"),
     click.option(
         "--label",
         "labels",
@@ -68,39 +71,27 @@ _INIT_OPTIONS = (
     click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)"),
     click.option("--force", multiple=True, metavar="FILE", help="File to overwrite, such as README.md (repeatable)"),
 )
+"""Options that are fields of InitTarget."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DescribeOptions:
     """The values of the options. Empty: ask, or accept the proposal."""
 
-    accounts: tuple[str, ...]
-    workers: tuple[str, ...]
-    sites: tuple[str, ...]
-    urls: tuple[str, ...]
-    wrangler: tuple[Path, ...]
-    tokens: tuple[str, ...]
-    token_location: str
-    contact: str
-    repository: str
-    labels: tuple[str, ...]
-    owner: str
-    actions: str
-    force: tuple[str, ...]
+    for_request: Mapping[str, Any]
+    for_target: Mapping[str, Any]
 
     @property
     def request(self) -> "InitRequest":
         from ops.setup.init.discovery import InitRequest
 
-        return InitRequest(
-            self.accounts, self.workers, self.sites, self.urls, self.tokens, self.repository, self.wrangler
-        )
+        return InitRequest(**self.for_request)
 
     def add_readers(self, environ: Mapping[str, str], redactor: Redactor) -> bool:
         """Redact the tokens to read with from now on; return whether there is one."""
         from ops.setup.init.accounts import split_name, token_variables
 
-        names = token_variables(environ, (split_name(each, "")[1] for each in self.tokens))
+        names = token_variables(environ, (split_name(each, "")[1] for each in self.request.tokens))
         for name in names:
             redactor.add_secret(environ[name])
         return bool(names)
@@ -108,22 +99,32 @@ class DescribeOptions:
     def target(self, folder: Path) -> "InitTarget":
         from ops.setup.init.command import InitTarget
 
-        force = frozenset(self.force)
-        return InitTarget(folder, self.owner, self.token_location, self.contact, self.actions, force, self.labels)
+        return InitTarget(folder, **{**self.for_target, "force": frozenset(self.for_target["force"])})
 
 
 def init_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command, which gets them as `described`."""
-    names = tuple(DescribeOptions.__dataclass_fields__)
 
     @functools.wraps(command)
     def described(*arguments: Any, **options: Any) -> Any:
-        own = DescribeOptions(**{name: options.pop(name) for name in names})
-        return command(*arguments, described=own, **options)
+        for_request = {name: options.pop(name) for name in _option_names(_REQUEST_OPTIONS)}
+        for_target = {name: options.pop(name) for name in _option_names(_TARGET_OPTIONS)}
+        return command(*arguments, described=DescribeOptions(for_request, for_target), **options)
 
-    for option in reversed(_INIT_OPTIONS):
+    for option in reversed((*_REQUEST_OPTIONS, *_TARGET_OPTIONS)):
         described = option(described)
     return described
+
+
+def _option_names(options: Iterable[Callable[..., Any]]) -> list[str]:
+    """Return the names under which click passes the options."""
+
+    def holder() -> None:
+        """Hold the parameters of the options."""
+
+    for option in options:
+        option(holder)
+    return [each.name for each in holder.__click_params__]  # type: ignore[attr-defined]
 
 
 @click.command(
@@ -161,7 +162,7 @@ def init(
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     environ = require_github_com(os.environ, folder, redactor)
     has_readers = described.add_readers(environ, redactor)
-    if asks and not described.wrangler and not has_readers:
+    if asks and not described.request.wrangler and not has_readers:
         url = command.read_only_token_url()
         environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
     questions, say = Questions(ask_question if asks else None), silent if as_json else echo
