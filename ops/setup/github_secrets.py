@@ -163,6 +163,7 @@ def check_token(value: str, needed: MissingSecret, environ: Mapping[str, str]) -
 
 def check_given_token(value: str, needed: MissingSecret, environ: Mapping[str, str], variable: str) -> Secret:
     """Return the token of a variable after its checks. Raises ConfigError for a token with a problem."""
+    parse_token(variable, value)  # an error about its form names the variable
     problems, _ = check_token(value, needed, environ)
     if problems:
         text = f"the token in {variable} is not stored as {needed.name}: {'; '.join(problems)}"

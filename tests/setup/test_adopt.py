@@ -288,10 +288,13 @@ def test_token_that_does_not_fit_or_is_missing_leaves_one_step(shop: Team) -> No
     echo = shop.world.sandbox.fault(path="**/tokens/verify", status=400, message=f"no token {TOKEN}", times=None)
     unproved = adopt(shop, "--yes")
     echo.remove()
+    quoted = adopt(shop, "--yes", OPS_RECOVERY_TOKEN='"cfut_of-the-shop"')
     missing = adopt(shop, "--yes", "--json", OPS_RECOVERY_TOKEN=None)
     right = adopt(shop, "--yes", "--json")
 
     assert wrong.code == 2
+    assert "stopped in step 5. Correct the error below first." in wrong.out
+    assert "error: OPS_RECOVERY_TOKEN has an invalid character" in quoted.err
     assert "the token in OPS_RECOVERY_TOKEN is not stored" in wrong.err
     assert (unproved.code, "no token " in unproved.err, TOKEN in unproved.err) == (2, True, False)
     assert (missing.code, missing.result["decision"], steps(missing)[4]) == (4, "incomplete", "failed")

@@ -33,7 +33,11 @@ __all__ = ["shop"]
 
 LIVE, REHEARSAL, LABS = "reads-live", "reads-rehearsal", "reads-labs"
 TOKENS = {"CLOUDFLARE_API_TOKEN": None, "LIVE_CLOUDFLARE_API_TOKEN": LIVE, "LABS_CLOUDFLARE_API_TOKEN": LABS}
-ALL = {**TOKENS, "CLOUDFLARE_API_TOKEN_REHEARSAL": REHEARSAL}
+ALL = {
+    **TOKENS,
+    "CLOUDFLARE_API_TOKEN_REHEARSAL": REHEARSAL,
+    "CLOUDFLARE_API_TOKEN_FILE": "/run/secrets/token",  # no token: the path of a file
+}
 ACCOUNTS = ("--account", f"live={TRAM}", "--account", f"rehearsal={TRAM_REHEARSAL}", "--account", f"labs={TRAM_LABS}")
 
 
@@ -122,10 +126,10 @@ def test_second_run_adds_an_account_and_keeps_the_others(tram: Team, times: int)
     outcome = [tram.init(CLOUDFLARE_API_TOKEN=LABS) for _ in range(times)][-1]
 
     found = config(tram)["environments"]
-    assert (found["live"]["account_id"], found["staging"]["account_id"]) == (TRAM, TRAM_LABS)
-    assert found["staging"]["token"] == "STAGING_CLOUDFLARE_API_TOKEN"
+    assert {name: each["account_id"] for name, each in found.items()} == {"live": TRAM, "labs": TRAM_LABS}
+    assert found["labs"]["token"] == "LABS_CLOUDFLARE_API_TOKEN"
     assert set(former.splitlines()) <= set(tram.config.read_text().splitlines())
-    assert config(tram)["labels"]["recover:sensors-staging"]["environment"] == "staging"
+    assert config(tram)["labels"]["recover:sensors-labs"]["environment"] == "labs"
     assert ("extended: ops.yml" in outcome.out) is (times == 1)
     assert [line for line in outcome.out.splitlines() if line.startswith("kept: ")] == ["kept: .gitignore"]
     assert tram.ops("workflows", "sync", "--check").code == 0

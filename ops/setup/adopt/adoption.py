@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
-from ops.core.errors import ConfigError, OpsError, Reason, UnclearWrite
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, UnclearWrite
 from ops.core.names import count_of
 from ops.core.redaction import Redactor
-from ops.github.client import connect
+from ops.github.client import GitHubApiError, connect
 from ops.github.list_lag import await_listed
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
@@ -50,6 +50,7 @@ TITLES = (
 SECRETS = "secrets"
 """Check of `ops doctor` about stored secrets. Step 5 stores the only one that the first label needs."""
 GO_ON = "Run `ops adopt` again: it goes on from there."
+CORRECT = "Correct the error below first. Then run `ops adopt` again: it goes on from there."
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ class Adoption:
                 state, details = step()
             except GitError as error:
                 raise ConfigError(str(error), hint="Correct this, then run `ops adopt` again.") from None
-            except OpsError:
-                self._say(f"  stopped in step {number}. {GO_ON}")
+            except OpsError as error:
+                self._say(f"  stopped in step {number}. {GO_ON if _may_pass(error) else CORRECT}")
                 raise
             self._say(f"  {state}{f': {details}' if details else ''}")
             result.steps.append(StepResult(title, state, details))
@@ -293,6 +294,13 @@ class Adoption:
         self._record.drilled = digest
         self._record.save()
         return "done", f"{name}: {result['message']}"
+
+
+def _may_pass(error: OpsError) -> bool:
+    """Return whether the same command may succeed later without a correction."""
+    is_server_fault = isinstance(error, GitHubApiError) and (error.is_limit or error.status >= 500)
+    is_outage = error.reason in {Reason.UNCLEAR, Reason.PROVIDER_UNAVAILABLE}
+    return is_server_fault or is_outage or isinstance(error, Interrupted)
 
 
 def digest_of(config: Path) -> str:

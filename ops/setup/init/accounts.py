@@ -19,8 +19,7 @@ from ops.setup.init.earlier_config import ExistingEnvironment
 from ops.setup.init.questions import Questions, choose_numbered, split_list
 from ops.setup.init.resources import InventoryReader
 
-ENVIRONMENTS = ("production", "staging")
-"""Names of the first environments."""
+PRODUCTION = "production"
 STAGES: Mapping[str, frozenset[str]] = {
     "production": PRODUCTION_WORDS,
     "staging": frozenset({"staging", "stage"}),
@@ -34,10 +33,13 @@ LONGEST_NAME = 20
 
 
 def token_variables(environ: Mapping[str, str], named: Iterable[str]) -> tuple[str, ...]:
-    """Return the variables with a token to read with, such as STAGING_CLOUDFLARE_API_TOKEN; the default one first."""
+    """Return the variables with a token to read with, such as STAGING_CLOUDFLARE_API_TOKEN; the default one first.
+
+    CLOUDFLARE_API_TOKEN_FILE is none: by convention it holds the path of a file.
+    """
     also = {DEFAULT_TOKEN, *named}
     forms = (name for name in environ if name.endswith(f"_{DEFAULT_TOKEN}") or name.startswith(f"{DEFAULT_TOKEN}_"))
-    found = {name for name in (*also, *forms) if environ.get(name)}
+    found = {name for name in (*also, *(each for each in forms if not each.endswith("_FILE"))) if environ.get(name)}
     return tuple(sorted(found, key=lambda name: (name != DEFAULT_TOKEN, name)))
 
 
@@ -76,6 +78,8 @@ class AccountChoice:
     """Environments in the ops.yml of an earlier run. Their names and accounts stay."""
     _listed: dict[str, str] = field(default_factory=dict)
     """Account → variable of the first token that lists it."""
+    _names: dict[str, str] = field(default_factory=dict)
+    """Account → its own name."""
     _readers: dict[str, InventoryReader] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +120,7 @@ class AccountChoice:
         for variable, reader in self._readers.items():
             for row in reader.list_accounts():
                 rows.setdefault(row.id, row)
+                self._names.setdefault(row.id, row.name)
                 self._listed.setdefault(row.id, variable)
         return list(rows.values())
 
@@ -134,7 +139,7 @@ class AccountChoice:
 
         return self.questions.answer(text, parse, default)
 
-    def _name(self, given: Iterable[str]) -> dict[str, str]:
+    def _name(self, given: Sequence[str]) -> dict[str, str]:
         """Return environment → account ID, with names for those that have none. Raises ConfigError."""
         names = {each.account_id: name for name, each in reversed(list(self.existing.items()))}
         accounts: dict[str, str] = {}
@@ -150,7 +155,7 @@ class AccountChoice:
                     f"account {account} is given twice",
                     hint="Give one environment to each account, and add others by hand.",
                 )
-            name = name or names.get(account) or self._free_name({*accounts, *self.existing})
+            name = name or names.get(account) or self._propose_name(account, {*accounts, *self.existing}, len(given))
             self._require_name(name, account, accounts)
             accounts[name] = account
         if not accounts:
@@ -170,11 +175,11 @@ class AccountChoice:
                 hint=f"Give the other account another name: `ops init --account NAME={account}`.",
             )
 
-    @staticmethod
-    def _free_name(taken: Collection[str]) -> str:
-        """Return a name by position: only the first environment is called production."""
-        names = (*ENVIRONMENTS, *(f"account-{number}" for number in range(3, 2 * len(taken) + 4)))
-        return next(name for name in names[len(taken) :] if name not in taken)
+    def _propose_name(self, account: str, taken: Collection[str], accounts: int) -> str:
+        """Return `production` for an only account; of several, which one serves users is a guess: use their names."""
+        if accounts == 1 and not taken:
+            return PRODUCTION
+        return propose_environments([NamedResource(account, self._names.get(account, ""))], taken)[0]
 
     def token_names(self, given: Sequence[str], accounts: Mapping[str, str]) -> dict[str, str]:
         """Return environment → NAME of the token in ops.yml. Raises ConfigError.
@@ -214,17 +219,17 @@ def _account_rows(rows: Iterable[NamedResource]) -> list[str]:
     return [f"{number}. {quote_name(row.name)} {row.id}" for number, row in enumerate(rows, 1)]
 
 
-def propose_environments(accounts: Sequence[NamedResource]) -> list[str]:
+def propose_environments(accounts: Sequence[NamedResource], taken: Collection[str] = ()) -> list[str]:
     """Return a name for each account: its stage, else its own name if that is short. No other one is production."""
-    names: list[str] = []
-    for number, account in enumerate(accounts, 1):
+    names = [*taken]
+    for number, account in enumerate(accounts, len(names) + 1):
         own = re.sub(r"[^a-z0-9]+", "-", account.name.casefold()).strip("-")
         stage = _account_stage(account.name)
         name = own if not stage or stage in names else stage
         is_usable = len(name) <= LONGEST_NAME and re.fullmatch(NAME_PATTERN, name)
         numbered = (f"account-{each}" for each in count(number))
         names.append(next(each for each in chain([name] if is_usable else [], numbered) if each not in names))
-    return names
+    return names[len(taken) :]
 
 
 def _account_stage(name: str) -> str:
