@@ -44,7 +44,13 @@ def find_folder() -> Path:
 )
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=find_folder)
 @click.option("--repo", default="", metavar="OWNER/NAME", help="Repository to create (default: YOU/operations)")
-@click.option("--reviewer", "reviewers", multiple=True, metavar="LOGIN", help="Reviewer for approvals; repeatable")
+@click.option(
+    "--reviewer",
+    "reviewers",
+    multiple=True,
+    metavar="LOGIN",
+    help="Person or ORGANIZATION/TEAM for approvals; repeatable",
+)
 @init_options
 @click.option("--no-drill", is_flag=True, help="Skip the drill in the sandbox")
 @click.option("--remove", is_flag=True, help="Take back what it made on GitHub, and archive the repository")

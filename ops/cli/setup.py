@@ -213,7 +213,7 @@ def template(*, folder: Path, actions: str, as_json: bool) -> int:
     "reviewers",
     multiple=True,
     metavar="LOGIN",
-    help="Person who approves; repeatable (add teams in the settings)",
+    help="Person or ORGANIZATION/TEAM who approves; repeatable",
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing")
 @click.option("--yes", is_flag=True, help=YES_HELP)
@@ -304,7 +304,7 @@ def ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Red
 
 
 def _ask_reviewers(environment: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    text = f"Reviewers of {environment} (GitHub logins, comma-separated)"
+    text = f"Reviewers of {environment} (GitHub logins or ORGANIZATION/TEAM, comma-separated)"
     typed = click.prompt(text, default=", ".join(default), show_default=bool(default))
     return tuple(login.strip().removeprefix("@") for login in typed.split(",") if login.strip())
 

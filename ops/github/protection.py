@@ -200,6 +200,17 @@ def _policies_path(name: str) -> str:
     return f"{_environment_path(name)}/deployment-branch-policies"
 
 
+def find_team(repository: "Repository", slug: str) -> Reviewer | None:
+    """Return the team; None if no team with that name has access to the repository, which a reviewer needs.
+
+    docs.github.com/rest/repos/repos#list-repository-teams
+    """
+    with provider_errors():
+        rows = read_json(repository, f"/teams?per_page={_PER_PAGE}")
+    found = (row for row in rows if str(row["slug"]).lower() == slug.lower())
+    return next((Reviewer(int(row["id"]), str(row["slug"]), is_team=True) for row in found), None)
+
+
 def find_reviewer(repository: "Repository", login: str) -> Reviewer | None:
     """Return the user; None if there is no user with that login (docs.github.com/rest/users/users#get-a-user)."""
     from github import UnknownObjectException

@@ -15,6 +15,7 @@ from ops.app.configuration import choose_repository, find_token, read_config
 from ops.app.registry import button_runbooks
 from ops.config.strict_yaml import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
+from ops.core.names import quote_name
 from ops.core.redaction import Redactor, Secret
 from ops.github import protection
 from ops.github.actions import is_job
@@ -272,17 +273,29 @@ class GitHubSetup:
         if not chosen:
             text = "Until then every run that needs an approval is refused."
             plan.impossible.append(f"`{needed.name}` has no reviewers: add `--reviewer LOGIN`. {text}")
-        return () if {each.id for each in chosen} == {each.id for each in present} else chosen
+        return () if {*chosen} == {*present} else chosen
 
     def _find_reviewer(self, login: str) -> protection.Reviewer:
         if "/" in login:
-            hint = "Add it at Settings → Environments → Required reviewers. `ops setup github` keeps it there."
-            raise ConfigError(f'"{login}" is a team, and --reviewer takes people', hint=hint)
+            return self._find_team(login)
         reviewer = protection.find_reviewer(self._github, login)
         if reviewer is None:
             hint = "Name GitHub logins of people who can read the repository."
             raise ConfigError(f'GitHub knows no user "{login}"', reason=Reason.UNKNOWN_NAME, hint=hint)
         return reviewer
+
+    def _find_team(self, name: str) -> protection.Reviewer:
+        owner, _, slug = name.removeprefix("@").partition("/")
+        repository = protection.read_own_repository(self._github).full_name
+        if owner.lower() != repository.partition("/")[0].lower():
+            text = f'"{quote_name(name)}" is a team of another owner than {repository}'
+            hint = "Name a team of that owner, or a person: `ops setup github --reviewer LOGIN`."
+            raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=hint)
+        if (team := protection.find_team(self._github, slug)) is None:
+            text = f'no team "{quote_name(name)}" has access to {repository}'
+            hint = f"Give it access: `gh api -X PUT orgs/{owner}/teams/{slug}/repos/{repository} -f permission=pull`."
+            raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=hint)
+        return team
 
     def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> None:
         """Write branch and reviewers. `approves`: they approve requests, and none may approve an own one."""
@@ -304,7 +317,7 @@ class GitHubSetup:
             return False
         if approves and not live.prevents_self_review:
             return False
-        return not reviewers or {each.id for each in live.reviewers} == {each.id for each in reviewers}
+        return not reviewers or {*live.reviewers} == {*reviewers}
 
     def _plan_labels(self, plan: SetupPlan) -> None:
         if not plan.repository.may_write:

@@ -269,7 +269,7 @@ class RunScheduler:
                 f'Branch "{branch_of(run)}" is not allowed to deploy to {name} due to environment protection rules.'
             )
             return self._reject(task, branch)
-        if not rules.reviewers or task.record is None:
+        if not rules.approvers or task.record is None:
             return self._queue(task)
         task.pending_deployment, task.state = self._github.ask_reviewers(run.id, name, task.record), "waiting"
         self._set_status(task, "waiting")

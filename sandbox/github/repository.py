@@ -24,7 +24,7 @@ from sandbox.github.pages.state import GitHubPages
 from sandbox.github.rulesets.state import FakeRuleset
 from sandbox.github.secrets.state import Vault
 from sandbox.github.urls import Urls
-from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, GitHubActor, Kind, Role, User
+from sandbox.github.users.state import ACTIONS_BOT, GITHUB_ACTIONS, App, GitHubActor, Kind, Role, Team, User
 from sandbox.github.users.tokens import RateLimits
 from sandbox.switches import GitHubSwitches
 
@@ -67,6 +67,8 @@ class Repository:
         self.owner = self.user(self.owner_login) or self.add_user(self.owner_login, "Organization", None)
         self.description: str | None = None
         self.is_archived = False
+        self.teams: list[Team] = []
+        """Teams of the owner with access to it."""
         self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
         self.labels: dict[str, FakeLabel] = {}
         """Lowercase name → label."""

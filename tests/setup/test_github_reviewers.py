@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.setup.test_github_setup import ENVIRONMENTS, Shop, shop
+from tests.setup.test_github_setup import ENVIRONMENTS, REPOSITORY, Shop, shop
 
 __all__ = ["shop"]
 
@@ -91,9 +91,26 @@ def test_refused_rule_of_an_environment_names_the_setting(shop: Shop) -> None:
     assert "created environment security" in outcome.out
 
 
-@pytest.mark.parametrize(
-    ("login", "why"), [("nobody", 'no user "nobody"'), ("acme/on-call", '"acme/on-call" is a team')]
-)
+def test_team_with_access_approves(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    owner = REPOSITORY.partition("/")[0]
+    teams = ("--reviewer", f"{owner}/On-Call", "--reviewer", "rita")
+
+    stranger = shop.setup("--yes", *teams)
+    shop.github.add_team("on-call", ["omar"])
+    result = shop.result(*teams)
+
+    assert (stranger.code, f'no team "{owner}/On-Call" has access' in stranger.err) == (2, True)
+    assert f"`gh api -X PUT orgs/{owner}/teams/On-Call/repos/{REPOSITORY}" in stranger.err
+    rules = shop.github.environments["approve-live"]
+    assert ([one.slug for one in rules.teams], [one.login for one in rules.reviewers]) == (["on-call"], ["rita"])
+    assert (result["decision"], shop.result(*teams)["decision"]) == ("done", "nothing_to_do")
+    shop.result("--reviewer", f"{owner}/on-call")
+    assert "one reviewer" not in str(result["notices"])
+
+
+@pytest.mark.parametrize(("login", "why"), [("nobody", 'no user "nobody"'), ("zoo/on-call", "of another owner")])
 def test_reviewer_who_is_no_person_stops_before_any_write(shop: Shop, login: str, why: str) -> None:
     shop.github.switches.private = False
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")

@@ -210,7 +210,7 @@ def review(
 
 def may_review(by: User, run: FakeRun, environment: FakeEnvironment) -> bool:
     rules = environment.protection
-    return by in rules.reviewers and not (rules.prevents_self_review and by is run.triggering_actor)
+    return by in rules.approvers and not (rules.prevents_self_review and by is run.triggering_actor)
 
 
 def put_value(repository: Repository, entries: dict[str, VaultEntry], name: str, value: str) -> bool:

@@ -17,7 +17,7 @@ from sandbox.github.call import (
 )
 from sandbox.github.environments import serializers
 from sandbox.github.environments.state import EnvironmentProtection, FakeEnvironment
-from sandbox.github.users.state import User
+from sandbox.github.users.state import Team, User
 
 ROUTES = Routes()
 ENVIRONMENT = REPO + "/environments/{environment}"
@@ -49,14 +49,15 @@ def put_environment(call: GitHubCall) -> GitHubAnswer:
     """Create an environment or replace its rules; missing rules are removed."""
     body = fields(call, optional={**_PLAN_GATED, "deployment_branch_policy": (dict, type(None))})
     policy = _policy(body.get("deployment_branch_policy"))
-    reviewers = tuple(_reviewer(call, one) for one in body.get("reviewers") or ())
+    reviewers = [_reviewer(call, one) for one in body.get("reviewers") or ()]
     if len(reviewers) > _MOST_REVIEWERS:
         raise GitHubRefusal(422, f"An environment can have at most {_MOST_REVIEWERS} reviewers.")
     made = _find_or_make(call)
     _refuse_rules_beyond_plan(call, body)
     before = made.protection if policy == "custom" else EnvironmentProtection()
     made.protection = EnvironmentProtection(
-        reviewers=reviewers,
+        reviewers=tuple(one for one in reviewers if isinstance(one, User)),
+        teams=tuple(one for one in reviewers if isinstance(one, Team)),
         prevents_self_review=body.get("prevent_self_review", False),
         policy=policy,
         branches=before.branches,
@@ -102,13 +103,15 @@ def _refuse_rules_beyond_plan(call: GitHubCall, body: dict[str, Any]) -> None:
         )
 
 
-def _reviewer(call: GitHubCall, given: Any) -> User:
-    """Return the user with that ID. Teams are not supported."""
-    named = given if isinstance(given, dict) else {}
-    found = [one for one in call.repository.users if one.id == named.get("id") and named.get("type") == "User"]
-    if not found or call.repository.role(found[0]) is None:
+def _reviewer(call: GitHubCall, given: Any) -> User | Team:
+    """Return the user or team with that ID; both need access to the repository."""
+    named, repository = given if isinstance(given, dict) else {}, call.repository
+    known: dict[tuple[str, int], User | Team] = {("User", one.id): one for one in repository.users}
+    known |= {("Team", one.id): one for one in repository.teams}
+    found = known.get((named.get("type", ""), named.get("id", 0)))
+    if found is None or (isinstance(found, User) and repository.role(found) is None):
         raise GitHubRefusal(422, "Failed to create or update the environment protection rule. A reviewer is invalid.")
-    return found[0]
+    return found
 
 
 @ROUTES.add("DELETE", ENVIRONMENT)

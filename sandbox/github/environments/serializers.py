@@ -31,7 +31,7 @@ def environment(environment: FakeEnvironment, urls: Urls) -> dict[str, Any]:
     shown: list[dict[str, Any]] = []
     if rules.wait_timer:
         shown.append({"type": "wait_timer", **_rule(environment, 3), "wait_timer": rules.wait_timer})
-    if rules.reviewers:
+    if rules.reviewers or rules.teams:
         asked = {"prevent_self_review": rules.prevents_self_review, "reviewers": reviewers(rules, urls)}
         shown.append({"type": "required_reviewers", **_rule(environment, 1), **asked})
     if rules.policy != "all":
@@ -61,7 +61,8 @@ def _rule(environment: FakeEnvironment, number: int) -> dict[str, Any]:
 
 
 def reviewers(rules: EnvironmentProtection, urls: Urls) -> list[dict[str, Any]]:
-    return [{"type": "User", "reviewer": users.user(one, urls)} for one in rules.reviewers]
+    people = [{"type": "User", "reviewer": users.user(one, urls)} for one in rules.reviewers]
+    return [*people, *({"type": "Team", "reviewer": users.team(one, urls)} for one in rules.teams)]
 
 
 def branch_policy(pattern: Pattern) -> dict[str, Any]:

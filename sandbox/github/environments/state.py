@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from sandbox.github.secrets.state import Vault
-from sandbox.github.users.state import User
+from sandbox.github.users.state import Team, User
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,9 @@ class EnvironmentProtection:
     """
 
     reviewers: tuple[User, ...] = ()
-    """One of them must approve each job; empty: no approval needed."""
+    """One of them must approve each job; without people and teams, no approval is needed."""
+    teams: tuple[Team, ...] = ()
+    """Teams whose members may approve too."""
     prevents_self_review: bool = False
     """Whether the person who started the run may not approve it."""
     policy: Literal["all", "protected", "custom"] = "all"
@@ -27,6 +29,10 @@ class EnvironmentProtection:
     """Patterns of the policy `custom` for tags."""
     wait_timer: int = 0
     """Minutes that each job waits. The local runner does not wait."""
+
+    @property
+    def approvers(self) -> tuple[User, ...]:
+        return (*self.reviewers, *(member for team in self.teams for member in team.members))
 
 
 @dataclass(eq=False, kw_only=True)

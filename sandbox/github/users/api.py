@@ -189,3 +189,9 @@ def is_assignable(call: GitHubCall) -> GitHubAnswer:
     if user is None or call.repository.collaborator_role(user) is None:
         raise not_found()
     return GitHubAnswer(status=204)
+
+
+@ROUTES.add("GET", REPO + "/teams")
+def list_teams(call: GitHubCall) -> GitHubAnswer:
+    # docs.github.com/rest/repos/repos#list-repository-teams
+    return call.page(call.repository.teams, lambda one: serializers.team(one, call.urls))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sandbox.github.repository import Repository
-from sandbox.github.users.state import ACTIONS_BOT, App, GitHubActor, Kind, RegisteredApp, Role, User
+from sandbox.github.users.state import ACTIONS_BOT, App, GitHubActor, Kind, RegisteredApp, Role, Team, User
 from sandbox.github.users.tokens import GRANTABLE, GitHubTokens
 
 
@@ -36,6 +36,13 @@ class PeopleSeeds(Seeds):
     def add_user(self, login: str, role: Role | None = "write", kind: Kind = "User") -> str:
         """Add a user, or change the role of an existing one. None: not a collaborator."""
         return self._repository.add_user(login, kind, role).login
+
+    def add_team(self, slug: str, members: Iterable[str]) -> str:
+        """Add a team with access to the repository."""
+        with self._repository.lock:
+            people = tuple(self._user(login) for login in members)
+            self._repository.teams.append(Team(id=self._repository.new_id(), slug=slug, members=people))
+        return slug
 
     def add_token(self, token: str, login: str, scopes: Iterable[str] = ("repo",)) -> str:
         """Add a classic token with scopes such as `repo`, or a fine-grained one with `issues:write`.

@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.github.issues.state import Fork
 from sandbox.github.repository import Repository
 from sandbox.github.urls import Urls, node_id, timestamp
-from sandbox.github.users.state import App, Role, User, includes_role
+from sandbox.github.users.state import App, Role, Team, User, includes_role
 
 _USER_LINKS = {
     "followers_url": "/followers",
@@ -218,3 +218,22 @@ def full_repository(repository_: Repository, urls: Urls) -> dict[str, Any]:
     """Return the repository as in `GET /repos/{owner}/{repo}`."""
     counts = {"network_count": 0, "subscribers_count": 0}
     return repository(repository_, urls) | counts | {"organization": user(repository_.owner, urls)}
+
+
+def team(team: Team, urls: Urls) -> dict[str, Any]:
+    """Return a team as docs.github.com/rest/repos/repos#list-repository-teams shows it."""
+    return {
+        "id": team.id,
+        "node_id": node_id("T", team.id),
+        "name": team.slug,
+        "slug": team.slug,
+        "description": None,
+        "privacy": "closed",
+        "notification_setting": "notifications_enabled",
+        "permission": "pull",
+        "url": f"{urls.api}/teams/{team.id}",
+        "html_url": f"{urls.page('')}/teams/{team.slug}",
+        "members_url": f"{urls.api}/teams/{team.id}/members{{/member}}",
+        "repositories_url": f"{urls.api}/teams/{team.id}/repos",
+        "parent": None,
+    }

@@ -23,6 +23,15 @@ class User:
     """Repository, as `owner/name` → role there; None: not a collaborator."""
 
 
+@dataclass(eq=False, kw_only=True)
+class Team:
+    """A team of the repository's owner that has access to the repository."""
+
+    id: int
+    slug: str
+    members: tuple[User, ...] = ()
+
+
 def includes_role(role: Role | None, needed: Role) -> bool:
     """Return whether the role includes the needed one."""
     return role is not None and _ROLES.index(role) >= _ROLES.index(needed)
