@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +155,9 @@ def init(
     name of its environment, such as STAGING_CLOUDFLARE_API_TOKEN. Run again, it adds new environments to ops.yml.
     Nothing is overwritten without --force; exit code 2: a file was kept.
     """
+    from ops.app.configuration import find_token
     from ops.setup.init import command
+    from ops.setup.init.github_findings import find_on_github
     from ops.setup.init.questions import Questions
     from ops.setup.server import require_github_com
 
@@ -166,7 +168,10 @@ def init(
         url = command.read_only_token_url()
         environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
     questions, say = Questions(ask_question if asks else None), silent if as_json else echo
-    result = command.init_repository(described.request, described.target(folder), questions, environ, say)
+    login = {**environ, "GITHUB_TOKEN": find_token(environ)}
+    found = find_on_github(login, folder, described.request.repository, redactor)
+    target = replace(described.target(folder), found=found)
+    result = command.init_repository(described.request, target, questions, environ, say)
     if as_json:
         echo_json(result.to_json())
     return result.exit_code

@@ -144,6 +144,17 @@ def read_environment(repository: "Repository", name: str) -> EnvironmentProtecti
     )
 
 
+def list_reviewers(repository: "Repository") -> dict[str, tuple[Reviewer, ...]]:
+    """Return environment → its required reviewers, for those that have some. Raises ProviderError.
+
+    docs.github.com/rest/deployments/environments#list-environments
+    """
+    with provider_errors():
+        rows = read_json(repository, f"/environments?per_page={_PER_PAGE}")["environments"]
+    rules = ((str(row["name"]), rule) for row in rows for rule in row.get("protection_rules") or ())
+    return {name: tuple(map(_parse_reviewer, rule["reviewers"])) for name, rule in rules if rule.get("reviewers")}
+
+
 def _parse_reviewer(row: Mapping[str, Any]) -> Reviewer:
     is_team, account = row.get("type") == "Team", row["reviewer"]
     return Reviewer(int(account["id"]), str(account["slug" if is_team else "login"]), is_team)
@@ -207,8 +218,8 @@ def find_team(repository: "Repository", slug: str) -> Reviewer | None:
     """
     with provider_errors():
         rows = read_json(repository, f"/teams?per_page={_PER_PAGE}")
-    found = (row for row in rows if str(row["slug"]).lower() == slug.lower())
-    return next((Reviewer(int(row["id"]), str(row["slug"]), is_team=True) for row in found), None)
+    found = (_parse_reviewer({"type": "Team", "reviewer": row}) for row in rows)
+    return next((team for team in found if team.name.lower() == slug.lower()), None)
 
 
 def find_reviewer(repository: "Repository", login: str) -> Reviewer | None:

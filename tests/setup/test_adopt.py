@@ -349,3 +349,33 @@ def test_token_of_gh_is_used_for_the_real_server_only(tmp_path: Path) -> None:
     sandbox = {"GITHUB_API_URL": "http://127.0.0.1:9", "CLOUDFLARE_API_BASE_URL": "http://127.0.0.1:9"}
     with pytest.raises(ConfigError, match="no token of GitHub"):
         person_environ({**environ, **sandbox}, tmp_path, redactor)
+
+
+def test_settings_of_the_application_repository_are_proposed(shop: Team) -> None:
+    """Found in one round of reads, and written as comments: a person decides."""
+    hub = shop.world.sandbox.github
+    made, options = hub.add_repository("shopdesk/shop"), ("--repository", "shopdesk/shop", "--repo", REPOSITORY)
+    for login, role in (("dana", "read"), ("rita", "write")):
+        made.add_user(login, role)  # type: ignore[arg-type]
+    made.add_team("on-call", ["rita"])
+    made.add_environment("production", reviewers=["rita"], teams=["on-call"])
+    made.add_runner("box", "gpu")
+    made.put_secret("SLACK_WEBHOOK_URL", "https://hooks.slack.example")
+    made.put_secret("STRIPE_KEY", "sk")
+
+    reader = adopt(shop, "--dry-run", *options)
+    made.add_user("dana", "admin")
+    shown = adopt(shop, "--dry-run", *options)
+    done = adopt(shop, "--yes", *options)
+
+    assert "not read in shopdesk/shop with this token: runners, secrets" in reader.out
+    assert (shown.code, done.code) == (0, 0), shown.err + done.err
+    chat = "notify: no chat gets notices. shopdesk/shop has the secrets SLACK_WEBHOOK_URL: write `notify: {slack: "
+    people = "the reviewers rita, shopdesk/on-call for production: write `approval: [security]`, then "
+    ways = "`ops setup github --reviewer rita --reviewer shopdesk/on-call`", "write `runs_on: [gpu, linux, "
+    for text in (f"{chat}{{webhook: SLACK_WEBHOOK_URL}}}}`", people + ways[0], ways[1]):
+        assert text in shown.out
+        assert text in written(shop)["ops.yml"]
+    assert "hooks.slack" not in shown.out + done.out + "".join(written(shop).values())
+    assert "STRIPE" not in shown.out.partition("Not set")[2]
+    assert adopt(shop, "--yes", "--json", *options).result["decision"] == "nothing_to_do"

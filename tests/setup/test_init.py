@@ -429,3 +429,18 @@ def test_only_workers_without_an_address_are_refused(shop: Team, tmp_path: Path)
         assert outcome.code == 2
         assert "--url NAME=" in outcome.err
     assert not shop.config.exists()
+
+
+def test_default_branch_of_the_clone_is_written(shop: Team) -> None:
+    hub = shop.world.sandbox.github
+    hub._repository.git.default_branch = "trunk"
+    shop.folder.mkdir()
+    given = {**hub.environ(), "GITHUB_REPOSITORY": None}
+    set_origin(shop.folder, f"{given['GITHUB_SERVER_URL']}/acme/operations.git")
+
+    found = shop.init(**given)
+
+    assert found.code == 0, found.err
+    assert config(shop)["github"]["branch"] == "trunk"
+    assert "branches: [trunk]" in (shop.folder / ".github/workflows/ops-check.yml").read_text().replace('"', "")
+    assert "github.branch" not in found.out

@@ -28,6 +28,7 @@ from ops.setup.doctor.facts import Facts, Scope
 from ops.setup.doctor.results import result_lines
 from ops.setup.github_setup import GitHubSetup, SetupPlan, apply_changes
 from ops.setup.init.command import CONFIG, complete_files, init_repository
+from ops.setup.init.github_findings import find_on_github
 from ops.tools.git import GitError
 
 if TYPE_CHECKING:
@@ -164,6 +165,9 @@ class Adoption:
             written = complete_files(target, self._environ)
             return ("done", f"wrote {', '.join(written)}") if written else ("already done", CONFIG)
         self._environ |= self._person.paste_readers()
+        application = self._request.describe.repository
+        found = find_on_github(self._environ, self._folder, application, self._redactor)
+        target = replace(target, found=found)
         result = init_repository(self._request.describe, target, self._person.questions, self._environ, self._say)
         if "kept" in result.files.values():
             self._say("  Files that differ were kept. They are committed as they are.")

@@ -29,6 +29,7 @@ from ops.setup.github_environments import needed_environments
 from ops.setup.github_secrets import list_missing
 from ops.setup.github_setup import RULESET, GitHubSetup, SetupPlan
 from ops.setup.init.command import CONFIG, complete_files, init_repository
+from ops.setup.init.github_findings import find_on_github
 from ops.setup.init.questions import Questions
 from ops.setup.labels import desired_labels
 from ops.tools.process import scratch_folder
@@ -48,6 +49,9 @@ def preview_adoption(
     owner = request.default_owner or api.read_login()
     name = choose_repository(record, request.repo, owner, Questions(None))
     exists = find_or_require_free(api, record, name) is not None
+    if not (folder / CONFIG).exists():
+        found = find_on_github(environ, folder, request.describe.repository, redactor)
+        request = replace(request, target=replace(request.target, found=found))
     files, config = _preview_files(request, person, environ, say)
     plan = None
     if record.is_set_up:

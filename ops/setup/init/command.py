@@ -24,6 +24,7 @@ from ops.setup.init.accounts import open_clients, split_name, token_variables
 from ops.setup.init.answers import OWNER, check_contact, check_location, check_owner
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.earlier_config import EXAMPLE, ExistingEnvironment, merge_config, read_environments
+from ops.setup.init.github_findings import NOTHING_FOUND, GitHubFindings
 from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
 from ops.setup.init.questions import Questions, split_list
 from ops.setup.workflows import FileAction, FileDifference
@@ -242,6 +243,7 @@ class InitTarget:
     """Services that get a label; empty: an only one."""
     is_adopted: bool = False
     """Whether `ops adopt` goes on: of several services the first one gets a label, and no next step is printed."""
+    found: GitHubFindings = NOTHING_FOUND
 
 
 @dataclass
@@ -292,7 +294,7 @@ def init_repository(
         discovery = Discovery(request, questions, clients, web, clock, account, existing=earlier)
         environments = discovery.propose()
     labeled = _choose_labeled(target, [each for place in environments for each in place.services])
-    not_set = tuple(unset_lines(environments, labeled))
+    not_set = tuple(unset_lines(environments, labeled, target.found))
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)), not_set=not_set)
     _show_init_result(result, say)
     _write_files(result, target, questions, environ, say)
@@ -386,7 +388,7 @@ def _describe_repository(
     actions = "" if copied else actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
     labeled = _choose_labeled(target, [each for place in result.environments for each in place.services])
-    proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled)
+    proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled, target.found)
     old, is_forced = read_text(root, CONFIG) or "", CONFIG in target.force
     merged = merge_config(old, _read_earlier(root), proposal, is_forced=is_forced)
     return RepositoryFacts(target.actions, owner, is_copy=copied, added=merged.added), merged.text

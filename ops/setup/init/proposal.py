@@ -24,6 +24,7 @@ from ops.probes.edge_answer import add_cache_buster
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient, parse_json, request_once
 from ops.probes.page_content import read_page
+from ops.setup.init.github_findings import NOTHING_FOUND, GitHubFindings
 from ops.setup.init.resources import Address, Resource
 
 HEALTH = "/health"
@@ -48,6 +49,7 @@ MOST_COMPARED = 2
 MORE_PATHS = "add a file of every release to `compare`, such as /version.txt."
 PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@=+-]*( [A-Za-z0-9_./:@=+-]+)*")
 MAX_LABEL_LENGTH = 50
+LONGEST_PROPOSAL = 400
 RUNBOOKS = {"worker": "rollback-worker", "pages": "rollback-pages"}
 """Kind of a service → runbook that its label starts."""
 HEAD = """\
@@ -263,6 +265,7 @@ class ConfigProposal:
     """Name, number or link of the person to call."""
     labeled: Collection[str] = frozenset()
     """Services that a label recovers too, besides the menu and the buttons."""
+    found: GitHubFindings = NOTHING_FOUND
 
 
 def render_config(proposal: ConfigProposal) -> str:
@@ -275,20 +278,33 @@ def render_config(proposal: ConfigProposal) -> str:
     if proposal.contact:
         lines += ["", "contacts: # to call when a recovery fails", "  - role: on call"]
         lines += [f"    contact: {_yaml_scalar(proposal.contact)}", "    availability: not stated"]
-    if proposal.actions:
-        lines += ["", "github:", f"  actions: {_yaml_scalar(proposal.actions)}"]
-    lines += ["", "# Not set:", *(f"#   {line}" for line in unset_lines(proposal.environments, proposal.labeled))]
+    github = {"actions": proposal.actions, "branch": proposal.found.own_branch}
+    if any(github.values()):
+        lines += ["", "github:", *(f"  {key}: {_yaml_scalar(value)}" for key, value in github.items() if value)]
+    unset = unset_lines(proposal.environments, proposal.labeled, proposal.found)
+    lines += ["", "# Not set:", *(f"#   {line}" for line in unset)]
     return "\n".join(lines) + "\n"
 
 
-def unset_lines(environments: Iterable[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
-    """Yield the settings that a team may need and that `ops init` does not write, one line each."""
+def unset_lines(
+    environments: Iterable[EnvironmentProposal], labeled: Collection[str], found: GitHubFindings = NOTHING_FOUND
+) -> Iterator[str]:
+    """Yield the settings that a team may need and that `ops init` does not write, one line each.
+
+    Each names what was found on GitHub for it, and what to write.
+    """
     if not labeled:
         yield "labels: no label starts a recovery; add some under `labels`"
     for each in environments:
         if names := [quote_name(database.name) for database in each.databases]:
             yield f"databases of {each.name}, to restore {_list_some(names)}: uncomment its lines in ops.yml"
-    yield from UNSET
+    for line in UNSET:
+        name = line.partition(":")[0]
+        if name != "github.branch" or not found.own_branch:
+            proposal = found.proposals.get(name, "")
+            yield _yaml_comment(f"{line}. {proposal}" if proposal else line, LONGEST_PROPOSAL)
+    if found.unread:
+        yield f"not read in {found.repository} with this token: {', '.join(found.unread)}"
 
 
 def environment_lines(environment: EnvironmentProposal, token_location: str = "") -> Iterator[str]:
@@ -352,9 +368,9 @@ def _list_some(names: Sequence[str], most: int = 8) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def _yaml_comment(text: str) -> str:
+def _yaml_comment(text: str, longest: int = 200) -> str:
     """Return the text on one line, without characters that YAML refuses or that change its direction."""
-    return _printable_text(" ".join(text.split()))[:200]
+    return _printable_text(" ".join(text.split()))[:longest]
 
 
 def _printable_text(text: str) -> str:

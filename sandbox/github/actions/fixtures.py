@@ -259,6 +259,7 @@ class ActionsSeeds(Seeds):
         name: str,
         *,
         reviewers: Iterable[str] = (),
+        teams: Collection[str] = (),
         prevent_self_review: bool = False,
         branches: Iterable[str] | None = None,
         wait_timer: int = 0,
@@ -268,6 +269,7 @@ class ActionsSeeds(Seeds):
             made = changes.find_or_make_environment(self._repository, name)
             made.protection = EnvironmentProtection(
                 reviewers=tuple(self._user(login) for login in reviewers),
+                teams=tuple(each for each in self._repository.teams if each.slug in teams),
                 prevents_self_review=prevent_self_review,
                 policy="all" if branches is None else "custom",
                 branches=tuple(branches or ()),
