@@ -430,6 +430,7 @@ def doctor(
 
     It changes nothing without --fix, and nothing at Cloudflare. Exit code 2: an answer is wrong.
     """
+    from ops.github.actions import is_job
     from ops.setup.doctor.examination import examine, repair_findings
     from ops.setup.doctor.facts import Facts, Scope
     from ops.setup.doctor.results import collect_results, exit_code, publish_results, result_lines, write_results
@@ -447,11 +448,12 @@ def doctor(
     if collect:
         results = (*results, *collect_results(os.environ))
     results = tuple(each.redacted(redactor) for each in results)
-    if github_environment:
+    is_part = bool(github_environment) and is_job(os.environ)
+    if is_part:
         write_results(results, github_environment, os.environ)
     if collect and (published := publish_results(results, os.environ, redactor, with_issue=issue)):
         say(published)
-    code = 0 if github_environment else exit_code(results)  # the last job of the workflow reports
+    code = 0 if is_part else exit_code(results)  # the last job of the workflow reports
     if as_json:
         checks = [each.to_json() for each in results]
         echo_json({"schema": 1, "exit_code": code, "checks": checks}, is_masked=True)

@@ -146,6 +146,15 @@ def test_secret_whose_value_is_a_common_word_spoils_no_id(world: Bakery) -> None
     assert found["worker-secrets", "live/shop"] == "right"
 
 
+def test_laptop_checks_the_token_of_an_environment_without_a_job(world: Bakery) -> None:
+    lacking = world.doctor("--github-environment", "evidence")
+    world.sandbox.add_token(TOKEN, {*PERMISSIONS, *READING} - {"D1 Write"})
+    complete = world.doctor("--github-environment", "evidence")
+
+    assert (lacking.code, complete.code) == (2, 0), complete.out
+    assert "BAKERY_TOKEN lacks Account Analytics Read" in lacking.out
+
+
 @pytest.mark.parametrize("github_environment", ["recovery", "report", "database"])
 def test_only_the_token_for_databases_may_write_them(world: Bakery, github_environment: str) -> None:
     outcome = Workflow(world).check(github_environment, rights={*PERMISSIONS, *READING})
