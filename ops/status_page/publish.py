@@ -44,6 +44,9 @@ NOTE = "note"
 """Kind of the row of the record: the timeline shows it like a note of a person."""
 TRIES = 2
 UNSAID = "an earlier run could neither publish it there nor say so here."
+PRESS_HINT = (
+    f"Run `ops workflows sync`, and push {PUBLISH_UPDATE}.yml to the default branch. GITHUB_TOKEN needs Actions: write."
+)
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,6 @@ def press_button(request: UpdateRequest, config: "Config", environ: Mapping[str,
     }
     inputs = {"incident": str(request.incident), "state": request.state.words}
     inputs |= {name: value for name, value in values.items() if value}
-    with provider_errors(CHECK_HINT):
+    with provider_errors(PRESS_HINT):
         request_update(repository, config.github.branch, inputs)
     return f"{actions.repository_page(environ)}/actions/workflows/{PUBLISH_UPDATE}.yml"

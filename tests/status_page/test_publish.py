@@ -289,6 +289,16 @@ def test_laptop_shows_the_update_and_presses_the_button(desk: Desk) -> None:
     assert "`ben`" in desk.answers[0]
 
 
+def test_laptop_names_the_missing_workflow(desk: Desk) -> None:
+    desk.github.fault(method="POST", path="/repos/*/*/actions/workflows/*/dispatches", status=404)
+
+    done = laptop(desk, "--state", "resolved", "--yes")
+
+    assert (done.code, desk.github.runs) == (4, [])
+    assert "push publish-update.yml to the default branch" in done.err
+    assert "no such issue" not in done.err
+
+
 def test_laptop_without_a_terminal_publishes_nothing(desk: Desk) -> None:
     assert laptop(desk, "--state", "resolved").code == 9
     assert desk.github.runs == []
