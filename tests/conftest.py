@@ -28,6 +28,7 @@ from tests.support import team_files
 from tests.support.in_process import answered_in_process
 from tests.support.message_record import MessageRecorder
 from tests.support.prepared_python import RunPython, prepared_python
+from tests.support.varying import without_what_differs
 
 if TYPE_CHECKING:
     from tests.support.shop import Shop
@@ -200,22 +201,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
-
-
-def without_what_differs(text: str) -> str:
-    """Return the Markdown of a run without times, durations, and folders and names of this machine."""
-    text = re.sub(r"(\d{8}T\d{6}|\b\d{4,}\.\d)-[0-9a-f]{4}", "RUN", text)
-    text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.example", text)
-    text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d, UTC", "DATE, UTC", text)
-    text = re.sub(r"\b\d+\.\d\b", "S", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \|", "DATE |", text)
-    text = re.sub(r"at \d\d:\d\d UTC", "at TIME UTC", text)
-    text = re.sub(r"before: [^|\n]*|[Tt]he probes (failed before and )?are healthy[^.|\n]*", "…", text)
-    text = re.sub(r"\\\n(?=\S)", "", text)  # a long path is broken within a word
-    text = re.sub(r" \\\n +(--incident 1 --to \w+ \\\n +)?--config [^`]*?ops\.yml", r" \\\n  \1--config ops.yml", text)
-    text = re.sub(r"--config /[^`\s]*?ops\.yml(?=`)", "--config ops.yml", text)
-    return re.sub(r"by (local user )?[\w-]+(?=\) \|| at TIME UTC)", "by USER", text)
 
 
 def assert_golden(name: str, text: str, *, update: bool) -> None:

@@ -158,7 +158,7 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     if name in scenario_outage.OUTAGES:
         _reached_service(config.environment(drill.environment), drill.service)
         return DrillSupport(name, scenario_outage.UNSUPPORTED, CHECK_OUTAGE, drill.environment, ())
-    scenario, service = _choose_scenario(name, drill.edge, config.environment(drill.environment), drill.service)
+    scenario, service = choose_scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
     runs = tuple({**service_param, **params} for params in (scenario.params, *scenario.later_params))
     return DrillSupport(name, scenario.unsupported, scenario.runbook or name, drill.environment, runs)
@@ -175,7 +175,7 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
-    scenario, service = _choose_scenario(name, drill.edge, environment, drill.service)
+    scenario, service = choose_scenario(name, drill.edge, environment, drill.service)
     with tempfile.TemporaryDirectory() as scratch, make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {describe_place(drill)}")
@@ -185,7 +185,7 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
         probe = partial(run_probes, sandbox, probes, drill.config.resolve().parent, secret_headers)
         with back_in_time(sandbox, GOOD_RELEASE_AGE):
             scenario.prepare(sandbox, environment, service)
-        deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
+        deploy = partial(deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
         live = {"good": deploy("good")}
         if scenario.is_good_served and (observed := first_answer(probe)).verdict == Verdict.UNHEALTHY:
             return _score_release_drill(name, drill, config, score.describe_unanswered(observed, drill.edge))
@@ -253,7 +253,7 @@ def _name_release(live: Mapping[str, Any], now: Any) -> str:
     return next((release for release, state in live.items() if state == now), "no known")
 
 
-def _deploy_release(
+def deploy_release(
     sandbox: "Sandbox",
     scenario: scenario_release.Scenario,
     service: "Service",
@@ -274,7 +274,7 @@ def _deploy_release(
     return later_live or scenario.live(sandbox, service)
 
 
-def _choose_scenario(
+def choose_scenario(
     name: str, edge: Edge, environment: "Environment", service_name: str
 ) -> "tuple[scenario_release.Scenario, Service]":
     """Return the scenario, and the service that it breaks. Raises ConfigError if ops.yml has none."""
@@ -313,7 +313,7 @@ def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Sa
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {describe_place(drill)}")
         for each in environment.services.values():
             of_kind = scenario_release.WORKER if each.worker else scenario_release.SITE
-            _deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
+            deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
             if each.worker and each.url:
                 sandbox.route(urlsplit(each.url).hostname or "", each.worker)
         scenario = scenario_release.WORKER if service.worker else scenario_release.SITE

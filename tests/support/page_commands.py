@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.varying import shape
+
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 GENERATED_OUTPUT = re.compile(r"<!-- drill:.*?<!-- /drill -->", re.DOTALL)
+FOLDERS_WITH_ROWS = {"how-to", "tutorial"}
+"""Folders whose tables show commands to type; in other tables `ops doctor` is a name."""
 LEFT_OUT = "…"
 """Line of a capture for any number of lines that are left out."""
 
@@ -37,7 +41,8 @@ def commands_of(page: Path) -> list[PageCommand]:
     """
     text = GENERATED_OUTPUT.sub("", page.read_text(encoding="utf-8"))
     found: dict[str, PageCommand] = {}
-    for _, command in sorted([*_in_blocks(text), *_in_sentences(text)], key=lambda each: each[0]):
+    in_sentences = _in_sentences(text, has_rows=page.parent.name in FOLDERS_WITH_ROWS)
+    for _, command in sorted([*_in_blocks(text), *in_sentences], key=lambda each: each[0]):
         found.setdefault(command.text, command)
     return list(found.values())
 
@@ -51,13 +56,13 @@ def _in_blocks(text: str) -> Iterator[tuple[int, PageCommand]]:
         is_capture = (
             following is not None and following[2] == "text" and not text[block.end() : following.start()].strip()
         )
-        commands = list(_split(block[3]))
+        commands = list(split_block(block[3]))
         for number, command in enumerate(commands, 1):
             output = following[3] if following is not None and is_capture and number == len(commands) else ""
             yield block.start() + number, PageCommand(command, output)
 
 
-def _split(block: str) -> Iterator[str]:
+def split_block(block: str) -> Iterator[str]:
     """Yield the commands of a block; a line that ends with a backslash, a pipe or in a quotation goes on."""
     lines: list[str] = []
     for line in block.splitlines():
@@ -69,10 +74,10 @@ def _split(block: str) -> Iterator[str]:
         lines = []
 
 
-def _in_sentences(text: str) -> Iterator[tuple[int, PageCommand]]:
+def _in_sentences(text: str, *, has_rows: bool) -> Iterator[tuple[int, PageCommand]]:
     prose = BLOCK.sub(lambda block: " " * len(block[0]), text)
     for found in re.finditer(r"`((?:\./run )?ops [^`…]+)`", prose):
-        is_row = prose[prose.rfind("\n", 0, found.start()) + 1] == "|"
+        is_row = has_rows and prose[prose.rfind("\n", 0, found.start()) + 1] == "|"
         if is_row or found[1].startswith("./run"):
             yield found.start(), PageCommand(" ".join(found[1].replace("\\|", "|").split()))
 
@@ -89,14 +94,3 @@ def differing_line(capture: str, printed: str) -> str:
             return line
         place, may_skip = known[0] + 1, False
     return "" if may_skip or place == len(lines) else f"the capture ends before: {lines[place]}"
-
-
-def shape(line: str) -> str:
-    """Return a line of output without times, IDs and addresses of this machine."""
-    line = re.sub(r"http://127\.0\.0\.1:\d+", "http://HOST", line)
-    line = re.sub(r"\d{4}-\d\d-\d\d", "DATE", line)
-    line = re.sub(r"\d\d:\d\d:\d\d", "TIME", line)
-    line = re.sub(r"\b\d+\.\d+ s\b", "S s", line)
-    line = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID", line)
-    line = re.sub(r"\b[0-9a-f]{8}\b", "ID", line)
-    return " ".join(line.split())
