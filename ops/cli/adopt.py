@@ -29,8 +29,18 @@ FOLDER = Path("operations")
 
 
 def find_folder() -> Path:
-    """Return this folder if it is an operations repository, else its folder `operations`."""
-    return Path() if Path("ops.yml").exists() or Path(".ops", "adopt.json").exists() else FOLDER
+    """Return this folder if it is an operations repository, else `operations` in it, or beside a git repository.
+
+    The example in a clone of Backout is no operations repository.
+    """
+    from ops.setup.adopt.git_folder import find_enclosing_repository
+    from ops.setup.adopt.record import PLACE
+    from ops.setup.init.account_targets import is_without_config
+
+    if PLACE.exists() or not is_without_config(Path("ops.yml")):
+        return Path()
+    root = find_enclosing_repository(FOLDER)
+    return FOLDER if root is None else Path(os.path.relpath(root.parent / FOLDER))
 
 
 @click.command(
@@ -42,7 +52,7 @@ def find_folder() -> Path:
     ops adopt --remove --dry-run
     """,
 )
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=find_folder)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
 @click.option("--repo", default="", metavar="OWNER/NAME", help="Repository to create (default: YOU/operations)")
 @click.option(
     "--reviewer",
@@ -62,7 +72,7 @@ def adopt(
     redactor: Redactor,
     /,
     *,
-    folder: Path,
+    folder: Path | None,
     repo: str,
     reviewers: tuple[str, ...],
     described: DescribeOptions,
@@ -78,15 +88,18 @@ def adopt(
     GH_TOKEN or `gh auth token`. Interrupted anywhere, the same command goes on. Exit code 4: a step is not done.
     """
     from ops.setup.adopt.adoption import Adoption, AdoptRequest
+    from ops.setup.adopt.git_folder import require_place
     from ops.setup.adopt.person import person_environ
     from ops.setup.adopt.preview import preview_adoption
 
+    folder = folder or find_folder()
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     say = silent if as_json else echo
     environ = person_environ(os.environ, folder, redactor)
     finds = described.add_readers(environ, redactor) or bool(described.request.wrangler)
     if remove:
         return _remove_adoption(folder, environ, redactor, asks=asks, dry_run=dry_run, yes=yes, as_json=as_json)
+    require_place(folder)
     person = _make_person(environ, redactor, asks=asks, finds=finds, drills=not no_drill, is_quiet=as_json)
     request = AdoptRequest(described.request, described.target(folder), repo, reviewers)
     if dry_run or not (asks or yes):
@@ -204,5 +217,5 @@ def _end_adoption(result: "AdoptResult", code: int, *, as_json: bool) -> int:
         echo(f"\nNot done: {open_steps}. {GO_ON}")
     else:
         still_open = f" Still open: {result.open_answers}." if result.open_answers else ""
-        echo(f"\n{result.repository} is set up.{still_open}\nEveryone on call: `git clone`, then `ops status`.")
+        echo(f"\n{result.repository} is set up.{still_open}\nEveryone on call: clone it, and read its README.")
     return code

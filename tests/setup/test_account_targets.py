@@ -114,7 +114,7 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
     unchecked = outcome.out.partition("Not checked:\n")[2]
     assert "kite-shop in sandbox: https://kite-shop." in unchecked
     assert "answers with status 503" in unchecked
-    assert lines[-1].endswith("`ops adopt operations`")
+    assert lines[-1].endswith("`ops adopt`")
     markdown = targets(kites, "--markdown").out
     assert f"**kite-works: Kite Works ({LIVE}), 3 services**" in markdown.replace("\\", "").replace("`", "")
     assert "| kite-sweep | **blocked**" in markdown.replace("`", "").replace("\\", "")

@@ -14,7 +14,7 @@ from ops.core.redaction import Redactor
 from ops.setup.adopt.adoption import TITLES
 from ops.setup.adopt.person import person_environ
 from sandbox.github.server import GitHubRepository
-from tests.conftest import Outcome
+from tests.conftest import REFERENCE, Outcome
 from tests.support.adoption import ACTIONS, EVERY_READ, READER, SHOP, Team, build_shop, team
 from tests.support.bakery import PERMISSIONS
 from tests.support.commands import set_origin
@@ -49,7 +49,8 @@ def adopt(shop: Team, *arguments: str, **environ: str | None) -> Outcome:
     return adopt_and_drill(shop, "--no-drill", *arguments, **environ)
 
 
-def adopt_and_drill(shop: Team, *arguments: str, **environ: str | None) -> Outcome:
+def adopt_and_drill(shop: Team, *arguments: str, folder: str | None = None, **environ: str | None) -> Outcome:
+    """Adopt. `folder`: "" for the default of the command."""
     given: dict[str, str | None] = {
         "CLOUDFLARE_API_TOKEN": READER,
         "CLOUDFLARE_ACCOUNT_ID": None,
@@ -60,7 +61,8 @@ def adopt_and_drill(shop: Team, *arguments: str, **environ: str | None) -> Outco
         **environ,
     }
     options = ("--actions", ACTIONS, *arguments)
-    return shop.world.ops("adopt", str(shop.folder), *options, **given)
+    place = str(shop.folder) if folder is None else folder
+    return shop.world.ops("adopt", *filter(None, [place]), *options, **given)
 
 
 def steps(outcome: Outcome) -> list[str]:
@@ -315,17 +317,42 @@ def test_read_only_token_of_a_named_variable_is_redacted(shop: Team) -> None:
 def test_folder_of_another_repository_is_refused(shop: Team, tmp_path: Path) -> None:
     set_origin(shop.world.folder, "https://github.com/shopdesk/web.git")
     inside = adopt(shop, "--yes")
+    assert not shop.folder.exists()
+    shop.folder.mkdir()
     set_origin(shop.folder, "https://github.com/shopdesk/web.git")
     other = adopt(shop, "--yes")
+    assert writes(shop) == 0
+    (shop.folder / ".ops").mkdir(exist_ok=True)
     (shop.folder / ".ops" / "adopt.json").write_text("{")
     broken = adopt(shop, "--yes")
     shutil.rmtree(shop.folder / ".ops")
     (shop.folder / ".ops" / "adopt.new").mkdir(parents=True)
-    unwritable = adopt(shop, "--yes", "--repo", "dana/other")
+    unwritable = adopt(shop, "--yes", "--repo", "shopdesk/web")
 
     texts = ("is inside the git repository", "is another repository", "as a record", "cannot be written")
     answers = (inside, other, broken, unwritable)
     assert [(each.code, text in each.err) for text, each in zip(texts, answers, strict=True)] == [(2, True)] * 4
+
+
+@pytest.mark.parametrize("has_example", [True, False])
+def test_in_a_clone_the_repository_begins_beside_it(
+    shop: Team, monkeypatch: pytest.MonkeyPatch, *, has_example: bool
+) -> None:
+    clone = shop.world.folder / "clone"
+    (clone / "src").mkdir(parents=True)
+    set_origin(clone, "https://github.com/shopdesk/web.git")
+    if has_example:
+        shutil.copy(REFERENCE / "ops.yml", clone / "ops.yml")
+    monkeypatch.chdir(clone if has_example else clone / "src")
+    before = sorted(clone.rglob("*"))
+
+    shown = adopt_and_drill(shop, "--dry-run", "--no-drill", folder="")
+    done = adopt_and_drill(shop, "--yes", "--json", "--no-drill", folder="")
+    again = adopt_and_drill(shop, "--yes", "--json", "--no-drill", folder="")
+
+    assert (shown.code, done.code, again.result["decision"]) == (0, 0, "nothing_to_do"), done.err
+    assert sorted(clone.rglob("*")) == before
+    assert (shop.folder / ".ops" / "adopt.json").exists()
 
 
 def test_missing_git_and_archived_repository_name_the_next_step(shop: Team, tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ class Adoption:
             self._record, self._request.repo, self._request.default_owner or login, self._person.questions
         )
         self._environ["GITHUB_REPOSITORY"] = name
+        GitFolder(self._folder, self._environ, self._redactor).has_own_origin()
         if found := find_or_require_free(self._api, self._record, name):
             self._record.choose(name)
             return "already done", found.full_name

@@ -8,7 +8,7 @@ from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.github.client import SERVER
 from ops.tools import process
-from ops.tools.git import GitError, GitRepository, last_output_line, parse_github_remote
+from ops.tools.git import GitRepository, last_output_line, parse_github_remote
 
 COMMITTED = ("ops.yml", "limits.yml", "README.md", ".gitignore", ".github")
 """Files and folders that belong to the operations repository; others in the folder are not committed."""
@@ -18,6 +18,18 @@ LOCKS = ("index.lock", "HEAD.lock", "config.lock")
 NETWORK = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "GIT_SSL_CAINFO", "XDG_CONFIG_HOME")
 SCOPE_ERROR = "without `workflow"
 """Part of GitHub's refusal of a token that may not write workflow files."""
+
+
+def find_enclosing_repository(folder: Path) -> Path | None:
+    """Return the root of the git repository around the folder, which may not exist; None without one."""
+    return next((each for each in folder.resolve().parents if (each / ".git").exists()), None)
+
+
+def require_place(folder: Path) -> None:
+    """Raise ConfigError if the folder is inside another git repository."""
+    if not (folder / ".git").exists() and (root := find_enclosing_repository(folder)):
+        text = f"{folder} is inside the git repository {root}"
+        raise ConfigError(text, hint="Choose a folder of its own: `ops adopt FOLDER`.")
 
 
 class GitFolder(GitRepository):
@@ -50,23 +62,18 @@ class GitFolder(GitRepository):
             for name in (*LOCKS, f"refs/heads/{branch}.lock"):
                 (git / name).unlink(missing_ok=True)
         else:
-            root = self._find_root()
-            if root is not None:
-                text = f"{self._folder} is inside the git repository {root}"
-                raise ConfigError(text, hint="Choose a folder of its own: `ops adopt FOLDER`.")
+            require_place(self._folder)
             self._must("init", "--quiet", f"--initial-branch={branch}")
-        origin = self.origin()
+        if not self.has_own_origin():
+            self._must("remote", "add", "origin", self._remote)
+
+    def has_own_origin(self) -> bool:
+        """Return whether the folder has a remote. Raises ConfigError if it is another repository."""
+        origin = self.origin() if (self._folder / ".git").exists() else ""
         if origin and parse_github_remote(origin, self._given).lower() != self._name.lower():
             text = f"the remote origin of {self._folder} is another repository, not {self._name}"
             raise ConfigError(text, hint="Choose a folder of its own: `ops adopt FOLDER`.")
-        if not origin:
-            self._must("remote", "add", "origin", self._remote)
-
-    def _find_root(self) -> str | None:
-        try:
-            return self.root()
-        except GitError:
-            return None
+        return bool(origin)
 
     def commit(self, login: str) -> None:
         """Commit what changed in the files of the repository."""

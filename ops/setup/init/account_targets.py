@@ -68,8 +68,6 @@ MOST_LINES = 20
 """Lines about what was not checked."""
 ANSWERS, NO_URL = "answers", "no URL known"
 HEADING = "Without an ops.yml of your own: all Workers and Pages projects that your token can read. Nothing is written."
-NEXT = ("adopt", "operations")
-"""Command that comes next."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def read_token_targets(environ: Mapping[str, str], redactor: Redactor) -> TokenT
         table = planned or TargetTable(clock.now(), (), 0, StopAnswer())
         calls = table.calls + sum(each.budget.made for each in clients.values())
         table = replace(table, calls=calls, stopped=StopAnswer())
-        next_step = build_command(program_name(environ), NEXT[0], {}, NEXT[1])
+        next_step = build_command(program_name(environ), "adopt", {})
         found: TokenTargets = redactor.redact_value(_describe_accounts(table, accounts, answers, failed, next_step))
         return found
 
