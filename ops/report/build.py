@@ -6,6 +6,7 @@ A source that cannot be read is named in the report. Only the incident itself mu
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,7 +86,8 @@ def write_report(
             return None
         with provider_errors(CHECK_HINT):
             get_incident(repository, number)
-    evidence = _add_live(evidence, config, config_path, environ)
+    held = read_live_held(config, config_path, environ, number, find_environments(evidence, config))
+    evidence = replace(evidence, live=held)
     state_problem = publish_state(evidence, evidence.state, config, environ, redactor)
     evidence = _add_histories(evidence, config, environ)
     start = evidence.start.at or evidence.opened_at
@@ -122,8 +124,8 @@ def _read_github(
         journal = read_journal(repository, number, record_rules(config), read_at=read_at, is_incident=False)
     evidence = IncidentEvidence(**vars(journal), places=config.places)
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(workflow_runs(repository, run_ids))))
-    return replace(evidence, runs=runs or (), unavailable=tuple(f"GitHub Actions runs: {each}" for each in errors))
+    runs, unavailable = _try_read("GitHub Actions runs", lambda: tuple(workflow_runs(repository, run_ids)))
+    return replace(evidence, runs=runs or (), unavailable=unavailable)
 
 
 def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
@@ -136,9 +138,10 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         if environment is None or service not in environment.services:
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")
             continue
-        history, errors = _try_read(lambda: _read_history(config, environment, service, environ, evidence))  # noqa: B023  called before the next
+        read = partial(_read_history, config, environment, service, environ, evidence)
+        history, problems = _try_read(f"deployments of {service} in {name}", read)
         served += [history] if history else []
-        unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
+        unavailable += problems
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
 
 
@@ -158,14 +161,6 @@ def _list_deployments(evidence: IncidentEvidence) -> Iterator[RecentChange]:
         for each in history.deployments:
             what = f"deployment of {history.service} in {history.environment}: {describe_split(each.split)}"
             yield RecentChange(each.created_on, what, anonymize_text(each.author), history.url)
-
-
-def _add_live(
-    evidence: IncidentEvidence, config: "Config", config_path: Path, environ: Mapping[str, str]
-) -> IncidentEvidence:
-    """Read what the incident holds in the environments where its runs acted."""
-    environments = find_environments(evidence, config)
-    return replace(evidence, live=read_live_held(config, config_path, environ, evidence.number, environments))
 
 
 def _read_history(
@@ -219,25 +214,18 @@ def _add_commits(evidence: IncidentEvidence, config: "Config", repository: "Repo
     if not (newer and older and name and is_sha(newer.tag) and is_sha(older.tag)):
         return evidence
     url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
-    commits, errors = _try_read(lambda: _translate_errors(lambda: list_commits(repository, name, older.tag, newer.tag)))
-    unavailable = tuple(f"reverted commits: {each}" for each in errors)
-    return replace(
-        evidence, compare_url=url, commits=tuple(commits or ()), unavailable=(*evidence.unavailable, *unavailable)
-    )
+    commits, problems = _try_read("reverted commits", lambda: list_commits(repository, name, older.tag, newer.tag))
+    unavailable = (*evidence.unavailable, *problems)
+    return replace(evidence, compare_url=url, commits=tuple(commits or ()), unavailable=unavailable)
 
 
-def _try_read(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
-    """Return the result, or the error."""
+def _try_read(source: str, read: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
+    """Return the result, or None and why the source is unavailable."""
     try:
-        return ask(), ()
+        with provider_errors():
+            return read(), ()
     except OpsError as error:
-        return None, (error.message,)
-
-
-def _translate_errors(ask: Callable[[], T]) -> T:
-    """Return the result; GitHub's errors become ProviderError."""
-    with provider_errors():
-        return ask()
+        return None, (f"{source}: {error.message}",)
 
 
 def _tick_comments(repository: "Repository", number: int, proved: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.incident_state import IncidentState, IssueRecord
+from ops.core.incident_state import IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_pull_request, is_saved, own_login
 from ops.github.issue_edits import edit_text
@@ -190,10 +190,6 @@ class _ReportView:
         return build_rows(self.evidence)
 
     @property
-    def all_lines(self) -> int:
-        return len(self.every_line)
-
-    @property
     def lines(self) -> tuple[TimelineRow, ...]:
         return self.every_line[: self.most]
 
@@ -239,14 +235,6 @@ class _ReportView:
         return describe_count(self.evidence.action_items or ())
 
     @property
-    def unavailable(self) -> tuple[str, ...]:
-        return self.evidence.unavailable
-
-    @property
-    def state(self) -> IncidentState:
-        return self.evidence.state
-
-    @property
     def runs(self) -> tuple[ReportedRun, ...]:
         return tuple(ReportedRun(self.evidence, one) for one in self.evidence.our_runs[:MAX_RUNS])
 
@@ -261,12 +249,10 @@ class _ReportView:
     def heading(self) -> str:
         return f"{self.day}, UTC" if self.day else "UTC"
 
-    def _span(self, first: MomentName, last: MomentName) -> float | None:
-        return next(span.seconds for span in self.spans if (span.first, span.last) == (first, last))
-
     @property
     def duration(self) -> float | None:
-        return self._span(MomentName.STARTED, MomentName.MITIGATED)
+        whole = (MomentName.STARTED, MomentName.MITIGATED)
+        return next(span.seconds for span in self.spans if (span.first, span.last) == whole)
 
     @cached_property
     def impact(self) -> tuple[ImpactView, ...]:
