@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import current_time
-from ops.core.errors import OpsError, ProviderError
+from ops.core.errors import ProviderError
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, find_lists
@@ -70,15 +69,9 @@ class StopOverride:
             return None
         if self._runbook.effect(vars(context.params), context.environment).ends_state:
             return None
-        from ops.github.client import connect
-        from ops.github.stops import StopAnswer, start_reading
+        from ops.github.stops import start_asking
 
-        lists = find_lists(context.config, RequestScope())
-        try:
-            repository, now = connect(self._environ, self._redactor), current_time(self._environ)
-            return start_reading(repository, lists, now, STOP_WAIT)
-        except OpsError as error:
-            return partial(StopAnswer, problem=error.message)
+        return start_asking(find_lists(context.config, RequestScope()), self._environ, self._redactor, STOP_WAIT)
 
     def _record(self, stop: "Stop") -> None:
         """Record the override in the run, and begin to write it to the issue of the stop."""

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.core.clock import Clock, current_time, format_utc
-from ops.core.errors import OpsError, ProviderError, Reason
+from ops.core.clock import Clock, format_utc
+from ops.core.errors import ProviderError, Reason
 from ops.core.names import RESUME_LABEL
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import make_note
 from ops.gate.outcomes import RecoveryRequest, RefusedRequest
 from ops.github import stops
-from ops.github.client import connect, provider_errors
+from ops.github.client import provider_errors
 from ops.github.comments import save_record
 from ops.github.stops import Stop, StopAnswer
 from ops.render import load_templates
@@ -52,11 +52,7 @@ def start_reading(
 
 def find_stop(config: "Config", environ: Mapping[str, str], redactor: Redactor, warn: Print) -> Stop | None:
     """Return the stop that forbids an automatic step now. One that cannot be read in a short time is a warning."""
-    try:
-        repository = connect(environ, redactor, read_only=True)
-        answer = stops.start_reading(repository, find_lists(config, RequestScope()), current_time(environ))()
-    except OpsError as error:
-        answer = StopAnswer(problem=error.message)
+    answer = stops.start_asking(find_lists(config, RequestScope()), environ, redactor)()
     if answer.problem:
         warn(f"warning: {answer.warning}")
     return answer.stop

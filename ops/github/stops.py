@@ -5,7 +5,7 @@ docs.github.com/rest/issues/events#list-issue-events
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.clock import MAX_CLOCK_SKEW, Clock, format_utc
-from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
+from ops.core.clock import MAX_CLOCK_SKEW, Clock, current_time, format_utc
+from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
+from ops.core.redaction import Redactor
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.threads import run_parallel, start_call
-from ops.github.client import newest_first, provider_errors, read_json, write_errors
+from ops.github.client import connect, newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT
 from ops.github.issues import LabelStyle, sync_labels
 from ops.github.list_lag import await_listed
@@ -90,6 +91,17 @@ def start_reading(
             return StopAnswer(problem="GitHub takes too long")
 
     return finish
+
+
+def start_asking(
+    lists: Sequence[ResponderList], environ: Mapping[str, str], redactor: Redactor, seconds: float = STOP_WAIT
+) -> Callable[[], StopAnswer]:
+    """Connect to GitHub and begin to read the stops, like `start_reading`. It never raises."""
+    try:
+        repository = connect(environ, redactor, read_only=True)
+        return start_reading(repository, lists, current_time(environ), seconds)
+    except OpsError as error:
+        return partial(StopAnswer, problem=error.message)
 
 
 def read_stops(repository: "Repository", lists: Sequence[ResponderList], now: datetime) -> tuple[Stop, ...]:

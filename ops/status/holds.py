@@ -11,11 +11,12 @@ from ops.core.next_step import build_command
 from ops.core.owners import StateOwner
 from ops.core.redaction import Redactor
 from ops.core.standing_rollback import CommitHoldLift
-from ops.core.threads import run_parallel, start_call
+from ops.core.threads import run_parallel
 from ops.database.migration_holds import MigrationHold, read_migration_holds
-from ops.github.client import connect, is_configured
+from ops.github.client import connect
 from ops.github.lift_labels import LiftLabels
 from ops.status.held_states import HeldState, UnreadSource, try_read
+from ops.status.last_runs import start_github_read
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
 if TYPE_CHECKING:
@@ -90,15 +91,13 @@ def _read_lifts(
 ) -> tuple[set[CommitHold], tuple[UnreadSource, ...]]:
     """Return the holds that were lifted, and why that is unknown."""
     numbers = list(dict.fromkeys(each.incident for each in holds if each.incident is not None))
-    if not numbers or not is_configured(environ):
-        why = "set GITHUB_TOKEN and GITHUB_REPOSITORY"
-        return set(), (UnreadSource(SECTIONS, LIFTS, why),) if numbers else ()
+    if not numbers:
+        return set(), ()
     labels = LiftLabels(partial(connect, environ, redactor, read_only=True))
     reads = [partial(_try_lift, labels, each) for each in numbers]
-    try:
-        results = start_call(partial(run_parallel, reads)).result(timeout=GITHUB_SECONDS)
-    except TimeoutError:
-        return set(), (UnreadSource(SECTIONS, LIFTS, f"GitHub gave no answer within {GITHUB_SECONDS:g} s"),)
+    results, problem = start_github_read(partial(run_parallel, reads), environ, GITHUB_SECONDS)()
+    if results is None:
+        return set(), (UnreadSource(SECTIONS, LIFTS, problem),)
     lifts = dict(zip(numbers, (lift for lift, _ in results), strict=True))
     lifted = {each for each in holds if (lift := lifts.get(each.incident or 0)) and lift.ends(each.since)}
     return lifted, tuple(replace(lack, exit_code=0, hint="") for _, lack in results if lack)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app.configuration import read_config
 from ops.app.registry import record_rules
@@ -30,7 +30,7 @@ from ops.core.redaction import Redactor
 from ops.core.run import Run
 from ops.core.threads import run_parallel, start_call
 from ops.core.timeline import EventKind
-from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.client import CHECK_HINT, connect, is_configured, provider_errors
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -43,6 +43,31 @@ GITHUB_SECONDS = 5.0
 """Time limit of all reads from GitHub: its retries take longer, and the records of this machine wait for them."""
 NO_RESULT = "no result yet"
 """Shown as the decision of a run that is still running, or was killed."""
+
+
+T = TypeVar("T")
+
+
+def start_github_read(
+    read: Callable[[], T], environ: Mapping[str, str], seconds: float = GITHUB_SECONDS
+) -> Callable[[], tuple[T | None, str]]:
+    """Begin to read from GitHub. The returned function waits for it, at most so long from now.
+
+    It returns the result, or None and why there is none. It never raises.
+    """
+    if not is_configured(environ):
+        return lambda: (None, "set GITHUB_TOKEN and GITHUB_REPOSITORY")
+    reading, until = start_call(read), time.monotonic() + seconds
+
+    def finish() -> tuple[T | None, str]:
+        try:
+            return reading.result(timeout=max(0.0, until - time.monotonic())), ""
+        except OpsError as error:
+            return None, error.message
+        except TimeoutError:
+            return None, f"GitHub gave no answer within {seconds:g} s"
+
+    return finish
 
 
 @dataclass(frozen=True)
@@ -118,17 +143,12 @@ def read_last_runs(
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if unreadable := _find_unreadable(config_path.resolve().parent / RUNS, local):
         notes.append(unreadable)
-    if environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"):
-        try:
-            now = current_time(environ)
-            read = start_call(lambda: _read_remote(environ, redactor))
-            remote = {run.run: run for run in read.result(timeout=within)}
-        except OpsError as error:
-            notes.append(f"open incidents: {error.message}")
-        except TimeoutError:
-            notes.append(f"open incidents: GitHub gave no answer within {within:g} s")
+    read = start_github_read(lambda: (current_time(environ), _read_remote(environ, redactor)), environ, within)
+    answer, problem = read()
+    if answer is None:
+        notes.append(f"open incidents were not read: {problem}")
     else:
-        notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
+        now, remote = answer[0], {run.run: run for run in answer[1]}
     both = {name: _join_run_with_comment(run, remote.get(name)) for name, run in local.items()}
     newest = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
     runs: tuple[LastRun, ...] = redactor.redact_value(tuple(newest))
@@ -271,19 +291,13 @@ def start_reading_drills(
         return lambda: None
     if config.staging_drill is None:
         return lambda: None
-    if not (environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")):
-        return lambda: DrillTrend(now, problem="set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    reading, until = start_call(partial(read_drills, config, environ, redactor)), time.monotonic() + GITHUB_SECONDS
+    finish = start_github_read(partial(read_drills, config, environ, redactor), environ)
 
-    def finish() -> DrillTrend:
-        try:
-            return reading.result(timeout=max(0.0, until - time.monotonic()))
-        except OpsError as error:
-            return DrillTrend(now, problem=error.message)
-        except TimeoutError:
-            return DrillTrend(now, problem=f"GitHub gave no answer within {GITHUB_SECONDS:g} s")
+    def find_trend() -> DrillTrend:
+        trend, problem = finish()
+        return trend or DrillTrend(now, problem=problem)
 
-    return finish
+    return find_trend
 
 
 def read_drills(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> DrillTrend:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import read_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_duration, format_rfc3339
-from ops.core.errors import ConfigError, OpsError
+from ops.core.errors import ConfigError
 from ops.core.incident_fold import WATCH, fold_incident
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, find_lists
 from ops.core.run_record import RecordRules, RunRecord
-from ops.core.threads import run_parallel, start_call
+from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render import to_one_line
-from ops.status.last_runs import GITHUB_SECONDS
+from ops.status.last_runs import start_github_read
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
@@ -119,24 +119,20 @@ class KnownIncidents:
 def start_reading(
     config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, closed_within: timedelta = timedelta()
 ) -> Callable[[], KnownIncidents]:
-    """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from its call.
+    """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from now.
 
     `closed_within`: also those that were closed within this time.
     """
-    if not (environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")):
-        return lambda: KnownIncidents(problem="set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    reading = start_call(partial(read_overview, config_path, environ, redactor, closed_within=closed_within))
+    read = partial(read_overview, config_path, environ, redactor, closed_within=closed_within)
+    finish = start_github_read(read, environ)
 
-    def finish() -> KnownIncidents:
-        try:
-            overview = reading.result(timeout=GITHUB_SECONDS)
-            return KnownIncidents(overview.incidents, stopped=overview.stopped, closed=overview.closed)
-        except OpsError as error:
-            return KnownIncidents(problem=error.message)
-        except TimeoutError:
-            return KnownIncidents(problem=f"GitHub gave no answer within {GITHUB_SECONDS:g} s")
+    def find_known() -> KnownIncidents:
+        overview, problem = finish()
+        if overview is None:
+            return KnownIncidents(problem=problem)
+        return KnownIncidents(overview.incidents, stopped=overview.stopped, closed=overview.closed)
 
-    return finish
+    return find_known
 
 
 def read_overview(

@@ -16,7 +16,7 @@ from ops.app.context import RollbackPreview, preview_rollback
 from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
 from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS
-from ops.core.clock import current_time, format_duration, format_optional, format_rfc3339, format_utc
+from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import count_of, first_of
 from ops.core.next_step import build_command
@@ -25,8 +25,7 @@ from ops.core.responders import RequestScope, find_lists
 from ops.core.threads import run_in_time, run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.engine.runbook import RollbackReach
-from ops.github.client import connect
-from ops.github.stops import StopAnswer, start_reading
+from ops.github.stops import StopAnswer, start_asking
 from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.status import signs
 from ops.status.overview import stop_json, stop_lines
@@ -164,7 +163,7 @@ def plan_targets(
             [
                 lambda: run_in_time(reader.list_previews(places), MOST_SERVICES, SECONDS),
                 lambda: run_in_time(reader.list_probes(places), signs.MAX_CALLS, signs.SECONDS),
-                lambda: _read_stop(config, environ, redactor),
+                start_asking(find_lists(config, RequestScope()), environ, redactor),
             ]
         )
         targets = (
@@ -180,15 +179,6 @@ def plan_targets(
         now, calls = find_addresses(environ)[2].now(), reader.count_calls()
         table: TargetTable = redactor.redact_value(TargetTable(now, tuple(targets), calls, stopped))
         return table
-
-
-def _read_stop(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> StopAnswer:
-    """Return whether recoveries are stopped, by one request. A failure is part of the answer."""
-    try:
-        repository = connect(environ, redactor, read_only=True)
-        return start_reading(repository, find_lists(config, RequestScope()), current_time(environ))()
-    except OpsError as error:
-        return StopAnswer(problem=error.message)
 
 
 class _TargetReader:

@@ -121,7 +121,7 @@ def test_unreadable_github_does_not_hide_runs_of_this_machine(shop: Shop, incide
 
     assert outcome.code == 0
     assert "PLANNED  " in outcome.out
-    assert outcome.err.startswith("open incidents: ")
+    assert outcome.err.startswith("open incidents were not read: GitHub answered 401")
 
 
 def test_silent_github_does_not_hold_up_runs_of_this_machine(shop: Shop, incident: Incident) -> None:
@@ -133,7 +133,7 @@ def test_silent_github_does_not_hold_up_runs_of_this_machine(shop: Shop, inciden
     released.set()
 
     assert [run.decision for run in found.runs] == ["planned"]
-    assert found.notes == ("open incidents: GitHub gave no answer within 0.1 s",)
+    assert found.notes == ("open incidents were not read: GitHub gave no answer within 0.1 s",)
 
 
 def test_without_a_run_and_with_a_broken_configuration(world: World) -> None:
