@@ -20,7 +20,7 @@ from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
 from ops.engine.step import ObservedState, StepPlan
 from ops.runbooks.rollback_worker import RollbackWorker
-from ops.workers.deploy import DeploySplit
+from ops.workers.steps import DeploySplit
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.databases import FORTUNET, add_database
 from tests.support.scenarios import arguments, options_of, runbooks

@@ -23,9 +23,9 @@ from ops.rotation import selection
 from ops.rotation.selection import RotationSelection
 from ops.rotation.steps import MAX_PARALLEL, GitHubSecretCopy, WorkerState
 from ops.workers import secret_values
-from ops.workers.deploy import DeploySplit
 from ops.workers.rollback_target import SHORTEST_ID
 from ops.workers.secret_values import ValueAge
+from ops.workers.steps import DeploySplit
 
 SET_VALUES_HINT = (
     "Set them as secrets of the GitHub environment `security` (on a laptop: as environment variables), and run the "

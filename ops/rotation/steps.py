@@ -34,9 +34,9 @@ from ops.rotation.selection import (
     is_secret_edit_of,
 )
 from ops.workers import reupload
-from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 from ops.workers.reupload import Reupload
+from ops.workers.steps import DeploySplit
 
 if TYPE_CHECKING:
     from ops.config.sections import RotatedSecret

@@ -22,12 +22,12 @@ from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, Rollback, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
-from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
-from ops.workers.deploy import DeploySplit
+from ops.workers import plan_text, refusals, reupload, rollback_target, schema_age, secret_values, steps
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import WorkerSituation, find_records, read_history, read_listing
 from ops.workers.rollback_target import TargetChoice, parse_request
 from ops.workers.schema_age import AppliedMigrations
+from ops.workers.steps import DeploySplit
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -275,7 +275,7 @@ def _build_plan(
         mark=mark,
         undo=live,
         warnings=warnings,
-        rehearsal=partial(rehearsal.plan_rehearsal, service, refuse) if obstacle == "" else obstacle,
+        rehearsal=partial(steps.plan_rehearsal, service, refuse) if obstacle == "" else obstacle,
     )
     plan = StepPlan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
@@ -284,7 +284,7 @@ def _build_plan(
             *plan_text.build_drill_section(ctx.config.staging_drill, ctx.environment.name, service.name, history.live),
             *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
             *schema_age.build_sections(ages, ctx.suggest),
-            *rehearsal.build_sections(service, live, split, obstacle),
+            *steps.build_sections(service, live, split, obstacle),
         ),
         not_undone=plan_text.list_not_undone(history, split),
         consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=rebuilt, repair=repair),
@@ -429,12 +429,12 @@ def _warn_of_leftover_rehearsal(ctx: Context[RollbackWorker.Params], history: Wo
 def _rehearsal_obstacle(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split
 ) -> str | None:
-    if not service.rehearse or not rehearsal.find_new_version(history.live.split, split):
+    if not service.rehearse or not steps.find_new_version(history.live.split, split):
         return None
     if ctx.params.no_rehearsal:
         return "--no-rehearsal was passed"
     is_checked = not ctx.params.current_secrets and not ctx.params.accept_changed_secrets
-    return rehearsal.find_obstacle(service, history, split, is_checked=is_checked)
+    return steps.find_obstacle(service, history, split, is_checked=is_checked)
 
 
 def _failed_rehearsal_refusal(

@@ -36,8 +36,8 @@ from ops.rotation.steps import (
     secrets_by_worker,
 )
 from ops.workers import reupload
-from ops.workers.deploy import DeploySplit
 from ops.workers.reupload import Reupload
+from ops.workers.steps import DeploySplit
 
 if TYPE_CHECKING:
     from ops.config import Environment

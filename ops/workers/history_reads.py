@@ -20,7 +20,7 @@ from ops.core.run_record import PreviousRuns, RunRecord
 from ops.core.threads import result_so_far, run_parallel_mixed, start_call
 from ops.engine.context import Context
 from ops.engine.runbook import RollbackReach
-from ops.workers import deploy, plan_text, rollback_target
+from ops.workers import plan_text, rollback_target, steps
 from ops.workers.history import WorkerHistory
 from ops.workers.schema_age import AppliedMigrations
 
@@ -206,7 +206,7 @@ def _is_settled(ctx: Context[Any], history: WorkerHistory, *, only_older: bool) 
 
 def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeployment, worker: str) -> None:
     if not again:
-        raise deploy.no_deployments_error(worker)
+        raise steps.no_deployments_error(worker)
     if again[0] != planned:
         raise Refused(
             f"{worker} was deployed while the plan was made: {describe_deployment(again[0])}",

@@ -31,9 +31,8 @@ from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Rehearsal, Step
-from ops.workers import deploy
-from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
+from ops.workers.steps import DeploySplit, no_deployments_error
 
 MAX_UNFINISHED = 5
 """Most uploads of consecutive interrupted runs that are recognized."""
@@ -309,7 +308,7 @@ def plan_reupload(
         ]
     )
     if not deployments:
-        raise deploy.no_deployments_error(worker)
+        raise no_deployments_error(worker)
     if deployments[0] != live or uploads[0].id != latest.id or newest is None:
         what = describe_deployment(deployments[0]) if deployments[0] != live else _describe_upload(uploads[0])
         raise Refused(
@@ -410,7 +409,7 @@ class UploadVersion(Step):
         deployments, uploads, is_listed = upload.read(ctx)
         if not is_listed:
             if not deployments:
-                raise deploy.no_deployments_error(upload.worker)
+                raise no_deployments_error(upload.worker)
             if deployments[0].id != upload.live.id:
                 return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(deployments[0]))
             if uploads[0].id != upload.latest.id:

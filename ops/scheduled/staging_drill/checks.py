@@ -21,7 +21,7 @@ from ops.gate.stop import find_stop
 from ops.github import actions
 from ops.scheduled.staging_drill.bad_version import HEADER, HEADER_VALUE, DrillFault
 from ops.scheduled.staging_drill.runbooks import check_live
-from ops.workers.deploy import no_deployments_error
+from ops.workers.steps import no_deployments_error
 
 if TYPE_CHECKING:
     from ops.app.scope import Place

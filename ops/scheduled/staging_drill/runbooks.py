@@ -19,8 +19,8 @@ from ops.engine.step import StepPlan
 from ops.scheduled.staging_drill.bad_version import DrillFault, find_conflict, make_bad_code
 from ops.scheduled.staging_drill.trace import find_trace
 from ops.workers import reupload
-from ops.workers.deploy import DeploySplit, no_deployments_error
 from ops.workers.reupload import Reupload
+from ops.workers.steps import DeploySplit, no_deployments_error
 
 if TYPE_CHECKING:
     from ops.config import Service
