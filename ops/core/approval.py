@@ -18,8 +18,8 @@ from typing import Any
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
+from ops.core.json_fields import require_text
 from ops.core.names import quote_name
-from ops.core.run_record import require_text
 
 APPROVE_LABEL = "approve:restore"
 APPROVE_BUTTON = "approve-restore"

@@ -14,8 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc, parse_utc
+from ops.core.json_fields import mapping_in, mappings_in, text_in
 from ops.core.run_record import escape_hidden
-from ops.core.tolerant_json import mapping_in, mappings_in, text_in
 
 MAX_NAME = 100
 MAX_LINK = 300

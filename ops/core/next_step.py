@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.core.tolerant_json import text_in
+from ops.core.json_fields import text_in
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
+from ops.core.json_fields import mapping_in, mappings_in, text_in, texts_in
 from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json
-from ops.core.tolerant_json import mapping_in, mappings_in, text_in, texts_in
 
 PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
 """A release that served this long before an incident is probably not its cause."""

@@ -18,9 +18,9 @@ from typing import Any
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import PROVED, Decision
 from ops.core.incident_state import IncidentState, IssueRecord, ServiceHealth
+from ops.core.json_fields import list_in, text_in
 from ops.core.names import STATUS_LABEL
 from ops.core.run_record import escape_hidden
-from ops.core.tolerant_json import list_in, text_in
 
 UPDATE_SOURCE = "update"
 """Source of the record of a public update."""

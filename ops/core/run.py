@@ -13,11 +13,11 @@ from typing import Any
 from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
 from ops.core.end_message import MOVED
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people, page_of
+from ops.core.json_fields import mapping_in, mappings_in, text_in
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json, describe_button
 from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
-from ops.core.tolerant_json import mapping_in, mappings_in, text_in
 from ops.core.verdict import ProbeObservation, Verdict, add_place, observation_to_json
 
 STATES = {

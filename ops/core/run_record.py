@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.core.errors import current_decision_name
+from ops.core.json_fields import require_text
 from ops.core.version import __version__
 
 RECORD_VERSION = 1
@@ -307,13 +308,6 @@ def _parse_record_row(row: Sequence[Any]) -> RecordRow:
         require_text(kind),
         require_text(text),
     )
-
-
-def require_text(value: Any) -> str:
-    """Return the text of a hidden record. Raises TypeError for another value."""
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
 
 
 def _parse_record_seconds(value: Any) -> float | None:

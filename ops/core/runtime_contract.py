@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from ops.core.clock import format_optional, parse_utc
+from ops.core.json_fields import require_text
 from ops.core.owners import Requester, StateOwner, find_owner, latest_end, parse_owner
 
 CONTRACT_VERSION = 1
@@ -127,15 +128,15 @@ def parse_switch_value(text: str) -> SwitchValue:
             raise ValueError(f"version {value['version']}")
         incident = value["incident"]
         return SwitchValue(
-            state=_require_reported_text(value["state"]),
-            owner=_require_reported_text(value["owner"]),
+            state=require_text(value["state"]),
+            owner=require_text(value["owner"]),
             incident=None if incident is None else int(incident),
             since=parse_utc(value["since"]),
-            revision=_require_reported_text(value["revision"]),
+            revision=require_text(value["revision"]),
             until=None if value["until"] is None else parse_utc(value["until"]),
             review_at=None if value["review_at"] is None else parse_utc(value["review_at"]),
-            message=_require_reported_text(value["message"]),
-            paths=tuple(_require_reported_text(path) for path in value["paths"]),
+            message=require_text(value["message"]),
+            paths=tuple(require_text(path) for path in value["paths"]),
             owners=tuple(parse_owner(each) for each in value.get("owners", ())),
         )
     except (LookupError, TypeError, AttributeError) as error:
@@ -230,7 +231,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
             )
         limits, ai, banner = document.get("limits") or {}, document.get("ai"), document.get("banner")
         return RuntimeState(
-            worker=_require_reported_text(document.get("worker") or ""),
+            worker=require_text(document.get("worker") or ""),
             revision=limits.get("revision"),
             limits={name: _parse_reported_limit(value) for name, value in (limits.get("values") or {}).items()},
             switches={name: _parse_reported_switch(value) for name, value in (document.get("switches") or {}).items()},
@@ -244,34 +245,28 @@ def parse_runtime_state(text: str) -> RuntimeState:
 
 def _parse_reported_limit(value: Mapping[str, Any]) -> ReportedLimit:
     return ReportedLimit(
-        int(value["limit"]), int(value["period"]), _require_reported_text(value["key"]), _parse_reported_end(value)
+        int(value["limit"]), int(value["period"]), require_text(value["key"]), _parse_reported_end(value)
     )
 
 
 def _parse_reported_switch(value: Mapping[str, Any]) -> ReportedSwitch:
-    return ReportedSwitch(_require_reported_text(value["state"]), value.get("revision"), _parse_reported_end(value))
+    return ReportedSwitch(require_text(value["state"]), value.get("revision"), _parse_reported_end(value))
 
 
 def _parse_reported_ai(value: Mapping[str, Any]) -> ReportedAi:
     outcomes = {
         name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()
     }
-    return ReportedAi(int(value["seconds"]), tuple(_require_reported_text(name) for name in value["order"]), outcomes)
+    return ReportedAi(int(value["seconds"]), tuple(require_text(name) for name in value["order"]), outcomes)
 
 
 def _parse_reported_banner(value: Mapping[str, Any]) -> ReportedBanner:
-    level, text = (_require_reported_text(value[name]) for name in ("level", "text"))
+    level, text = (require_text(value[name]) for name in ("level", "text"))
     return ReportedBanner(level, text, _parse_reported_end(value))
 
 
 def _parse_reported_end(value: Mapping[str, Any]) -> datetime | None:
     return parse_utc(value["until"]) if value.get("until") else None
-
-
-def _require_reported_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(type(value))
-    return value
 
 
 def _parse_reported_object(text: str) -> dict[str, Any]:

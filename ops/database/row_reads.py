@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement, SqlValue, quote_identifier
 from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError, Reason
+from ops.core.json_fields import require_text
 from ops.core.names import count_of, quote_name
 from ops.core.sql import fold_name
 from ops.database.applies import READ_RESTORE
@@ -196,7 +197,7 @@ class _PageReader:
         try:
             result, *witness = self.d1.query(self.database_id, [page, *([READ_RESTORE] if self.restored_by else [])])
             if all([row["run"] for row in each.rows] == [self.restored_by] for each in witness):
-                return [tuple(_sql_text(row[name]) for name in names) for row in result.rows]
+                return [tuple(require_text(row[name]) for name in names) for row in result.rows]
             why = "the read may be older than the restore"
         except ProviderError as error:
             why = f"D1 did not return its rows ({error.reason.value})"
@@ -215,12 +216,6 @@ def _is_doubtful(row: Row) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return True
     return REPLACED in text
-
-
-def _sql_text(value: SqlValue) -> str:
-    if not isinstance(value, str):
-        raise TypeError(type(value))
-    return value
 
 
 def read_shapes(d1: "D1Api", database_id: str, tables: Sequence[str]) -> Mapping[str, TableShape | str]:

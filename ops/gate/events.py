@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
+from ops.core.json_fields import text_in
 from ops.core.names import ACTIONS_LABEL, CHECK_OUTAGE, LEAD_LABEL, RECOVERY_PREFIX, RESUME_LABEL, STOP_LABEL
-from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
 from ops.gate.attempts import refuse_approval_again, refuse_unknown_time

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_duration, format_rfc3339, parse_utc
 from ops.core.errors import ProviderError, Reason
-from ops.core.tolerant_json import mapping_in, text_in
+from ops.core.json_fields import mapping_in, text_in
 from ops.probes.edge_answer import add_cache_buster
 from ops.probes.http import request_once
 from ops.status_page.overview import GRACE

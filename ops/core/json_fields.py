@@ -1,4 +1,7 @@
-"""Read JSON that others sent or may have edited: a value of another type counts as empty."""
+"""Read JSON that others sent or may have edited: tolerant, or strict by `require_text`.
+
+Tolerant: a value of another type counts as empty.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,3 +28,10 @@ def mappings_in(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 def mapping_in(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = data.get(name)
     return value if isinstance(value, Mapping) else {}
+
+
+def require_text(value: Any) -> str:
+    """Return the text. Raises TypeError for another value."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
