@@ -140,7 +140,8 @@ def run_runbook(
         result = _execute_run(
             prober, session, request, context, options, environ=environ, redactor=redactor, signals=signals
         )
-        links = publisher.end(timeline, _menu_builder(config, environ, request.config), result.notices)
+        menu = functools.partial(_build_menu, config, published_prefix(environ, request.config, config))
+        links = publisher.end(timeline, menu, result.notices)
     return redactor.redact_value(_with_publication(result, publisher, links)), config
 
 
@@ -149,9 +150,9 @@ def _with_publication(result: EndedRun, publisher: Publisher, links: Mapping[str
     return replace(
         result,
         links=links,
-        opened_incident=publisher.opened_incident,
-        is_answered=publisher.is_answered,
-        is_recorded=publisher.is_recorded,
+        opened_incident=publisher.issue.opened_incident,
+        is_answered=publisher.issue.is_answered,
+        is_recorded=publisher.issue.is_recorded,
     )
 
 
@@ -183,10 +184,6 @@ def _changed_services(request: RunRequest, result: EndedRun, config: "Config") -
     given = {each.name: getattr(params, each.name) for each in fields(params)}
     names = dict.fromkeys((runbook.service(params, environment), *runbook.written_services(given, environment)))
     return [environment.services[name] for name in names if name in environment.services]
-
-
-def _menu_builder(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], RecoveryMenu]":
-    return functools.partial(_build_menu, config, published_prefix(environ, path, config))
 
 
 def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: str) -> "RecoveryMenu":

@@ -6,13 +6,14 @@ Examples: render_comments, steps_for_people, chat_message.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
 from ops.core.redaction import Redactor
 from ops.core.run import Run
-from ops.core.threads import TimeBudget, start_call
+from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
 from ops.publish.chat import ChatPublisher
@@ -57,7 +58,7 @@ class Publisher:
         self._links = actions.run_links(environ, incident)
         self._environ, self._redactor, self._remaining = environ, redactor, remaining
         self._chat = chat = ChatPublisher(environ, config.notify, run, links=self._links, remaining=remaining)
-        self._issue = IssuePublisher(
+        self.issue = IssuePublisher(
             environ,
             redactor,
             clock,
@@ -74,37 +75,20 @@ class Publisher:
     def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
         """Return the event sinks. A dry run posts no comment, and a routine run posts nothing to chat."""
         self._is_routine = is_routine
-        comment = () if is_dry else self._issue.sinks(self._incident)
+        comment = () if is_dry else self.issue.sinks(self._incident)
         return (*comment, *(() if is_routine else self._chat.sinks()))
 
     def begin(self, timeline: Timeline, exit_stack: ExitStack) -> None:
-        def warn(text: str) -> None:
-            timeline.record(EventKind.WARNING, text)
-
-        self._issue.begin(warn, exit_stack)
+        warn = partial(timeline.record, EventKind.WARNING)
+        self.issue.begin(warn, exit_stack)
         self._chat.begin(warn, exit_stack)
-
-    @property
-    def opened_incident(self) -> int | None:
-        """The incident that was opened because the run wrote and named none."""
-        return self._issue.opened_incident
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the comment on the incident shows the end of the run; also if there was none to write."""
-        return self._issue.is_answered
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether an incident holds the whole record of the run."""
-        return self._issue.is_recorded
 
     def read_previous_runs(self, timeline: Timeline, wait: float, rules: "RecordRules") -> "Callable[[], PreviousRuns]":
         """Start to read the previous runs on the incident. `rules`: whose records count.
 
         Return a function that waits for them, at most `wait` real seconds from now.
         """
-        read = self._issue.read_previous_runs(
+        read = self.issue.read_previous_runs(
             self._incident, wait, rules, lambda text: timeline.record(EventKind.WARNING, text)
         )
 
@@ -119,11 +103,8 @@ class Publisher:
         self, incidents: "Collection[int]", timeline: Timeline, rules: "RecordRules"
     ) -> "list[PreviousRuns]":
         """Return the previous runs on other incidents; none of an incident that GitHub does not return in time."""
-
-        def warn(text: str) -> None:
-            timeline.record(EventKind.WARNING, text)
-
-        reads = [self._issue.read_previous_runs(each, OTHERS_WAIT, rules, warn) for each in incidents]
+        warn = partial(timeline.record, EventKind.WARNING)
+        reads = [self.issue.read_previous_runs(each, OTHERS_WAIT, rules, warn) for each in incidents]
         return [read() for read in reads]
 
     def end(
@@ -136,21 +117,18 @@ class Publisher:
         """
         self._chat.settle(min(SETTLE, self._remaining()))
         shown = len(self._chat.failures)
-        written = self._issue.end(timeline, menu, only_if_needed=self._is_routine)
-        if self.opened_incident is not None:
+        written = self.issue.end(timeline, menu, only_if_needed=self._is_routine)
+        if self.issue.opened_incident is not None:
             decision = Run("", tuple(timeline.events)).decision
-            self._chat.report_opened(self.opened_incident, decision, written.get("incident", ""))
-        self._issue.notify(timeline, self._incident or self.opened_incident, notices)
+            self._chat.report_opened(self.issue.opened_incident, decision, written.get("incident", ""))
+        self.issue.notify(timeline, self._incident or self.issue.opened_incident, notices)
         self._chat.end()
         self._note_failures(self._chat.failures[shown:])
         return {**self._links, **written}
 
     def _note_failures(self, failures: Sequence[str]) -> None:
         """Note on the incident what failed after the comment of the run had its end."""
-        number = self._incident or self.opened_incident
-        if failures and number is not None and self._issue.is_recorded:
-            with suppress(Exception):  # the log of the job shows it
-                note = start_call(
-                    lambda: add_failure_note(self._environ, self._redactor, number, "end of the run", failures)
-                )
-                note.result(timeout=self._remaining())
+        number = self._incident or self.issue.opened_incident
+        if failures and number is not None and self.issue.is_recorded:
+            wait = self._remaining()
+            add_failure_note(self._environ, self._redactor, number, "end of the run", failures, wait=wait)

@@ -66,9 +66,7 @@ def post_message(
         read_incident=lambda has_threads: _read_incident(environ, redactor, incident, has_threads=has_threads),
     )
     if outcome.failures and notes_failure and incident is not None:
-        with suppress(Exception):  # the message counts, and the log of the job shows the failure
-            note = start_call(lambda: add_failure_note(environ, redactor, incident, message.state, outcome.failures))
-            note.result(timeout=NOTE_SECONDS)
+        add_failure_note(environ, redactor, incident, message.state, outcome.failures, wait=NOTE_SECONDS)
     return outcome
 
 
@@ -92,9 +90,19 @@ def _read_incident(
 
 
 def add_failure_note(
+    environ: Mapping[str, str], redactor: Redactor, number: int, state: str, failures: Iterable[str], *, wait: float
+) -> None:
+    """Note on the incident which chats did not accept the message about this state. Wait at most so many seconds.
+
+    It never raises: the message counts, and the log of the job shows the failure.
+    """
+    with suppress(Exception):
+        start_call(lambda: _save_failures(environ, redactor, number, state, failures)).result(timeout=wait)
+
+
+def _save_failures(
     environ: Mapping[str, str], redactor: Redactor, number: int, state: str, failures: Iterable[str]
 ) -> None:
-    """Note on the incident which chats did not accept the message about this state. Raises what PyGithub raises."""
     from ops.github.comments import save_record
     from ops.publish.comment import render_note
 

@@ -213,7 +213,7 @@ def test_recovery_goes_on_where_its_comment_cannot_be_sent(world: World) -> None
         links = publisher.end(timeline, no_menu, {})
 
     assert (runs, list(links)) == (PreviousRuns(), ["incident"])
-    assert not publisher.is_answered
+    assert not publisher.issue.is_answered
     warnings = [each.text for each in timeline.events if each.kind == EventKind.WARNING]
     assert len(set(warnings)) == 2
     for warning in warnings:
