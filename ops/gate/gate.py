@@ -24,7 +24,7 @@ from ops.core.run_record import RunRecord, embed_record
 from ops.gate import approval, events, lead, outcomes, refusals, stop
 from ops.gate import payload as fields
 from ops.gate.attempts import check_people, current_lists, refuse_unknown_changes, requester_ids
-from ops.gate.incident_check import IncidentCheck, announce_run
+from ops.gate.incident_check import IncidentCheck
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
 from ops.github.comments import request_mark
@@ -195,7 +195,7 @@ class Gate:
         if (refusal := refusals.refuse_files(request, self.config, self.environ)) is not None:
             return self._refuse(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
-        comment = self._announced or announce_run(self.repository, request, self.environ, self.warn)
+        comment = self._announced or self._incident_check.announce(request)
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ops.app import registry
 from ops.app.configuration import program_name
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
+T = TypeVar("T")
 WAIT = 3.0
 """Real seconds to read or write the incident. A slow answer of GitHub must not delay the recovery."""
 
@@ -52,11 +53,8 @@ class IncidentCheck:
         number, reading = request.incident, reading or self.start_reading(request)
         if reading is None:
             return None, None
-        try:
-            issue = reading.result(timeout=WAIT)
-        except (ProviderError, TimeoutError) as error:
-            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
+        issue = self._wait(reading, f"cannot check whether #{number} is an open incident", "; the recovery goes on")
+        if issue is None:
             return None, None
         if issue.state == "missing" and request.label:
             return None, refusals.moved_issue(request)
@@ -83,12 +81,10 @@ class IncidentCheck:
         """
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
-        try:
-            reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
-            labels = reading.result(timeout=WAIT)
-        except (ProviderError, TimeoutError) as error:
-            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
+        reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
+        problem = "cannot check for a second label within the same second"
+        labels = self._wait(reading, problem, "; the recovery goes on")
+        if labels is None:
             return None
         others = [label for label in request.other_labels if label.lower() in labels]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
@@ -101,26 +97,27 @@ class IncidentCheck:
         except (ProviderError, TimeoutError):
             return False
 
+    def announce(self, request: RecoveryRequest) -> str:
+        """Post the comment in which the run continues, and return its id; "" without a label.
 
-def announce_run(
-    repository: "Repository", request: RecoveryRequest, environ: Mapping[str, str], warn: Callable[[str], object]
-) -> str:
-    """Post the comment in which the run continues, and return its id; "" without a label.
+        A failure is one warning: the run then posts a comment of its own.
+        """
+        run, number = actions.run_id(self.environ), request.incident
+        if not (run and request.label and number):
+            return ""
+        mark = request_mark(run, self.attempt)
+        body = f"{_describe_request(request, self.environ, self.attempt)}\n\n{mark}\n"
+        posting = start_call(lambda: triggers.post_request(self.repository, number, body))
+        return str(self._wait(posting, "the comment that announces the run could not be written") or "")
 
-    A failure is one warning: the run then posts a comment of its own.
-    """
-    run, attempt, number = actions.run_id(environ), actions.run_attempt(environ), request.incident
-    if not (run and request.label and number):
-        return ""
-    mark = request_mark(run, attempt)
-    body = f"{_describe_request(request, environ, attempt)}\n\n{mark}\n"
-    posting = start_call(lambda: triggers.post_request(repository, number, body))
-    try:
-        return str(posting.result(timeout=WAIT))
-    except (ProviderError, TimeoutError) as error:
-        why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-        warn(f"warning: the comment that announces the run could not be written ({why})")
-        return ""
+    def _wait(self, answer: "Future[T]", problem: str, end: str = "") -> T | None:
+        """Return the answer; None, with a warning, if GitHub fails or takes too long."""
+        try:
+            return answer.result(timeout=WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            self.warn(f"warning: {problem} ({why}){end}")
+            return None
 
 
 def _describe_request(request: RecoveryRequest, environ: Mapping[str, str], attempt: int) -> str:
