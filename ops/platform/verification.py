@@ -10,8 +10,7 @@ from ops.platform.measurements import Measurements, describe_error
 from ops.platform.pages_checks import PagesChecks
 from ops.platform.read_checks import check_read_permissions, check_reads, check_unknown_token
 from ops.platform.record_checks import RecordChecks
-from ops.platform.store_checks import DatabaseChecks, check_kv
-from ops.platform.worker_checks import WorkerChecks
+from ops.platform.worker_checks import DatabaseChecks, WorkerChecks, check_kv
 
 Say = Callable[[str], object]
 STEPS = {

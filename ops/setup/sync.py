@@ -13,7 +13,7 @@ from ops.core.errors import ConfigError
 from ops.core.names import PUBLISH_UPDATE
 from ops.core.version import __version__
 from ops.github.issues import NOT_SURE
-from ops.setup import action_pins, publish_update_job, staging_drill_jobs, team_file, workflow_jobs, workflows
+from ops.setup import action_pins, publish_update_job, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quote_yaml
 
@@ -222,7 +222,7 @@ def _check_actions(root: Path, config: "Config") -> None:
 def _count_minutes(config: "Config") -> int:
     """Return the minutes that all schedules use in a month."""
     tasks = sum(task.minutes for task in workflow_jobs.scheduled_tasks(config))
-    return tasks + staging_drill_jobs.monthly_minutes(config) + publish_update_job.monthly_minutes(config)
+    return tasks + workflow_jobs.staging_drill_minutes(config) + publish_update_job.monthly_minutes(config)
 
 
 def _check_minutes(config: "Config") -> None:

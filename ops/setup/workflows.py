@@ -39,7 +39,7 @@ from ops.core.version import __version__
 from ops.engine.runbook import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
-from ops.setup import publish_update_job, staging_drill_jobs, team_file, workflow_jobs
+from ops.setup import publish_update_job, team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def render_workflows(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: 
         yield "secret-leak", text("secret-leak", example=secret)
     if limited := workflow_jobs.limits_jobs(config):
         yield "limits", text("limits", limited=limited)
-    if drill := staging_drill_jobs.staging_drill_job(config):
+    if drill := workflow_jobs.staging_drill_job(config):
         yield STAGING_DRILL, text(STAGING_DRILL, drill=drill)
     if update := publish_update_job.publish_update_job(config):
         yield PUBLISH_UPDATE, text(PUBLISH_UPDATE, update=update)

@@ -1,4 +1,4 @@
-"""Deploy a version or split of a Worker, and rehearse that: the target at 0 %, without traffic.
+"""Deploy a version or split of a Worker, and rehearse that: the target without traffic.
 
 The version override asks for the target.
 developers.cloudflare.com/workers/versions-and-deployments/version-overrides: an override works only for a version of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.app.configuration import read_config
-from ops.setup import staging_drill_jobs
+from ops.setup import workflow_jobs
 from tests.setup.test_workflows import folder, workflow
 from tests.support.configurations import CONFIGURATIONS, STAGED_SHOP
 
@@ -39,7 +39,7 @@ def test_undo_runs_after_each_end_and_blocks_no_recovery() -> None:
     [("7 9 28 * *", "47 * 28,29 * *"), ("0 9 1 * *", "47 * 1,2 * *"), ("5 6 * * 6", "47 * * * 6,0")],
 )
 def test_drills_that_died_are_undone_every_hour_of_two_days(schedule: str, resume: str) -> None:
-    assert staging_drill_jobs.resume_cron(schedule) == resume
+    assert workflow_jobs.resume_cron(schedule) == resume
 
 
 def test_crons_of_the_file_select_the_jobs() -> None:
@@ -59,8 +59,8 @@ def test_drill_without_a_schedule_has_a_button_alone(tmp_path: Path) -> None:
 
     assert list(data[True]) == ["workflow_dispatch"]
     assert "schedule" not in data["jobs"]["drill"]["if"]
-    assert staging_drill_jobs.monthly_minutes(read_config(path)[0]) == 0
+    assert workflow_jobs.staging_drill_minutes(read_config(path)[0]) == 0
 
 
 def test_minutes_of_the_schedule_are_counted() -> None:
-    assert staging_drill_jobs.monthly_minutes(read_config(STAGED_SHOP)[0]) == 84
+    assert workflow_jobs.staging_drill_minutes(read_config(STAGED_SHOP)[0]) == 84

@@ -26,7 +26,7 @@ from ops.workers.steps import no_deployments_error
 if TYPE_CHECKING:
     from ops.app.scope import Place
     from ops.config import Config, Environment, Service
-    from ops.scheduled.staging_drill.trace import DrillTrace
+    from ops.scheduled.staging_drill.bad_version import DrillTrace
 
 PARALLEL = 16
 """Services of production that are probed at the same time."""

@@ -44,9 +44,8 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
 from ops.scheduled.staging_drill import checks
 from ops.scheduled.staging_drill import incident as issues
-from ops.scheduled.staging_drill.bad_version import HEADER, DrillFault
+from ops.scheduled.staging_drill.bad_version import HEADER, DrillFault, DrillTrace, find_trace
 from ops.scheduled.staging_drill.runbooks import BreakStaging, UndoDrill
-from ops.scheduled.staging_drill.trace import DrillTrace, find_trace
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service

@@ -16,8 +16,7 @@ from ops.core.plan import RunOutcome
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, require_service
 from ops.engine.step import StepPlan
-from ops.scheduled.staging_drill.bad_version import DrillFault, find_conflict, make_bad_code
-from ops.scheduled.staging_drill.trace import find_trace
+from ops.scheduled.staging_drill.bad_version import DrillFault, find_conflict, find_trace, make_bad_code
 from ops.workers import reupload
 from ops.workers.reupload import Reupload
 from ops.workers.steps import DeploySplit, no_deployments_error
