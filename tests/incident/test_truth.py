@@ -70,7 +70,7 @@ def midnight(night: LongIncident) -> None:
 
 def responders_note(night: LongIncident) -> None:
     night.note("03:31", "mai", "2026-11-24 03:12 detected by a customer's call")
-    night.note("03:31", "mai", "2026-11-24 03:30 recovered web: restarted by the provider")
+    night.note("03:32", "mai", "2026-11-24 03:30 recovered web: restarted by the provider")
 
 
 def unfinished(night: LongIncident) -> None:
