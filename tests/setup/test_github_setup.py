@@ -412,7 +412,7 @@ def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
     with subprocess.Popen(argv, env=environ, cwd=shop.folder, text=True, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         terminal = Terminal(process, ours)
-        terminal.until("Reviewers of approve-live (GitHub logins, comma-separated) [dana, omar]")
+        terminal.until("Reviewers of approve-live (GitHub logins or ORGANIZATION/TEAM, comma-separated) [dana, omar]")
         terminal.type("@rita\n")
         terminal.until(f'Type "{REPOSITORY}" to go on')
         assert shop.writes() == []
