@@ -1,5 +1,7 @@
 """`ops rollback-worker`: main path."""
 
+import time
+
 import pytest
 
 from tests.conftest import Releases, World
@@ -97,6 +99,18 @@ def test_plan_names_the_kinds_of_triggers_that_it_cannot_read(shop: Shop) -> Non
 
     assert not_undone[0] == "cron triggers, routes, custom domains (names not read)"
     assert [each.partition(":")[0] for each in not_undone[1:]] == SETTINGS
+
+
+def test_no_write_waits_for_the_names_of_triggers(shop: Shop) -> None:
+    for path in ("schedules", "domains"):
+        shop.world.sandbox.fault(method="GET", path=f"**/{path}", times=None, delay=20)
+    began = time.monotonic()
+
+    outcome = shop.ops("rollback-worker", "--yes", "--json")
+
+    assert outcome.result["decision"] == "recovered"
+    assert "custom domains (names not read)" in outcome.result["plan"]["not_undone"][0]
+    assert time.monotonic() - began < 15
 
 
 def test_write_that_cloudflare_rejects_opens_no_incident(shop: Shop) -> None:

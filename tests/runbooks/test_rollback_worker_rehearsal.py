@@ -268,7 +268,8 @@ def test_without_rehearsal_no_call_is_added_before_the_write(rehearsed: Shop) ->
     outcome = rollback(rehearsed)
 
     requests = [each for each in rehearsed.world.sandbox.requests if "/accounts/" in each.path]
-    assert [each.method for each in requests].index("POST") == 7
+    awaited = [each for each in requests if not each.path.endswith(("/schedules", "/domains"))]
+    assert [each.method for each in awaited].index("POST") == 7
     assert outcome.result["decision"] == "recovered"
     assert "Rehearsal" not in outcome.result["plan"]["sections"]
     assert steps(outcome) == []
