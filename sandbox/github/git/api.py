@@ -324,6 +324,7 @@ def update_ref(call: GitHubCall) -> GitHubAnswer:
     is_forward = git.commits[git.refs[name]] in git.history(git.commits[body["sha"]])
     if not is_forward and not body.get("force"):
         raise GitHubRefusal(422, "Update is not a fast forward")
+    require_push(call, name.removeprefix("refs/heads/"), 422)
     changes.move_ref(call.repository, call.by, name, body["sha"])
     return GitHubAnswer(body=serializers.ref(name, body["sha"], call.urls))
 

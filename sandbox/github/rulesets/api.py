@@ -166,10 +166,10 @@ def _is_code_owner(call: GitHubCall, owner: str) -> bool:
     return user is not None and includes_role(call.repository.collaborator_role(user), "write")
 
 
-def require_push(call: GitHubCall, branch: str) -> None:
+def require_push(call: GitHubCall, branch: str, status: int = 409) -> None:
     """Refuse a commit to the branch without a pull request."""
     if _rule(call, "pull_request", branch, {"never", "pull_requests_only"}):
-        raise GitHubRefusal(409, f"{_VIOLATION}\n\nChanges must be made through a pull request.")
+        raise GitHubRefusal(status, f"{_VIOLATION}\n\nChanges must be made through a pull request.")
 
 
 def require_merge(call: GitHubCall, branch: str) -> None:
