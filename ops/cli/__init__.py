@@ -22,7 +22,6 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
-from ops.cli.adopt import TOKEN as RECOVERY_TOKEN
 from ops.cli.adopt import adopt
 from ops.cli.database import database
 from ops.cli.drill import drill, sandbox
@@ -54,7 +53,7 @@ from ops.cli.stop import stop
 from ops.cli.verify_platform import TOKEN as VERIFICATION_TOKEN
 from ops.cli.verify_platform import verify_platform
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
-from ops.core.names import quote_name
+from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN, quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
@@ -94,7 +93,7 @@ SILENT_COMMANDS = {
     *("incident list", "incident show", "incident changes", "incident report", "limits plan"),
 }
 """Commands that read for a while, print at their end, and ask nothing."""
-ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", RECOVERY_TOKEN, VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
+ALWAYS_SECRET = ("CLOUDFLARE_API_TOKEN", RECOVERY_TOKEN, DRILL_TOKEN, VERIFICATION_TOKEN, "GITHUB_TOKEN", "GH_TOKEN")
 """Variables whose values are redacted in the arguments before parsing: a parser may print part of a value. ops.yml
 names the other secrets.
 """

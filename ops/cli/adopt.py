@@ -1,6 +1,7 @@
 """Adopt Backout with one command: `ops adopt`."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from ops.cli.output import echo, echo_json, silent
 from ops.cli.runbook_command import confirm_name
 from ops.cli.setup import DescribeOptions, ask_question, ask_token, init_options
 from ops.core.errors import IMPLICIT_DRY_RUN
+from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN
 from ops.core.redaction import Redactor, Secret
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from ops.setup.adopt.person import Person
     from ops.setup.github_secrets import MissingSecret
 
-TOKEN = "OPS_RECOVERY_TOKEN"  # noqa: S105  the name of a variable
-"""Variable with the token of the first label, for a machine."""
 FOLDER = Path("operations")
 
 
@@ -63,6 +63,12 @@ def find_folder() -> Path:
 )
 @init_options
 @click.option("--no-drill", is_flag=True, help="Skip the drill in the sandbox")
+@click.option(
+    "--drill-account", default="", metavar="ID", help="Drill on GitHub, with a throw-away Worker in this account"
+)
+@click.option(
+    "--same-account", is_flag=True, help="Drill on GitHub, in an account that holds a service (default: the first)"
+)
 @click.option("--remove", is_flag=True, help="Take back what it made on GitHub, and archive the repository")
 @click.option("--dry-run", is_flag=True, help="Show every step; write nothing, and ask only for a read-only token")
 @click.option("--yes", is_flag=True, help="Ask nothing: accept every proposal; the token is that of OPS_RECOVERY_TOKEN")
@@ -77,6 +83,8 @@ def adopt(
     reviewers: tuple[str, ...],
     described: DescribeOptions,
     no_drill: bool,
+    drill_account: str,
+    same_account: bool,
     remove: bool,
     dry_run: bool,
     yes: bool,
@@ -96,12 +104,18 @@ def adopt(
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     say = silent if as_json else echo
     environ = person_environ(os.environ, folder, redactor)
+    if drill_account and not re.fullmatch("[0-9a-f]{32}", drill_account):
+        raise click.UsageError("--drill-account takes an account ID of 32 hexadecimal digits")
+    if no_drill and (drill_account or same_account):
+        raise click.UsageError("--no-drill and a drill on GitHub exclude each other")
     finds = described.add_readers(environ, redactor) or bool(described.request.wrangler)
     if remove:
         return _remove_adoption(folder, environ, redactor, asks=asks, dry_run=dry_run, yes=yes, as_json=as_json)
     require_place(folder)
     person = _make_person(environ, redactor, asks=asks, finds=finds, drills=not no_drill, is_quiet=as_json)
-    request = AdoptRequest(described.request, described.target(folder), repo, reviewers)
+    request = AdoptRequest(
+        described.request, described.target(folder), repo, reviewers, drill_account, same_account=same_account
+    )
     if dry_run or not (asks or yes):
         result = preview_adoption(request, person, environ, redactor, say)
         return _end_adoption(result, 0 if dry_run else IMPLICIT_DRY_RUN, as_json=as_json)
@@ -156,10 +170,11 @@ def _make_person(
 ) -> "Person":
     """Return the person on this terminal. `finds`: whether services are found without a pasted token."""
     from ops.drills.settings import has_sandbox
+    from ops.setup.adopt.label_drill import SECRET
     from ops.setup.adopt.person import LEFT_OUT, Person
     from ops.setup.github_secrets import check_given_token
     from ops.setup.init.command import read_only_token_url
-    from ops.setup.init.questions import Questions
+    from ops.setup.init.questions import MAX_QUESTIONS, Questions
 
     questions = Questions(ask_question if asks else None, LEFT_OUT)
 
@@ -170,9 +185,10 @@ def _make_person(
         return ask_read_only_tokens(read_only_token_url(), redactor, without="type names and URLs")
 
     def paste_token(needed: "MissingSecret") -> "Secret | None":
-        if given := os.environ.get(TOKEN):
-            return check_given_token(given, needed, environ, TOKEN)
-        if not asks:
+        variable = DRILL_TOKEN if needed.name == SECRET else RECOVERY_TOKEN
+        if given := os.environ.get(variable):
+            return check_given_token(given, needed, environ, variable)
+        if not asks or questions.asked == MAX_QUESTIONS:
             return None
         questions.count()
         echo(f"  {needed.about}\n  {needed.url}")

@@ -1,4 +1,4 @@
-"""Let through only declared reads, and writes to resources of a verification.
+"""Let through only declared reads, and writes to resources of a verification or a drill.
 
 A wrapper of the transport, below every client: code above it can be wrong without touching what belongs to others.
 """
@@ -16,7 +16,7 @@ from ops.core.bounded_http import ssl_context
 from ops.core.client_guards import is_loopback
 from ops.core.errors import Reason, Refused
 from ops.core.redaction import Secret
-from ops.core.verification_name import is_verification_name
+from ops.core.verification_name import is_drill_name, is_verification_name
 
 _CREATIONS = {"/storage/kv/namespaces": "title", "/d1/database": "name", "/pages/projects": "name"}
 """Path of a creation below the account → field of the body with the name."""
@@ -42,8 +42,8 @@ class OwnWritesTransport(httpx.HTTPTransport):
 
     def own_name(self, name: str) -> None:
         """Permit writes to resources with this name. Raises ValueError for a name that `make_name` did not make."""
-        if not is_verification_name(name):
-            raise ValueError(f"{name} is no name of a verification")
+        if not (is_verification_name(name) or is_drill_name(name)):
+            raise ValueError(f"{name} is no name of a verification or a drill")
         self._names.add(name)
 
     def own_resource(self, resource: NamedResource) -> None:

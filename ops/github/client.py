@@ -6,7 +6,7 @@ sleep until a rate limit ends. During a recovery, an error is better than each o
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ops.github.requester import TypedRequester
 
 T = TypeVar("T", bound="GithubObject")
+V = TypeVar("V")
 SERVER, API = "https://github.com", "https://api.github.com"
 SERVER_PATH = "/api/v3"
 """Path of the API on an Enterprise Server, which has no host of its own for it."""
@@ -193,6 +194,20 @@ def make_requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester"
 def read_json(repository: "Repository", path: str) -> Any:
     """Return the response to a GET of a path below the repository. Raises what PyGithub raises."""
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
+
+
+def send_json(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Send a write to a path below the repository, once, and return the answer. Raises ProviderError, UnclearWrite."""
+    with write_errors():
+        return repository.requester.requestJsonAndCheck(method, repository.url + path, input=body)[1]
+
+
+def send_twice(send: Callable[[], V]) -> V:
+    """Send a write that has the same effect twice, and once more if its answer was lost."""
+    try:
+        return send()
+    except UnclearWrite:
+        return send()
 
 
 def newest_first(rows: "PaginatedList[T]") -> "Iterator[T]":

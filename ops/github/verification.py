@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from ops.core.redaction import Secret
-from ops.github.client import make_requester, provider_errors, read_json, write_errors
+from ops.github.client import make_requester, provider_errors, read_json, send_json, write_errors
 from ops.github.own_writes import SECRET, WORKFLOW, OwnWrites
 from ops.github.pulls import CreatedPullRequest
 
@@ -46,6 +46,20 @@ def find_file(repository: "Repository", path: str, branch: str) -> str | None:
     return "" if isinstance(found, list) else found.decoded_content.decode(errors="replace")
 
 
+def make_commit(repository: "Repository", parent: str, files: Mapping[str, str | None], message: str) -> str:
+    """Create a commit on no branch, and return it. A file with None is deleted. Raises ProviderError."""
+    with provider_errors():
+        tree = str(read_json(repository, f"/git/commits/{parent}")["tree"]["sha"])
+    if files:
+        entries = [
+            {"path": path, "mode": "100644", "type": "blob"} | ({"sha": None} if text is None else {"content": text})
+            for path, text in files.items()
+        ]
+        tree = send_json(repository, "POST", "/git/trees", {"base_tree": tree, "tree": entries})["sha"]
+    commit = {"message": message, "tree": tree, "parents": [parent]}
+    return str(send_json(repository, "POST", "/git/commits", commit)["sha"])
+
+
 class VerificationWrites:
     """Writes of a verification, each sent once. They raise ProviderError and UnclearWrite."""
 
@@ -61,29 +75,17 @@ class VerificationWrites:
         """
         with provider_errors():
             parent = str(read_json(self._repository, f"/git/ref/heads/{quote(base)}")["object"]["sha"])
-        made = self._make_commit(parent, files, message)
+        made = make_commit(self._repository, parent, files, message)
         self._write("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
         self._heads[branch] = made
         return made
 
     def commit(self, branch: str, files: Mapping[str, str | None], message: str) -> str:
         """Add a commit to a branch that `create_branch` made, and return it. A file with None is deleted."""
-        made = self._make_commit(self._heads[branch], files, message)
+        made = make_commit(self._repository, self._heads[branch], files, message)
         self._write("PATCH", f"/git/refs/heads/{branch}", {"sha": made})
         self._heads[branch] = made
         return made
-
-    def _make_commit(self, parent: str, files: Mapping[str, str | None], message: str) -> str:
-        with provider_errors():
-            tree = str(read_json(self._repository, f"/git/commits/{parent}")["tree"]["sha"])
-        if files:
-            entries = [
-                {"path": path, "mode": "100644", "type": "blob"}
-                | ({"sha": None} if text is None else {"content": text})
-                for path, text in files.items()
-            ]
-            tree = self._write("POST", "/git/trees", {"base_tree": tree, "tree": entries})["sha"]
-        return str(self._write("POST", "/git/commits", {"message": message, "tree": tree, "parents": [parent]})["sha"])
 
     def delete_branch(self, branch: str) -> None:
         self._write("DELETE", f"/git/refs/heads/{branch}")
@@ -163,6 +165,4 @@ class VerificationWrites:
         self._write("POST", f"/actions/runs/{run}/cancel")
 
     def _write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with write_errors():
-            url = self._repository.url + path
-            return self._repository.requester.requestJsonAndCheck(method, url, input=body)[1]
+        return send_json(self._repository, method, path, body)

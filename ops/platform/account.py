@@ -57,13 +57,17 @@ class VerificationAccount:
         clock: Clock,
         *,
         read_token: Secret | None = None,
+        token_name: str = TOKEN_VARIABLE,
     ) -> None:
-        """`read_token`: a second token, which only reads; None leaves what it shows unproved."""
+        """`read_token`: a second token, which only reads; None leaves what it shows unproved.
+
+        `token_name`: variable of the token, for messages.
+        """
         self.account_id, self.clock = account_id, clock
         self.transport = OwnWritesTransport(base_url, account_id)
         self._base_url = base_url
         self._clients: list[CloudflareClient] = []
-        self.client = self.client_with(token, TOKEN_VARIABLE)
+        self.client = self.client_with(token, token_name)
         self.reader = None if read_token is None else self.client_with(read_token, READ_TOKEN_VARIABLE)
         self.api = VerificationApi(self.client, account_id)
         self.workers, self.pages = WorkersApi(self.client, account_id), PagesApi(self.client, account_id)

@@ -212,7 +212,8 @@ def answer_verification(running: RunningVersion, request: HttpRequest, kv: KvSto
         "generation": running.secrets.get("GENERATION"),
         "value": seen and seen.value.decode(),
     }
-    response = _response(200, shown, None)
+    is_broken = running.version.upload.plain_text("RELEASE") == "broken"
+    response = _response(500 if is_broken else 200, shown, None)
     response.headers.append(("cache-control", "no-store"))
     return response
 

@@ -17,6 +17,7 @@ PLACES = {
     "ops/publish/incident_chat.py": "a forged one leads a message to another thread of the same channel",
     "ops/report/action_reminder.py": "of this token: a reminder of this week lets the next one wait",
     "ops/report/build.py": "prints them",
+    "ops/setup/adopt/drill_repository.py": "tells that the run of a drill ended, and prints its result",
     "ops/setup/doctor/facts.py": "prints them",
     "ops/status/last_runs.py": "prints them",
     "ops/incident/commands.py": "an import counts the events of its run in our own comments, and may refuse; it acts on none",

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
+from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, UnclearWrite
-from ops.core.names import count_of
-from ops.core.redaction import Redactor
+from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN, count_of
+from ops.core.redaction import Redactor, Secret
 from ops.github.client import GitHubApiError, connect
 from ops.github.list_lag import await_listed
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
+from ops.setup.adopt.label_drill import COST, LabelDrill, choose_account, needed_token
 from ops.setup.adopt.own_repository import choose_repository, find_or_require_free, find_unarchived, name_taken
 from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import Kind, OwnThing, read_record
@@ -32,7 +34,7 @@ from ops.setup.init.github_findings import find_on_github
 from ops.tools.git import GitError
 
 if TYPE_CHECKING:
-    from ops.config import Config, RecoveryLabel
+    from ops.config import Config, Environment, RecoveryLabel
     from ops.setup.github_secrets import MissingSecret
     from ops.setup.init.command import InitTarget
     from ops.setup.init.discovery import InitRequest
@@ -50,6 +52,7 @@ TITLES = (
 )
 SECRETS = "secrets"
 """Check of `ops doctor` about stored secrets. Step 5 stores the only one that the first label needs."""
+OFFER = f"To prove it on GitHub with a throw-away Worker: `ops adopt --drill-account ID` ({COST})."
 GO_ON = "Run `ops adopt` again: it goes on from there."
 CORRECT = "Correct the error below first. Then run `ops adopt` again: it goes on from there."
 
@@ -63,11 +66,20 @@ class AdoptRequest:
     repo: str = ""
     """OWNER/NAME of the operations repository; empty: ask, or propose one."""
     reviewers: tuple[str, ...] = ()
+    drill_account: str = ""
+    """Account of a drill on GitHub; empty: that of the first label with `same_account`, else the sandbox."""
+    same_account: bool = False
+    """Whether the drill may use an account that holds a service of ops.yml."""
 
     @property
     def default_owner(self) -> str:
         """Owner of the application's repository; empty if it is not given."""
         return self.describe.repository.partition("/")[0]
+
+    def find_drill_account(self, config: "Config") -> str:
+        """Return the account of a drill on GitHub; empty for the sandbox. Raises Refused."""
+        home = first_account(config).account_id
+        return choose_account(config, home, self.drill_account, same_account=self.same_account)
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,8 @@ class Adoption:
         self._api = RepositoryApi(environ, redactor)
         _, _, self._clock = find_addresses(environ)
         self._missing: list[MissingSecret] = []
+        self._recovery: Secret | None = None
+        """Token of the first label, if this run stored it."""
 
     def run(self) -> AdoptResult:
         """Take each step. An error ends them; the same command goes on. Raises OpsError."""
@@ -144,6 +158,8 @@ class Adoption:
                 raise
             self._say(f"  {state}{f': {details}' if details else ''}")
             result.steps.append(StepResult(title, state, details))
+        if self._person.drill and not self._drill_account:
+            self._say(f"  {OFFER}")
         result.repository = self._record.repository
         return result
 
@@ -176,6 +192,7 @@ class Adoption:
     # The repository
 
     def _create(self) -> tuple[State, str]:
+        self._request.find_drill_account(self._config)  # refuses an account before the first write
         login = self._api.read_login()
         name = choose_repository(
             self._record, self._request.repo, self._request.default_owner or login, self._person.questions
@@ -264,7 +281,8 @@ class Adoption:
         result = self._setup.store(needed, value)
         if result.problem:
             return "failed", f"{needed.name}: {result.problem}"
-        self._environ[self._config.environments[first_environment(self._config)].token] = value.reveal()
+        self._environ[first_account(self._config).token] = value.reveal()
+        self._recovery = value
         return "done", f"{needed.name} in {result.change.details}"
 
     # Proof
@@ -284,12 +302,54 @@ class Adoption:
         ]
         return "checked", "; ".join(filter(None, open_parts))
 
+    @property
+    def _drill_account(self) -> str:
+        return self._request.find_drill_account(self._config)
+
     def _drill(self) -> tuple[State, str]:
+        if self._record.drill and not (token := self._find_drill_token(self._record.drill_account)):
+            return "failed", f"{self._record.drill} is left of a drill: its token is missing in {DRILL_TOKEN}. {GO_ON}"
+        if self._record.drill and token:
+            self._open_drill().take_back(token)
+        return self._drill_on_github(self._drill_account) if self._drill_account else self._drill_in_sandbox()
+
+    def _drill_on_github(self, account: str) -> tuple[State, str]:
+        proof = f"{digest_of(self._path)} {account}"
+        if self._record.drilled == proof:
+            return "already done", f"on GitHub and in account {account}"
+        home = first_account(self._config)
+        stored = home.token if account == home.account_id else ""
+        if stored and self._recovery is None and find_needed_token(self._config, self._missing):
+            return "failed", f"step 5 is not done. {GO_ON}"
+        if not (token := self._find_drill_token(account)):
+            return "failed", f"its token is missing in {DRILL_TOKEN}. {GO_ON}"
+        result = self._open_drill().run(account, token, stored)
+        if result.problem:
+            return "failed", result.problem
+        self._record.drilled = proof
+        self._record.save()
+        return "done", result.text
+
+    def _open_drill(self) -> LabelDrill:
+        return LabelDrill(self._folder, self._record, self._environ, self._redactor, self._say)
+
+    def _find_drill_token(self, account: str) -> Secret | None:
+        """Return the token that makes and deletes the Worker: that of the first label if this run stored it."""
+        home = first_account(self._config)
+        if account == home.account_id:
+            if self._recovery:
+                return self._recovery
+            if given := self._environ.get(RECOVERY_TOKEN):
+                self._redactor.add_secret(given)
+                return parse_token(RECOVERY_TOKEN, given)
+        return self._person.paste_token(needed_token(account))
+
+    def _drill_in_sandbox(self) -> tuple[State, str]:
         if (found := first_label(self._config)) is None:
             return "skipped", "ops.yml has no label"
         name, label = found
         digest = digest_of(self._path)
-        if self._record.drilled == digest:
+        if self._record.drilled.partition(" ")[0] == digest:
             return "already done", name
         if self._person.drill is None:
             return "skipped", f"`ops drill {label.runbook} --trigger label --config {self._path}`"
@@ -318,15 +378,15 @@ def first_label(config: "Config") -> "tuple[str, RecoveryLabel] | None":
     return next(iter(config.labels.items()), None)
 
 
-def first_environment(config: "Config") -> str:
+def first_account(config: "Config") -> "Environment":
     """Return the environment of the first label, else the first one of ops.yml."""
     label = first_label(config)
-    return label[1].environment if label else next(iter(config.environments))
+    return config.environments[label[1].environment if label else next(iter(config.environments))]
 
 
 def find_needed_token(config: "Config", missing: "Iterable[MissingSecret]") -> "MissingSecret | None":
     """Return the missing token of the first label: that of `recovery` for its account."""
-    account = config.environments[first_environment(config)].account_id
+    account = first_account(config).account_id
     return next((each for each in missing if (each.purpose, each.account_id) == ("recovery", account)), None)
 
 

@@ -1,6 +1,7 @@
 """Commit the files of the operations repository, and push them."""
 
 import base64
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def require_place(folder: Path) -> None:
     if not (folder / ".git").exists() and (root := find_enclosing_repository(folder)):
         text = f"{folder} is inside the git repository {root}"
         raise ConfigError(text, hint="Choose a folder of its own: `ops adopt FOLDER`.")
+
+
+def copy_committed(folder: Path, target: Path) -> None:
+    """Copy the files of the operations repository."""
+    for name in COMMITTED:
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, target / name)
+        elif (folder / name).exists():
+            shutil.copy(folder / name, target / name)
 
 
 class GitFolder(GitRepository):
@@ -86,6 +96,11 @@ class GitFolder(GitRepository):
                 email = f"{login}@users.noreply.github.com"
                 self._environ |= {f"GIT_{role}_NAME": login, f"GIT_{role}_EMAIL": email}
         self._must("commit", "--quiet", "-m", MESSAGE)
+
+    def is_clean(self) -> bool:
+        """Return whether the files of the repository are as in the newest commit."""
+        present = [name for name in COMMITTED if (self._folder / name).exists()]
+        return self._must("diff", "--quiet", "HEAD", "--", *present, answers=(0, 1)) == 0
 
     def push(self, branch: str) -> None:
         """Push the branch. Raises ProviderError if GitHub refuses it."""

@@ -1,9 +1,7 @@
 """Show what `ops adopt` would do, without a write."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
@@ -21,7 +19,8 @@ from ops.setup.adopt.adoption import (
     find_needed_token,
     first_label,
 )
-from ops.setup.adopt.git_folder import COMMITTED
+from ops.setup.adopt.git_folder import COMMITTED, copy_committed
+from ops.setup.adopt.label_drill import COST
 from ops.setup.adopt.own_repository import choose_repository, find_or_require_free
 from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import AdoptRecord, read_record
@@ -64,7 +63,7 @@ def preview_adoption(
         _settings_text(config, plan),
         _token_text(config, plan, name),
         "read the settings and the account with `ops doctor`",
-        _drill_text(config, person, record, folder / CONFIG),
+        _drill_text(config, request, person, record),
     )
     steps = []
     for number, (title, text) in enumerate(zip(TITLES, texts, strict=True), 1):
@@ -81,11 +80,7 @@ def _preview_files(
     """Return the names of the missing files, and the configuration. Raises OpsError."""
     folder = request.target.folder
     with scratch_folder() as scratch:
-        for name in COMMITTED:
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, scratch / name)
-            elif (folder / name).exists():
-                shutil.copy(folder / name, scratch / name)
+        copy_committed(folder, scratch)
         target = replace(request.target, folder=scratch, is_adopted=True)
         if (scratch / CONFIG).exists():
             files = complete_files(target, environ)
@@ -111,9 +106,16 @@ def _token_text(config: "Config", plan: SetupPlan | None, repository: str) -> st
     return f"ask for one Cloudflare token and store it: {needed.command}; {needed.about}" if needed else ""
 
 
-def _drill_text(config: "Config", person: Person, record: AdoptRecord, path: Path) -> str:
-    label = first_label(config)
-    if label is None or person.drill is None or (record.drilled and record.drilled == digest_of(path)):
+def _drill_text(config: "Config", request: AdoptRequest, person: Person, record: AdoptRecord) -> str:
+    label, path = first_label(config), request.target.folder / CONFIG
+    digest, _, drilled_account = record.drilled.partition(" ")
+    is_drilled = bool(digest) and digest == digest_of(path)
+    left = f"take back {record.drill}, which a drill left, then " if record.drill else ""
+    if account := request.find_drill_account(config):
+        if is_drilled and drilled_account == account:
+            return ""
+        return f"{left}recover a throw-away Worker in account {account} with a label on GitHub ({COST})"
+    if label is None or person.drill is None or is_drilled:
         return ""
     return f"recover a broken release in the sandbox with the label {label[0]}"
 

@@ -11,7 +11,7 @@ from ops.core.errors import ConfigError
 from ops.setup import team_file
 from ops.tools.process import make_private_folder, open_private_file
 
-Kind = Literal["repository", "environment", "label", "ruleset", "secret"]
+Kind = Literal["repository", "environment", "label", "ruleset", "secret", "drill"]
 PLACE = Path(".ops", "adopt.json")
 
 
@@ -38,7 +38,10 @@ class AdoptRecord:
     is_set_up: bool = False
     """Whether files and settings are complete. From then on the team changes them by pull requests."""
     drilled: str = ""
-    """Digest of the ops.yml that the last drill recovered."""
+    """Digest of the ops.yml that the last drill recovered, and its account after a drill on GitHub."""
+    drill: str = ""
+    """Name of all that a drill on GitHub makes, from before its first write until everything is taken back."""
+    drill_account: str = ""
 
     @property
     def description(self) -> str:
@@ -67,6 +70,15 @@ class AdoptRecord:
     def add(self, *things: OwnThing) -> None:
         """Record things right before they are made."""
         self.things += [each for each in dict.fromkeys(things) if each not in self.things]
+        self.save()
+
+    def begin_drill(self, name: str, account: str) -> None:
+        """Record a drill right before its first write."""
+        self.drill, self.drill_account = name, account
+        self.save()
+
+    def end_drill(self) -> None:
+        self.drill, self.drill_account = "", ""
         self.save()
 
     def remove(self, thing: OwnThing) -> None:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from ops.core.errors import ConfigError, UnclearWrite
+from ops.core.client_guards import parse_token
+from ops.core.errors import ConfigError, Reason
+from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN
 from ops.core.redaction import Redactor
-from ops.github.client import GitHubApiError, connect, provider_errors, read_json, write_errors
+from ops.github.client import GitHubApiError, connect, provider_errors, read_json, send_twice, write_errors
 from ops.github.protection import find_ruleset, read_secret_names
 from ops.github.repositories import RepositoryApi
+from ops.setup.adopt.label_drill import LabelDrill
 from ops.setup.adopt.own_repository import find_own
 from ops.setup.adopt.record import OwnThing, read_record
 
-ORDER = ("secret", "ruleset", "label", "environment", "repository")
+ORDER = ("drill", "secret", "ruleset", "label", "environment", "repository")
 """Kinds in the order in which they are taken back. An archived repository is read-only."""
 HINT = "Use the token of an admin, then run `ops adopt --remove` again."
 
@@ -28,6 +31,8 @@ class RemovalItem:
     @property
     def text(self) -> str:
         thing = self.thing
+        if thing.kind == "drill":
+            return f"take back the drill {thing.name}: its Worker, incident, label and entry in ops.yml"
         if thing.kind == "repository":
             return f"archive the repository {thing.name}"
         where = f" of {thing.github_environment}" if thing.github_environment else ""
@@ -40,6 +45,7 @@ class Removal:
     def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
         """Send no request. Raises ConfigError."""
         self._folder, self._record = folder, read_record(folder)
+        self._environ, self._redactor = environ, redactor
         self.repository = self._record.repository
         self._api = RepositoryApi(environ, redactor)
         self._github = connect({**environ, "GITHUB_REPOSITORY": self.repository or "-/-"}, redactor)
@@ -51,7 +57,8 @@ class Removal:
         found = find_own(self._api, self._record, self.repository)
         if found is None:
             return []
-        things = sorted(self._record.things, key=lambda each: ORDER.index(each.kind))
+        drill = [OwnThing("drill", self._record.drill)] if self._record.drill else []
+        things = sorted([*drill, *self._record.things], key=lambda each: ORDER.index(each.kind))
         if found.is_archived and not self._record.was_created:
             return [RemovalItem(each, "it is archived") for each in things]
         if found.is_archived:
@@ -62,9 +69,12 @@ class Removal:
     def apply(self, plan: list[RemovalItem], say: Callable[[str], object]) -> None:
         """Take each thing back. Killed or refused anywhere, the same command goes on. Raises OpsError."""
         for item in plan:
-            if not item.kept:
-                self._take_back(item.thing)
-            self._record.remove(item.thing)
+            if item.thing.kind == "drill":
+                self._take_back_drill(say)
+            else:
+                if not item.kept:
+                    self._take_back(item.thing)
+                self._record.remove(item.thing)
             say(f"  kept: {item.thing.kind} {item.thing.name}: {item.kept}" if item.kept else f"  done: {item.text}")
         self._record.forget_things()
 
@@ -86,13 +96,24 @@ class Removal:
             return f"it has secrets of others: {', '.join(sorted(others))}" if others else ""
         return ""
 
+    def _take_back_drill(self, say: Callable[[str], object]) -> None:
+        value = self._environ.get(DRILL_TOKEN) or self._environ.get(RECOVERY_TOKEN, "")
+        self._redactor.add_secret(value)
+        if not value:
+            text = f"a token for account {self._record.drill_account} is missing: {DRILL_TOKEN} is not set"
+            hint = f"The Worker {self._record.drill} is there. Run `export {DRILL_TOKEN}=…`, then `ops adopt --remove`."
+            raise ConfigError(text, reason=Reason.TOKEN_MISSING, hint=hint)
+        environ = {**self._environ, "GITHUB_REPOSITORY": self.repository}
+        drill = LabelDrill(self._folder, self._record, environ, self._redactor, say)
+        drill.take_back(parse_token(DRILL_TOKEN, value))
+
     def _take_back(self, thing: OwnThing) -> None:
         if thing.kind == "repository":
-            _send_twice(lambda: self._api.archive(thing.name))
+            send_twice(lambda: self._api.archive(thing.name))
             return
         path = self._path_of(thing)
         if path and self._exists(path):
-            _send_twice(lambda: self._delete(path))
+            send_twice(lambda: self._delete(path))
 
     def _path_of(self, thing: OwnThing) -> str:
         """Return the path of a thing below the repository; empty if it does not exist."""
@@ -122,14 +143,6 @@ class Removal:
         except GitHubApiError as error:
             if error.status != 404:
                 raise
-
-
-def _send_twice(send: Callable[[], object]) -> None:
-    """Send a write that has the same effect twice, and once more if its answer was lost."""
-    try:
-        send()
-    except UnclearWrite:
-        send()
 
 
 def describe_plan(plan: list[RemovalItem]) -> Iterator[str]:

@@ -73,10 +73,17 @@ def _add_environments(old: str, proposal: ConfigProposal) -> str:
     """Return the text with new environments and their labels. Raises ConfigError if it would change anything else."""
     lines = [line for each in proposal.environments for line in environment_lines(each, proposal.token_location)]
     labels = list(label_lines(proposal.environments, proposal.labeled, has_others=True))
+    return insert_environments(old, [each.name for each in proposal.environments], lines, labels)
+
+
+def insert_environments(old: str, names: Sequence[str], lines: Sequence[str], labels: Sequence[str]) -> str:
+    """Return the text with the lines of new environments, named `names`, and of labels.
+
+    Raises ConfigError if it would change anything else.
+    """
     text = _insert_lines(old, "environments", lines)
     text = _insert_lines(text, "labels", labels) if labels else text
     before, after = (as_mapping(read_yaml(each).data) for each in (old, text))
-    names = [each.name for each in proposal.environments]
     if read_yaml(text).problems or before != _without_new(after, names, set(as_mapping(before.get("labels")))):
         raise ConfigError(
             f"ops.yml has another form than `ops init` writes, so {', '.join(names)} cannot be added to it",
