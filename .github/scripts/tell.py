@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: d93f17c69f94f3bd
+# digest: 8fdd1138d989ff8a
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -304,8 +304,8 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value if isinstance(_value, str) else json.dumps(_value))
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
-PAUSES = (0.5, 2.0)
-"""Seconds before the second and the third try."""
+PAUSES = (2.5, 2.0)
+"""Seconds before the second and the third try. A list may lack for two seconds what was posted."""
 REJECTED = "was rejected by the reviewer "
 WATCH = "watch"
 """Id of the job that watches the service after the run."""

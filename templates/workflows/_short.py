@@ -13,8 +13,11 @@ LOG = "[log]({}/actions/runs/{GITHUB_RUN_ID}/attempts/{GITHUB_RUN_ATTEMPT})".for
 """Link that each comment has. No other attempt has it."""
 
 
-def call(path: str, text: str = "", pauses: tuple[float, ...] = (0.5, 3)) -> bytes:
-    """Return the response, or post a comment. After each pause it tries again, unless the comment exists."""
+def call(path: str, text: str = "", pauses: tuple[float, ...] = (2.5, 3)) -> bytes:
+    """Return the response, or post a comment. After each pause it tries again, unless the comment exists.
+
+    GitHub's list may lack for two seconds what was posted.
+    """
     address = "{GITHUB_API_URL}/repos/{GITHUB_REPOSITORY}".format_map(os.environ) + path
     headers = {"Accept": "application/vnd.github.raw+json", "User-Agent": "backout"}
     sent = json.dumps({"body": text}).encode() if text else None

@@ -41,8 +41,8 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value if isinstance(_value, str) else json.dumps(_value))
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
-PAUSES = (0.5, 2.0)
-"""Seconds before the second and the third try."""
+PAUSES = (2.5, 2.0)
+"""Seconds before the second and the third try. A list may lack for two seconds what was posted."""
 REJECTED = "was rejected by the reviewer "
 WATCH = "watch"
 """Id of the job that watches the service after the run."""

@@ -454,7 +454,8 @@ def test_comment_is_found_behind_a_page_with_a_hidden_one(labeled_run: LabeledRu
 def test_failed_api_request_is_retried_without_duplicate(labeled_run: LabeledRun, fault: dict[str, Any]) -> None:
     if fault["method"] == "POST":
         labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
-    labeled_run.github.fault(path="/repos/*/*/issues/**", **fault)
+    clock = labeled_run.github.clock  # the program pauses in real time, which does not move it
+    labeled_run.github.fault(path="/repos/*/*/issues/**", after=lambda: clock.advance(2), **fault)
 
     done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
