@@ -284,12 +284,16 @@ def test_removal_takes_back_a_killed_drill(shop: Team, labs: Sandbox) -> None:
     missing = adopt(shop, "--yes", OPS_RECOVERY_TOKEN=None)
     planned = drill(shop, "--remove", "--dry-run")
     nobody = adopt(shop, "--remove", "--yes", OPS_RECOVERY_TOKEN=None)
+    shop.world.sandbox.github.fault(method="GET", path="/repos/*/*", status=404, body='{"message": "Not Found"}')
+    unread = drill(shop, "--remove", "--yes")
     gone = drill(shop, "--remove", "--yes")
 
     assert (missing.code, "OPS_DRILL_TOKEN" in missing.out) == (4, True)
     assert f"take back the drill {DRILL_PREFIX}" in planned.out
     assert (nobody.code, "export OPS_DRILL_TOKEN=" in nobody.err) == (2, True)
+    assert (unread.code, f"delete the Worker {DRILL_PREFIX}" in unread.err) == (2, True)
     assert gone.code == 0, gone.out + gone.err
+    assert "nothing at Cloudflare changed" not in gone.out
     assert (left(shop, labs)["workers"], repository(shop)._repository.is_archived) == ([], True)
     assert OF_A_PERSON in labs.account.workers
 

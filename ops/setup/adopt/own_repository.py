@@ -62,7 +62,10 @@ def find_own(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundReposit
         return None
     if found is None:
         text = f"{name} was deleted, or this token cannot read it"
-        hint = f"Use the token of a person who can read it. If it was deleted, delete {record.path}, and start again."
+        left = f"the Worker {record.drill} of account {record.drill_account}, then " if record.drill else ""
+        hint = (
+            f"Use the token of a person who can read it. If it was deleted, delete {left}{record.path}, and start again."
+        )
         raise ConfigError(text, hint=hint)
     text = f"{name} is not the repository that `ops adopt` made: its description changed"
     raise ConfigError(text, hint=f"Write `{record.description}` as its description, then run the same command again.")
