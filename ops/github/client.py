@@ -227,6 +227,7 @@ NO_ISSUE = ": there is no such issue, or the token may not read it"
 """Meaning of a 404 where `CHECK_HINT` is the hint."""
 NETWORK_HINT = "Check the network here, and GITHUB_API_URL if it is set. Then run the command again."
 RATE_LIMIT_HINT = "GitHub limits the requests of this token. Wait a minute, then run the command again."
+ACCESS_HINT = "GITHUB_TOKEN may not do this: `ops doctor` names missing permissions. Then run the command again."
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
@@ -248,7 +249,8 @@ def provider_errors(hint: str = "") -> Iterator[None]:
         yield
     except GithubException as error:
         is_limit = isinstance(error, RateLimitExceededException) or error.status == 429
-        advice = RATE_LIMIT_HINT if is_limit else hint or (STATUS_HINT if error.status >= 500 else "")
+        usual = STATUS_HINT if error.status >= 500 else ACCESS_HINT if error.status in {401, 403} else ""
+        advice = RATE_LIMIT_HINT if is_limit else hint or usual
         meaning = NO_ISSUE if error.status == 404 and hint == CHECK_HINT else ""
         raise GitHubApiError(error.status, advice, is_limit=is_limit, meaning=meaning) from None
     except (requests.RequestException, ValueError) as error:
