@@ -159,7 +159,8 @@ def _remove_adoption(
     if decision == "planned":
         echo("\nNothing was changed." + ("" if dry_run else " Add --yes, or run it on a terminal."))
     if commands:
-        at_cloudflare = "" if any(each.thing.kind == "drill" for each in plan) else ", and nothing at Cloudflare changed"
+        drilled = any(each.thing.kind == "drill" for each in plan)
+        at_cloudflare = "" if drilled else ", and nothing at Cloudflare changed"
         echo(f"\nIncidents stay in the archived repository{at_cloudflare}. To delete the rest:")
         echo("\n".join(f"  {each}" for each in commands))
         echo(f"  and the Cloudflare tokens: {TOKEN_PAGE}")

@@ -62,10 +62,9 @@ def find_own(api: RepositoryApi, record: AdoptRecord, name: str) -> FoundReposit
         return None
     if found is None:
         text = f"{name} was deleted, or this token cannot read it"
-        left = f"the Worker {record.drill} of account {record.drill_account}, then " if record.drill else ""
-        hint = (
-            f"Use the token of a person who can read it. If it was deleted, delete {left}{record.path}, and start again."
-        )
+        worker = f"the Worker {record.drill} of account {record.drill_account}, then " if record.drill else ""
+        deleted = f"If it was deleted, delete {worker}{record.path}, and start again."
+        hint = f"Use the token of a person who can read it. {deleted}"
         raise ConfigError(text, hint=hint)
     text = f"{name} is not the repository that `ops adopt` made: its description changed"
     raise ConfigError(text, hint=f"Write `{record.description}` as its description, then run the same command again.")
