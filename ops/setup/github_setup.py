@@ -19,7 +19,7 @@ from ops.core.names import quote_name
 from ops.core.redaction import Redactor, Secret
 from ops.github import protection
 from ops.github.actions import is_job
-from ops.github.client import GitHubApiError, connect, provider_errors, token_command, write_errors
+from ops.github.client import ACCESS_HINT, GitHubApiError, connect, provider_errors, token_command, write_errors
 from ops.github.issues import is_label_current, label_changes
 from ops.github.secrets import write_secret
 from ops.setup import team_file
@@ -142,7 +142,7 @@ class GitHubSetup:
         try:
             return self._plan(reviewers, ask)
         except ProviderError as error:
-            error.hint = error.hint or READ_HINT
+            error.hint = READ_HINT if error.hint in {"", ACCESS_HINT} else error.hint
             raise
 
     def _plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:

@@ -20,7 +20,7 @@ from ops.core.bounded_http import AnswerTooLarge, open_client, read_answer
 from ops.core.clock import SystemClock
 from ops.core.errors import UnclearWrite
 from ops.core.redaction import Secret
-from ops.github import requester
+from ops.github import connection as github_connection
 from ops.github.client import open_repository, write_errors
 from ops.probes.http import MAX_BYTES, ProbeClient
 from ops.publish.chat_services import ChatMessage, NotSentError, PagingAction, find_senders
@@ -189,7 +189,7 @@ def test_body_is_whole_cut_or_refused(body: bytes, times: int, most: int) -> Non
 )
 def test_slow_answer_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch, serve: Serve, error: str) -> None:
     """The pieces of the body are small, so that none fills a buffer before the time has passed."""
-    monkeypatch.setattr(requester, "LONGEST_PART", WHOLE)
+    monkeypatch.setattr(github_connection, "LONGEST_PART", WHOLE)
     with serving(serve) as address:
         place, began = open_repository({"GITHUB_API_URL": address}, "token", "acme/operations"), time.monotonic()
         with pytest.raises(UnclearWrite, match=error), write_errors():
