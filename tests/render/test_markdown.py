@@ -74,7 +74,7 @@ def test_every_template_value_is_escaped_or_trusted() -> None:
         r"^number$|^link$|^icon$|^fence\(|^where$|^title$|^parts\.|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"
         r"|^run\.(id|log_url|requested_incident)$|^caller\(\)$|^parts\.|^item\.title$|^\"x\" if item|^older$|^left_out$|^at\."
         # of the report: its regions and prompts, moments, numbers, and words of a closed list
-        r"|^of_people$|^icons\[|^each\.state\.value$|^r\.state\.(state$|unknown \| length)|^known\(|^run\.(change_verb|doubt_note)$|^steps$|^regions\.|^asked\(|^item$|^title$|^number$|^kind$|^what$|^rows\(|^moment\(|strftime|span$|^r\.(main|watch)\.decision_text$|^r\.(heading|all_lines|missing_times|change_verb|doubt_note|lines \| length)\b"
+        r"|^of_people$|^icons\[|^each\.state\.value$|^r\.evidence\.state\.(state$|unknown \| length)|^known\(|^run\.(change_verb|doubt_note)$|^steps$|^regions\.|^asked\(|^item$|^title$|^number$|^kind$|^what$|^rows\(|^moment\(|strftime|span$|^r\.(main|watch)\.decision_text$|^r\.(heading|every_line \| length|missing_times|change_verb|doubt_note|lines \| length)\b"
         r"|^r\.evidence\.(number|severity|skipped)\b|^r\.evidence\.runs \| length|^(began|ended)$|stage\.|^each\.(name|first\.value|last\.value)\b"
         r"|r\.recovery\.stages|^\"unknown\""
         # of an action item: our mark, and numbers of issues
