@@ -136,6 +136,7 @@ def run_runbook(
             previous_runs=lambda: publisher.read_previous_runs(timeline, use.records_wait, rules),
             runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, timeline, rules),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
+            names_what_stays=True,
         )
         result = _execute_run(
             prober, session, request, context, options, environ=environ, redactor=redactor, signals=signals

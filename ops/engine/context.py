@@ -230,6 +230,8 @@ class Context(Generic[P]):
     """Name of a runbook → kind of its services: worker, pages or runtime."""
     command_prefix: tuple[str, ...] = ("ops",)
     """The program as the user typed it, and the options that a suggested command must repeat."""
+    names_what_stays: bool = False
+    """Whether reads may only explain the plan. A table of many services shows no plan, and has few calls for each."""
 
     @cached_property
     def site(self) -> "SiteBuilder":

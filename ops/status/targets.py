@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0
 """Real seconds after which a rollback that is not planned counts as unknown."""
-MOST_SERVICES = 52
-"""Services that are read, all at the same time. Each costs about 17 calls, and a recovery of that night needs the rest
+MOST_SERVICES = 60
+"""Services that are read, all at the same time. Each costs about 15 calls, and a recovery of that night needs the rest
 of the limit (`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
 MOST_NAMED = 3
 """Services that a line names."""

@@ -1,6 +1,7 @@
 """Read a Worker's history until a rollback target can be chosen."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,8 +26,6 @@ from ops.workers.history import WorkerHistory
 from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from ops.config import Service
 
 T = TypeVar("T")
@@ -36,6 +35,8 @@ MAX_PARALLEL = 16
 MAX_DEPLOYMENTS = 100
 MAX_INCIDENTS = 3
 """Incidents that marks name whose records are read, the newest first."""
+NAMES_WAIT = 0.1
+"""Seconds that a plan waits for names, after at least two rounds of other reads: they must not delay a write."""
 MAX_PAGES = 10
 """Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
@@ -53,7 +54,7 @@ class WorkerListing:
     traffic: Callable[[], WorkerTraffic | None]
     """Never waits: the requests and errors only improve the choice, and must not delay a write."""
     triggers: Callable[[], WorkerTriggers]
-    """Never waits: they only name what stays."""
+    """Waits at most NAMES_WAIT: they only name what stays. Unknown if no plan is shown."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
     pending = [start_call(each) for each in reads]  # first: the plan waits for them alone
     traffic = ctx.cloudflare.worker_traffic(service.worker)
     row, earlier = ctx.cloudflare.workers.begin_row_read(service.worker), ctx.previous_runs()
-    triggers = _begin_triggers_read(ctx, service.worker, row)
+    triggers = _begin_triggers_read(ctx, service.worker, row) if ctx.names_what_stays else WorkerTriggers
     deployments, versions, *others = (each.result() for each in pending)
     if not deployments:
         raise Refused(
@@ -99,13 +100,15 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
 
 
 def _begin_triggers_read(
-    ctx: Context[Any], worker: str, row: "Future[ListedWorker | None]"
+    ctx: Context[Any], worker: str, row: Future[ListedWorker | None]
 ) -> Callable[[], WorkerTriggers]:
-    """Start to read what no version holds. The returned function never waits. `row`: the Worker in the list."""
+    """Start to read what no version holds. The returned function waits at most NAMES_WAIT. `row`: of the list."""
     crons = start_call(lambda: ctx.cloudflare.workers.list_cron_triggers(worker))
     domains = start_call(lambda: ctx.cloudflare.routes.list_domains())  # noqa: PLW0108  the thread imports the module
+    reads: tuple[Future[Any], ...] = (row, crons, domains)
 
     def answer() -> WorkerTriggers:
+        wait(reads, timeout=NAMES_WAIT)
         listed, hosts = result_so_far(row), result_so_far(domains)
         return WorkerTriggers(
             crons=result_so_far(crons),

@@ -103,5 +103,5 @@ def test_many_services_leave_calls_for_a_recovery(world: World) -> None:
     rows = targets_of(partial(ops_of(world), SHOP_TOKEN=sandbox.token, CANARY_TOKEN=sandbox.token))
 
     states = [(row["state"], row["reason"]) for row in rows.values()]
-    assert states == [("ready", None)] * 52 + [("unknown", "rate_limited")] * 48
+    assert states == [("ready", None)] * 60 + [("unknown", "rate_limited")] * 40
     assert sum(each.path.startswith("/client/") for each in sandbox.requests) <= 900
