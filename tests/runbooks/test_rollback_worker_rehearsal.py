@@ -11,7 +11,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from sandbox.server import HttpRequest
 from tests.conftest import Outcome, World
 from tests.support import shop
-from tests.support.commands import WRITE, ended, texts
+from tests.support.commands import WRITE, ended, is_awaited, texts
 from tests.support.shop import WORKER, Shop
 
 ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
@@ -267,8 +267,7 @@ def test_without_rehearsal_no_call_is_added_before_the_write(rehearsed: Shop) ->
 
     outcome = rollback(rehearsed)
 
-    requests = [each for each in rehearsed.world.sandbox.requests if "/accounts/" in each.path]
-    awaited = [each for each in requests if not each.path.endswith(("/schedules", "/domains"))]
+    awaited = filter(is_awaited, rehearsed.world.sandbox.requests)
     assert [each.method for each in awaited].index("POST") == 7
     assert outcome.result["decision"] == "recovered"
     assert "Rehearsal" not in outcome.result["plan"]["sections"]

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
+from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest
 from tests.conftest import ROOT, WORKER, Outcome, World
 from tests.support.forked_ops import ForkedOps
 
@@ -28,6 +30,8 @@ LIST = {"method": "GET", "path": "/accounts/*/workers/scripts/*/deployments"}
 LISTED_VERSIONS = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions"}
 ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/*"}
 COMMENTS = "/repos/*/*/issues/*/comments"
+BESIDE = ("/schedules", "/domains")
+"""Ends of the paths that a rollback reads beside the others, and that no write waits for."""
 COMMENT = "/repos/*/*/issues/comments/*"
 JSON = {"content_type": "application/json"}
 PROMISE = re.compile("same command again", re.IGNORECASE)
@@ -81,6 +85,11 @@ def interruptions(requests: int) -> list[tuple[signal.Signals, int, str]]:
     return [(signal.SIGKILL, *one) for one in moments] + [
         (number, *one) for number, one in zip(friendly, moments, strict=True)
     ]
+
+
+def is_awaited(request: HttpRequest | RequestRecord) -> bool:
+    """Return whether a run of `rollback-worker` waits for this request to Cloudflare."""
+    return "/accounts/" in request.path and not request.path.endswith(BESIDE)
 
 
 def ours(world: World) -> list[FakeWorkerDeployment]:
