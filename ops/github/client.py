@@ -227,7 +227,10 @@ NO_ISSUE = ": there is no such issue, or the token may not read it"
 """Meaning of a 404 where `CHECK_HINT` is the hint."""
 NETWORK_HINT = "Check the network here, and GITHUB_API_URL if it is set. Then run the command again."
 RATE_LIMIT_HINT = "GitHub limits the requests of this token. Wait a minute, then run the command again."
+MOVED_HINT = "The repository was renamed or moved: set its new name as the remote `origin`, or in GITHUB_REPOSITORY."
+EXPIRED_HINT = "GITHUB_TOKEN is not valid, or has expired: set another one. Then run the command again."
 ACCESS_HINT = "GITHUB_TOKEN may not do this: `ops doctor` names missing permissions. Then run the command again."
+_USUAL_HINTS = {307: MOVED_HINT, 308: MOVED_HINT, 401: EXPIRED_HINT, 403: ACCESS_HINT}
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
@@ -249,7 +252,7 @@ def provider_errors(hint: str = "") -> Iterator[None]:
         yield
     except GithubException as error:
         is_limit = isinstance(error, RateLimitExceededException) or error.status == 429
-        usual = STATUS_HINT if error.status >= 500 else ACCESS_HINT if error.status in {401, 403} else ""
+        usual = _USUAL_HINTS.get(error.status, STATUS_HINT if error.status >= 500 else "")
         advice = RATE_LIMIT_HINT if is_limit else hint or usual
         meaning = NO_ISSUE if error.status == 404 and hint == CHECK_HINT else ""
         raise GitHubApiError(error.status, advice, is_limit=is_limit, meaning=meaning) from None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -116,16 +117,37 @@ class _DirectConnection:
     """
 
     def getresponse(self: Any) -> RequestsResponse:
-        """Send the request and return the answer. Raises requests.RequestException."""
+        """Send the request and return the answer. Raises requests.RequestException.
+
+        A read of a renamed repository goes to the address that GitHub gives, on the same host. PyGithub would leave out
+        its query, and with it the filters of a list.
+        docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api#follow-redirects
+        """
+        address = f"{self.protocol}://{self.host}:{self.port}{self.url}"
+        response = self._send_to(address)
+        if self.verb == "GET" and response.is_redirect:
+            moved = urljoin(address, response.headers["location"])
+            if _origin_of(moved) == _origin_of(address):
+                response = self._send_to(moved)
+        return RequestsResponse(response)
+
+    def _send_to(self: Any, address: str) -> requests.Response:
         session, request = self.session, requests.PreparedRequest()
         request.prepare_method(self.verb)
-        request.prepare_url(f"{self.protocol}://{self.host}:{self.port}{self.url}", None)
+        request.prepare_url(address, None)
         request.prepare_headers({**session.headers, **self.headers})
         request.prepare_body(self.input, None)
         adapter = session.get_adapter(request.url)
-        response = adapter.send(request, timeout=self.timeout, verify=self.verify, proxies=session.proxies)
+        response: requests.Response = adapter.send(
+            request, timeout=self.timeout, verify=self.verify, proxies=session.proxies
+        )
         _read_bounded(response)
-        return RequestsResponse(response)
+        return response
+
+
+def _origin_of(address: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 class PlainApi(_DirectConnection, HTTPRequestsConnectionClass):

@@ -404,6 +404,8 @@ class TypedRequester(Requester):
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # PyGithub cannot read the headers, or it was redirected to another host.
             raise malformed_answer(method, expected_answer(method, path)[0], 0, type(error).__name__) from None
+        if 300 <= status < 400 and method != "GET":  # never followed: a moved issue may be in another repository
+            raise GithubException(status, {}, answer_headers)
         if status >= 400:
             return status, answer_headers, refusal_body(text)
         check_answer(method, path, status, text)

@@ -183,12 +183,15 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
         raise Refused(f"#{number} is {what}: a stop there has no effect", reason=Reason.INCIDENT_CLOSED, hint=hint)
     with suppress(ProviderError), provider_errors():
         sync_labels(repository, LABELS, lambda _: None)
-    remove_label(repository, number, STOPPED_LABEL)
+    was_stopped = remove_label(repository, number, STOPPED_LABEL)
     try:
-        _put_label(repository, number)
-    except UnclearWrite:
-        if not has_label(repository, number, STOPPED_LABEL):
-            _put_label(repository, number)
+        _put_label_once(repository, number)
+    except ProviderError as error:
+        if not was_stopped:
+            raise
+        text = f"the stop of #{number} was lifted to renew it, and setting it again failed: {error.message}"
+        hint = "Recoveries may start now. Stop them again: `ops stop --reason TEXT`."
+        raise ProviderError(text, reason=error.reason, hint=hint) from None
 
     def find_new() -> Stop | None:
         stop = _read_stop(repository, issue, lists, now)
@@ -202,8 +205,16 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
     return stop
 
 
+def _put_label_once(repository: "Repository", number: int) -> None:
+    """Put the label on; after an unclear answer again if it is not there. Raises ProviderError."""
+    try:
+        _put_label(repository, number)
+    except UnclearWrite:
+        if not has_label(repository, number, STOPPED_LABEL):
+            _put_label(repository, number)
+
+
 def _put_label(repository: "Repository", number: int) -> None:
-    """Put the label on with one request. Raises UnclearWrite and ProviderError."""
     with write_errors():
         repository.get_issue(number).add_to_labels(STOPPED_LABEL)
 

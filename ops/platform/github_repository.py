@@ -83,7 +83,7 @@ class VerificationRepository:
             self.guard.open_pulls_into(self.default_branch)
             yield self
         except GitHubApiError as error:
-            if error.is_forbidden:
+            if error.is_forbidden or error.status == 401:
                 error.hint = TOKEN_HINT
             raise
         finally:

@@ -279,6 +279,17 @@ def test_label_on_too_many_issues_is_unread_and_no_block(bakery: Job) -> None:
     assert (bakery.outputs["go"], bakery.outputs["stop"]) == ("true", "not read")
 
 
+@pytest.mark.parametrize("status", [403, 422, 502])
+def test_stop_that_could_not_be_renewed_says_that_it_is_lifted(bakery: Job, status: int) -> None:
+    stop(bakery)
+    bakery.github.fault(method="POST", path="/repos/*/*/issues/*/labels", status=status, times=None)
+
+    done = request(bakery, "olga", "ops:stop")
+
+    assert (done.code, is_stopped(bakery)) == (4, False)
+    assert "Recoveries may start now" in done.err + bakery.github.issue(bakery.incident).comments[-1].body
+
+
 def test_stop_that_github_does_not_take_fails_the_job(bakery: Job) -> None:
     bakery.github.fault(method="POST", path="/repos/*/*/issues/*/labels", status=502, times=None)
 
