@@ -1,4 +1,4 @@
-"""Refuse to measure an account or a repository that the team uses."""
+"""Refuse an account or a repository that the team uses, for a measurement and for a drill."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING

@@ -161,7 +161,7 @@ def test_killed_at_each_write_it_takes_back_and_drills_again(shop: Team, labs: S
     assert OF_A_PERSON in labs.account.workers
 
 
-def kill_at(shop: Team, jobs: LabelJobs, at: int) -> Callable[[], None]:
+def kill_at(shop: Team, jobs: LabelJobs, at: int, error: type[BaseException] = Killed) -> Callable[[], None]:
     """Kill the command at this write to Cloudflare or GitHub, before the write if it is even, else after it."""
     seen = 0
 
@@ -173,7 +173,7 @@ def kill_at(shop: Team, jobs: LabelJobs, at: int) -> Callable[[], None]:
         return seen == at + 1
 
     def end() -> None:
-        raise Killed
+        raise error
 
     ending: dict[str, Any] = {"after" if at % 2 else "before": end, "is_prompt": True}
     places = (shop.world.sandbox.faults, shop.world.sandbox.github.faults)
@@ -270,6 +270,20 @@ def test_branch_that_the_person_may_not_write_and_a_changed_folder_are_named(sho
     assert "a rule, a newer commit" in details(refused)
     assert (left(shop, labs), state(shop)["branch"]) == (NOTHING, before["branch"])
     assert "`git pull`" in changed.err
+
+
+def test_person_who_presses_ctrl_c_learns_what_is_left(shop: Team, labs: Sandbox) -> None:
+    adopt(shop, "--yes")
+    stop = kill_at(shop, jobs_of(shop), 13, KeyboardInterrupt)
+    with answered_in_process():
+        ended = drill(shop, "--yes", "--drill-account", LABS)
+    stop()
+    (worker,) = left(shop, labs)["workers"]
+
+    again = drill(shop, *IN_LABS)
+
+    assert (ended.code, f"{worker} may be left. `ops adopt` takes it back" in ended.out) == (130, True), ended.out
+    assert (again.code, left(shop, labs)) == (0, NOTHING)
 
 
 def test_removal_takes_back_a_killed_drill(shop: Team, labs: Sandbox) -> None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
 from ops.core.clock import Clock
-from ops.core.errors import ConfigError, Decision, OpsError, ProviderError, Reason, Refused
+from ops.core.errors import ConfigError, Decision, OpsError, ProviderError, Reason
 from ops.core.names import DRILL_TOKEN
 from ops.core.redaction import Redactor, Secret
 from ops.core.verification_name import DRILL_PREFIX, make_name
 from ops.github.client import GitHubApiError, connect, send_twice
 from ops.github.secrets import write_secret
 from ops.platform.account import VerificationAccount
+from ops.platform.team_use import require_unused_account
 from ops.setup.adopt.drill_repository import MISSING, DrillRepository
 from ops.setup.adopt.drill_worker import DrillWorker
 from ops.setup.adopt.git_folder import GitFolder, copy_committed
@@ -55,15 +56,8 @@ class DrillResult:
 def choose_account(config: "Config", home: str, given: str, *, same_account: bool) -> str:
     """Return the account of the drill; empty for the sandbox. `home`: that of the first label. Raises OpsError."""
     account = given or (home if same_account else "")
-    holding = [
-        f"{each.name} ({', '.join(each.services)})"
-        for each in config.environments.values()
-        if each.account_id == account and each.services
-    ]
-    if holding and not same_account:
-        hint = "Take an account without services, or add `--same-account`: a drill writes only to its own Worker."
-        text = f"the account {account} holds services of {CONFIG}: {'; '.join(holding)}"
-        raise Refused(text, reason=Reason.NOT_AUTHORISED, hint=hint)
+    if not same_account:
+        require_unused_account(account, config, CONFIG)
     return account
 
 
@@ -109,21 +103,32 @@ class LabelDrill:
                 raise ConfigError(text, hint="Commit and push, or `git pull`. Then run `ops adopt` again.")
             self._say(f"  This takes {COST}.")
             self._record.begin_drill(name, account)
-            try:
-                if not stored:
-                    send_twice(lambda: write_secret(self._github, *self._secret, token))
-                result = self._recover(worker, repository, url, files)
-            except OpsError as error:
-                result = DrillResult("", " ".join(filter(None, (f"{error.message}.", error.hint))))
-                self._say(f"  {result.problem}")
-            self._take_back(worker, repository)
+            with self._telling_what_is_left():
+                try:
+                    if not stored:
+                        send_twice(lambda: write_secret(self._github, *self._secret, token))
+                    result = self._recover(worker, repository, url, files)
+                except OpsError as error:
+                    result = DrillResult("", " ".join(filter(None, (f"{error.message}.", error.hint))))
+                    self._say(f"  {result.problem}")
+                self._take_back(worker, repository)
         return result
 
     def take_back(self, token: Secret) -> None:
         """Take back what a drill left that was interrupted. Raises OpsError."""
         name, account = self._record.drill, self._record.drill_account
-        with self._open_worker(name, account, token) as worker:
+        with self._open_worker(name, account, token) as worker, self._telling_what_is_left():
             self._take_back(worker, self._repository(name))
+
+    @contextmanager
+    def _telling_what_is_left(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            name = self._record.drill
+            if name:
+                self._say(f"  {name} may be left. `ops adopt` takes it back, and so does `ops adopt --remove`.")
+            raise
 
     def _take_back(self, worker: DrillWorker, repository: DrillRepository) -> None:
         self._say(f"  taking back everything of {self._record.drill}")
