@@ -25,7 +25,7 @@ SLACK, LATEST = 2, 3600
 """Seconds by which the clocks of an issue and of its run may differ, and within which its run is created."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 10.0
 PAUSES = (2.5, 3.0)
-"""Seconds before the second and the third try to post the answer. A list may lack for two seconds what was posted."""
+"""Seconds before the second and the third try. A list may lack for two seconds what was posted."""
 
 
 def find_run(event: Any) -> Any:

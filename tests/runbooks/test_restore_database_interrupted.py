@@ -197,6 +197,7 @@ def test_second_run_on_an_incident_is_refused_while_the_first_restores(library: 
         while not any("undo of the restore" in each.body for each in hub.issue(number).comments):
             assert time.monotonic() < end
             time.sleep(0.05)
+        hub.catch_up()  # people start commands seconds apart
 
     first, second = run_two(library, "--incident", str(number), begin=wait_for_the_comment, **environ)
 

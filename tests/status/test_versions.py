@@ -64,10 +64,12 @@ def test_target_is_the_one_of_the_plan(shop: Shop) -> None:
 
 @pytest.mark.parametrize(("service", "runbook"), [("web", "rollback-worker"), ("docs", "rollback-pages")])
 def test_versions_make_only_the_calls_of_a_plan(shop: Shop, service: str, runbook: str) -> None:
+    """A plan also names the crons and domains that a rollback leaves, which `versions` does not show."""
     planned = api_calls(shop, runbook, "--service", service, "--dry-run")
 
-    assert planned
-    assert api_calls(shop, "versions", service) == planned
+    listed = api_calls(shop, "versions", service)
+    assert listed
+    assert listed == [call for call in planned if not call.endswith(("/workers/domains", "/schedules"))]
 
 
 def test_each_rejected_version_has_its_reason(shop: Shop) -> None:
