@@ -7,7 +7,8 @@ answer, a second request would make a second issue or comment. Everything else t
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.core.clock import Clock
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 F = TypeVar("F")
 LIST_PAUSES = (1.0, 1.5, 2.0, 2.5)
 """Seconds before each further look for our own write in a list."""
-LOOK_BACK = timedelta(minutes=5)
-"""Age of the entries that may be ours. More than the request took, and than this machine's clock may be fast."""
+ROUNDING = timedelta(seconds=2)
+"""GitHub's times are whole seconds."""
 BOT = "github-actions[bot]"
 """The author of everything written with GITHUB_TOKEN. A person's login cannot contain brackets."""
 _CREATION = re.compile(r"/repos/[^/]+/[^/]+/issues(/\d+/comments)?")
@@ -45,26 +46,35 @@ def is_unclear(error: Exception) -> bool:
     return isinstance(error, UnclearWrite | requests.RequestException | ValueError)
 
 
-def find_created(
-    requester: "Requester", path: str, sent: Mapping[str, Any], find_clock: Callable[[], Clock], error: Exception
-) -> dict[str, Any] | None:
-    """Return GitHub's entry of the issue or comment if the POST that raised this error may have created it.
+def may_have_created(verb: str, path: str, error: Exception) -> bool:
+    """Return whether this error came from a creation of an issue or comment that may have taken effect."""
+    return verb == "POST" and bool(_CREATION.fullmatch(path)) and is_unclear(error)
 
-    None if the list does not show it in time, or fails. The list may be behind, so an unclear answer costs some seconds
-    of the clock; another error costs none.
+
+def find_created(
+    requester: "Requester", path: str, sent: Mapping[str, Any], seconds: float, find_clock: Callable[[], Clock]
+) -> dict[str, Any] | None:
+    """Return GitHub's entry of the issue or comment that a POST without an answer created `seconds` ago, at most.
+
+    None if the list does not show it in time, or fails. The list may be behind, so this costs some seconds of the
+    clock. Another job of the same author may have sent the same text at the same time: its entry counts too.
 
     docs.github.com/rest/issues/issues#list-repository-issues, docs.github.com/rest/issues/comments#list-issue-comments
     """
     import requests
     from github import GithubException
 
-    if not _CREATION.fullmatch(path) or not is_unclear(error):
-        return None
     with suppress(GithubException, requests.RequestException, ValueError, OpsError):
         clock = find_clock()
-        since = f"{clock.now() - LOOK_BACK:%Y-%m-%dT%H:%M:%SZ}"
+        since = f"{_read_time(requester, path, clock) - timedelta(seconds=seconds) - ROUNDING:%Y-%m-%dT%H:%M:%SZ}"
         return await_listed(lambda: _find_ours(requester, path, sent, since), clock)
     return None
+
+
+def _read_time(requester: "Requester", path: str, clock: Clock) -> datetime:
+    """Return the time of GitHub, because this machine's clock may be wrong; of the clock if the answer has none."""
+    headers, _ = requester.requestJsonAndCheck("GET", path, parameters={"per_page": 1})
+    return parsedate_to_datetime(headers["date"]) if headers.get("date") else clock.now()
 
 
 def _find_ours(requester: "Requester", path: str, sent: Mapping[str, Any], since: str) -> dict[str, Any] | None:

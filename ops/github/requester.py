@@ -6,6 +6,7 @@ Shapes follow docs.github.com/rest. They hold only the fields that Backout or Py
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property
@@ -20,7 +21,7 @@ from ops.core.client_guards import is_loopback
 from ops.core.clock import Clock, SystemClock, parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.github.connection import BoundedAdapter, PlainApi, TlsApi
-from ops.github.list_lag import find_created
+from ops.github.list_lag import find_created, may_have_created
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
@@ -373,10 +374,14 @@ class TypedRequester(Requester):
     ) -> tuple[dict[str, Any], Any]:
         # An Enterprise Server serves queries outside of the path of its API.
         path = url if url == self.graphql_url else _HOST.sub("", url, count=1)
+        began = time.monotonic()
         try:
             return super().requestJsonAndCheck(verb, path, *arguments, **options)
         except Exception as error:
-            created = find_created(self, path, options["input"], self.find_clock, error) if verb == "POST" else None
+            if not may_have_created(verb, path, error):
+                raise
+            sent, seconds = options.get("input") or {}, time.monotonic() - began
+            created = find_created(self, path, sent, seconds, self.find_clock)
             if created is None:
                 raise
             return {}, created

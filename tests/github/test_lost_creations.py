@@ -1,5 +1,7 @@
 """A lost answer to the creation of an issue or comment makes no second one, although GitHub's lists are behind."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -29,16 +31,18 @@ OPENING = {
 """The same after one press: each opens an incident of its own."""
 
 
-def press(shop: Shop, command: tuple[str, ...], presses: int, **fault: Any) -> list[int]:
+def press(
+    shop: Shop, command: tuple[str, ...], presses: int, environ: Mapping[str, str] = MappingProxyType({}), **fault: Any
+) -> list[int]:
     """Return the number of comments on each issue after the presses by a person, whose creations fail like this."""
     hub = shop.world.sandbox.github
-    hub.switches.lists_lag_seconds = 2.0
     hub.add_user("mai")
     hub.open_issue("Shop fails", "", ["incident"], "mai")
     for path in CREATIONS:
         hub.fault(method="POST", path=path, **fault)
     token = hub.add_token("ghp_mai", "mai", ["repo"])
-    done = [shop.ops(*command, **hub.environ() | {"GITHUB_TOKEN": token, "NEEDS": "{}"}) for _ in range(presses)]
+    given = {**hub.environ(), "GITHUB_TOKEN": token, "NEEDS": "{}", **environ}
+    done = [shop.ops(*command, **given) for _ in range(presses)]
     print(done)
     return [len(each.comments) for each in hub.issues]
 
@@ -75,3 +79,26 @@ def test_equal_text_of_a_stranger_is_not_taken_for_ours(shop: Shop) -> None:
 
     assert press(shop, REPEATED["note"][0], 2, lost="before", before=copy) == [2]
     assert [each.user.login for each in hub.issues[0].comments] == ["eve", "mai"]
+
+
+def test_fast_clock_of_this_machine_finds_what_is_ours(shop: Shop) -> None:
+    hub = shop.world.sandbox.github
+    shop.world.sandbox.clock.advance(-600)
+    hub.switches.lists_lag_seconds = 0.0  # this machine's clock would really wait
+
+    assert press(shop, REPEATED["note"][0], 2, {"OPS_CLOCK_URL": ""}, times=None, lost="after") == [1]
+
+
+def test_equal_text_of_another_job_is_not_taken_for_ours(shop: Shop) -> None:
+    """A minute ago another job of the bot opened its own incident with the same text. Ours gets lost on its way."""
+    hub = shop.world.sandbox.github
+    command, _ = OPENING["incident"]
+    given = hub.environ() | {"NEEDS": "{}"}
+    assert shop.ops(*command, **given).code == 0
+    shop.world.sandbox.clock.advance(60)
+    hub.fault(method="POST", path=CREATIONS[0], lost="before")
+
+    done = shop.ops(*command, **given)
+
+    assert done.code != 0
+    assert len(hub.issues) == 1
