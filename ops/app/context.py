@@ -19,23 +19,18 @@ from ops.app.row_store import make_row_store
 from ops.app.run_files import RUNS, read_records
 from ops.app.session import Session
 from ops.core.errors import Refused
-from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.timeline import Timeline
-from ops.engine.context import Context, RequestInfo
+from ops.engine.context import Context, OperationsRepository, RequestInfo
 from ops.engine.runbook import RollbackReach, params_type
 from ops.engine.step import StepPlan
 from ops.github import actions
-from ops.github.secrets import EnvironmentSecrets
 from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.github.files import CommittedFile
-    from ops.github.lift_labels import LiftLabels
-    from ops.github.pulls import PullRequests
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
 
@@ -66,9 +61,11 @@ def planning_context(
         run_id=run_id,
         clock=clock,
         timeline=timeline or Timeline(clock, redactor),
-        cloudflare=session,
-        github=_Repository(folder, environ, redactor, session, ending),
-        web=session,
+        cloudflare=session.cloudflare,
+        github=OperationsRepository(
+            folder, environ, redactor, clock=clock, write_guards=session.write_guards, ending=ending
+        ),
+        web=session.web,
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
         read_source=functools.partial(read_source, folder, environ, redactor),
         secret_values=ProcessSecretValues(environ, redactor, session.config),
@@ -89,39 +86,6 @@ def new_run_id(environ: Mapping[str, str], now: datetime) -> str:
     digits = secrets.token_hex(2)
     of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
     return of_a_job if parse_job_run(of_a_job) else f"{now:%Y%m%dT%H%M%S}-{digits}"
-
-
-class _Repository:
-    """The operations repository for a Context. Most ports are made and imported on first use."""
-
-    def __init__(
-        self, folder: Path, environ: Mapping[str, str], redactor: Redactor, session: Session, ending: ExitStack
-    ) -> None:
-        self._folder, self._environ, self._redactor = folder, environ, redactor
-        self._write_guards, self._ending = session.write_guards, ending
-        self.secrets = self._write_guards.add(
-            EnvironmentSecrets.of(environ, redactor, session.clock)
-        )  # masks an App's key
-
-    @functools.cached_property
-    def pulls(self) -> "PullRequests":
-        from ops.github.pulls import PullRequests
-
-        pulls = self._write_guards.add(PullRequests.of(self._environ, self._redactor))
-        self._ending.callback(pulls.close)
-        return pulls
-
-    @functools.cached_property
-    def lift_labels(self) -> "LiftLabels":
-        from ops.github.lift_labels import LiftLabels
-
-        return self._write_guards.add(LiftLabels(lambda: self.pulls.repository))
-
-    @functools.cached_property
-    def limits(self) -> "CommittedFile":
-        from ops.github.files import CommittedFile
-
-        return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
 
 
 def make_site(

@@ -364,7 +364,7 @@ def _read_status(session: Session, services: "Sequence[Service]") -> StatusRepor
     from ops.probes import status_page
 
     return status_page.read_report(
-        session.web(),
+        session.probe_client(),
         status_page.CLOUDFLARE_STATUS,
         status_page.used_products(session.environment, *services),
         group=status_page.PRODUCTS_GROUP,

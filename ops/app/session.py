@@ -4,70 +4,32 @@ All are real, or all belong to a sandbox: environment variables decide. Each is 
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ops.core.client_guards import WriteGuards, is_loopback, parse_token
 from ops.core.clock import SandboxClock, SystemClock
-from ops.core.errors import ConfigError, ProviderError, Reason
-from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor, Secret
-from ops.core.threads import result_so_far, start_call
-from ops.core.verdict import PageContent
+from ops.core.threads import start_call
+from ops.engine.context import CloudflareClients, Once, WebClients
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ops.cloudflare.client import CallBudget, CloudflareClient
-    from ops.cloudflare.d1 import D1Api
-    from ops.cloudflare.kv import KvApi
-    from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
-    from ops.cloudflare.pages import PagesApi
+    from ops.cloudflare.client import CloudflareClient
     from ops.cloudflare.r2 import R2Api
-    from ops.cloudflare.routes import RoutesApi
-    from ops.cloudflare.types.records import LoggedError, WorkerTraffic
-    from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.probes import Probe
-    from ops.config.sections import KeyProvider
-    from ops.core.runtime_contract import RuntimeState
-    from ops.core.verdict import KeyAnswer, MaintenanceCheck, ProbeResult
     from ops.engine.runbook import Runbook
-    from ops.probes.application import DurableObjectAdmin
     from ops.probes.http import ProbeClient
     from ops.probes.runner import ProbeRunner
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_PERMISSIONS = "Workers Scripts Write", "Pages Write"
 """Permissions for services with `worker:` and with `pages:`."""
-
-
-TRAFFIC_PERIOD = timedelta(minutes=15)
-"""Last minutes for which a plan shows the requests to a Worker."""
-TRAFFIC_TIMEOUT = 5.0
-"""Seconds after which a query for them ends; nothing waits for it."""
-LOGS_WAIT = 2.0
-"""Real seconds to wait for logged errors, which are only an explanation."""
-
-
-T = TypeVar("T")
-
-
-class _Once(Generic[T]):
-    """A property that is made once on first use, by any thread. An error is raised at each use."""
-
-    def __init__(self, make: "Callable[[Session], T]") -> None:
-        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
-
-    def __get__(self, session: "Session", _owner: object = None) -> T:
-        with session.lock:
-            if self._name not in session.__dict__:
-                session.__dict__[self._name] = self._make(session)
-            made: T = session.__dict__[self._name]
-            return made
 
 
 class Session:
@@ -99,6 +61,15 @@ class Session:
         self._closers: list[Callable[[], object]] | None = []
         ending.callback(self._close)
         self._runbook, self._with_passes = runbook, with_passes
+        self.cloudflare = CloudflareClients(lambda: self.client, self.account_id, self.clock)
+        self.web = WebClients(
+            self.probe_client,
+            lambda: self._provider_web,
+            config=config,
+            environ=environ,
+            clock=self.clock,
+            write_guards=self.write_guards,
+        )
 
     @property
     def sandbox(self) -> str:
@@ -119,7 +90,7 @@ class Session:
         for close in reversed(closers):
             close()
 
-    @_Once
+    @Once
     def token(self) -> Secret:
         """The Cloudflare token; a placeholder if the runbook needs none. Raises ConfigError if missing or malformed."""
         if self._runbook and not self._runbook.github_environment:
@@ -130,7 +101,7 @@ class Session:
             raise _missing_token(self.environment, self._runbook, has_environments=has_environments)
         return parse_token(name, value)
 
-    @_Once
+    @Once
     def client(self) -> "CloudflareClient":
         """Open client, read-only outside `with session.write_guards.writing():`. Raises ConfigError without a token."""
         from ops.cloudflare.client import CloudflareClient
@@ -142,41 +113,7 @@ class Session:
         client.open()
         return client
 
-    @property
-    def budget(self) -> "CallBudget":
-        return self.client.budget
-
-    @_Once
-    def workers(self) -> "WorkersApi":
-        from ops.cloudflare.workers import WorkersApi
-
-        return WorkersApi(self.client, self.account_id)
-
-    @_Once
-    def pages(self) -> "PagesApi":
-        from ops.cloudflare.pages import PagesApi
-
-        return PagesApi(self.client, self.account_id)
-
-    @_Once
-    def routes(self) -> "RoutesApi":
-        from ops.cloudflare.routes import RoutesApi
-
-        return RoutesApi(self.client, self.account_id)
-
-    @_Once
-    def d1(self) -> "D1Api":
-        from ops.cloudflare.d1 import D1Api
-
-        return D1Api(self.client, self.account_id)
-
-    @_Once
-    def kv(self) -> "KvApi":
-        from ops.cloudflare.kv import KvApi
-
-        return KvApi(self.client, self.account_id)
-
-    @_Once
+    @Once
     def kept_rows_bucket(self) -> "R2Api | None":
         """The bucket for rows that a restore loses; None without one in ops.yml."""
         from ops.cloudflare.r2 import R2Api
@@ -184,18 +121,12 @@ class Session:
         store = self.environment.kept_rows_store
         return R2Api(self.client, self.account_id, store.bucket, store.jurisdiction) if store else None
 
-    @_Once
-    def maintenance(self) -> "MaintenanceWorkerApi":
-        from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
-
-        return MaintenanceWorkerApi(self.client, self.account_id, WORKER)
-
-    def web(self) -> "ProbeClient":
+    def probe_client(self) -> "ProbeClient":
         """Return the client of the probes."""
-        return self._web.result()
+        return self._probe_client.result()
 
-    @_Once
-    def _web(self) -> "Future[ProbeClient]":
+    @Once
+    def _probe_client(self) -> "Future[ProbeClient]":
         def make() -> "ProbeClient":
             from ops.probes.http import ProbeClient, headers_by_origin
 
@@ -220,7 +151,7 @@ class Session:
         from ops.probes.runner import ProbeRunner
 
         return ProbeRunner(
-            web=self._web.result,
+            web=self._probe_client.result,
             environ=environ,
             redactor=redactor,
             clock=self.clock,
@@ -228,76 +159,7 @@ class Session:
             pictures=pictures or folder,
         )
 
-    def fetch_page(self, url: str) -> PageContent:
-        """Read the content of a URL."""
-        from ops.probes import page_content
-
-        return page_content.read_page(self.web(), self.clock, url)
-
-    def check_maintenance(self, addresses: "Sequence[MaintenanceCheck]") -> "ProbeResult":
-        """Check once whether each address is answered by ops-maintenance, or not."""
-        from ops.probes import http
-
-        return http.run_maintenance_probe(self.web(), addresses)
-
-    def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
-        """Return the limits and switches that the application at this origin reports, or why they are unknown."""
-        from ops.probes import application
-
-        return application.read_runtime_state(self.web(), url)
-
-    @_Once
-    def durable_objects(self) -> "DurableObjectAdmin":
-        """Endpoints of the application for its Durable Objects."""
-        from ops.config import durable_object_token_names
-        from ops.probes.application import DurableObjectAdmin
-
-        tokens = durable_object_token_names(self.config)
-        return self.write_guards.add(DurableObjectAdmin(self.web, self._environ, tokens))
-
-    def logged_errors(
-        self, worker: str, since: datetime, until: datetime
-    ) -> "Callable[[], tuple[LoggedError, ...] | str]":
-        """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
-        from ops.cloudflare import records
-        from ops.core.clock import Period
-
-        pending = start_call(lambda: records.count_errors(self.client, self.account_id, worker, Period(since, until)))
-
-        def answer() -> "tuple[LoggedError, ...] | str":
-            try:
-                return pending.result(timeout=LOGS_WAIT)
-            except TimeoutError:
-                return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
-            except ProviderError as error:
-                needed = f'; the token needs "{error.permission}" for it' if error.permission else ""
-                return f"{error.message}{needed}"
-
-        return answer
-
-    def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
-        """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
-
-        def read() -> "WorkerTraffic":
-            from ops.cloudflare import records
-            from ops.core.clock import Period
-
-            now = self.clock.now()
-            recent = Period(now - TRAFFIC_PERIOD, now)
-            return records.read_worker_traffic(
-                self.client, self.account_id, worker, recent, now=now, timeout=TRAFFIC_TIMEOUT
-            )
-
-        pending = start_call(read)
-        return lambda: result_so_far(pending)
-
-    def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":
-        """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""
-        from ops.probes import application
-
-        return application.check_key(self._provider_web, spec, key or application.random_key())
-
-    @_Once
+    @Once
     def _provider_web(self) -> "ProbeClient":
         from ops.probes.http import ProbeClient
 

@@ -101,7 +101,7 @@ def conflicts(
     text = _read_kept_file(file)
     with contextlib.ExitStack() as ending:
         session = Session(settings, environment, os.environ, ending)
-        d1, database_id = session.d1, session.environment.database(name).id
+        d1, database_id = session.cloudflare.d1, session.environment.database(name).id
         tables = list(find_conflicts(d1, database_id, text))
         if into:
             _write_new_file(into, rewrite_file(d1, database_id, text))

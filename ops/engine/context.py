@@ -1,19 +1,26 @@
 """The context of a run: the parameters, values and clients that a runbook may use."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ops.core.clock import Clock
-from ops.core.errors import ConfigError
+from ops.core.client_guards import WriteGuards
+from ops.core.clock import Clock, Period
+from ops.core.errors import ConfigError, ProviderError
+from ops.core.names import LIMITS_FILE, MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
 from ops.core.owners import Requester
+from ops.core.redaction import Redactor
+from ops.core.threads import result_so_far, start_call
 from ops.core.verdict import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
-    from ops.cloudflare.client import CallBudget
+    from ops.cloudflare.client import CallBudget, CloudflareClient
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
@@ -32,104 +39,222 @@ if TYPE_CHECKING:
     from ops.github.files import CommittedFile
     from ops.github.lift_labels import LiftLabels
     from ops.github.pulls import PullRequests
-    from ops.github.secrets import EnvironmentSecrets
     from ops.probes.application import DurableObjectAdmin
+    from ops.probes.http import ProbeClient
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
 
 P = TypeVar("P")
+T = TypeVar("T")
+TRAFFIC_PERIOD = timedelta(minutes=15)
+"""Last minutes for which a plan shows the requests to a Worker."""
+TRAFFIC_TIMEOUT = 5.0
+"""Seconds after which a query for them ends; nothing waits for it."""
+LOGS_WAIT = 2.0
+"""Real seconds to wait for logged errors, which are only an explanation."""
 
 
-class CloudflareApi(Protocol):
+class Once(Generic[T]):
+    """A property that is made once on first use, by any thread. An error is raised at each use.
+
+    The `lock` of its owner is held meanwhile.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, owner: Any, _type: object = None) -> T:
+        with owner.lock:
+            if self._name not in owner.__dict__:
+                owner.__dict__[self._name] = self._make(owner)
+            made: T = owner.__dict__[self._name]
+            return made
+
+
+class CloudflareClients:
     """Clients of one Cloudflare account, by product. Read-only until the engine makes a change."""
+
+    def __init__(self, client: "Callable[[], CloudflareClient]", account_id: str, clock: Clock) -> None:
+        """`client` returns the open client. It raises ConfigError without a token."""
+        self.lock = threading.RLock()
+        self._client, self._account_id, self._clock = client, account_id, clock
 
     @property
     def budget(self) -> "CallBudget":
         """Calls of this run, of those that all users of the token may make."""
-        ...
+        return self._client().budget
 
-    @property
-    def workers(self) -> "WorkersApi": ...
+    @Once
+    def workers(self) -> "WorkersApi":
+        from ops.cloudflare.workers import WorkersApi
 
-    @property
-    def pages(self) -> "PagesApi": ...
+        return WorkersApi(self._client(), self._account_id)
 
-    @property
-    def routes(self) -> "RoutesApi": ...
+    @Once
+    def pages(self) -> "PagesApi":
+        from ops.cloudflare.pages import PagesApi
 
-    @property
+        return PagesApi(self._client(), self._account_id)
+
+    @Once
+    def routes(self) -> "RoutesApi":
+        from ops.cloudflare.routes import RoutesApi
+
+        return RoutesApi(self._client(), self._account_id)
+
+    @Once
     def kv(self) -> "KvApi":
         """Values in KV, where an application reads limits and switches."""
-        ...
+        from ops.cloudflare.kv import KvApi
 
-    @property
+        return KvApi(self._client(), self._account_id)
+
+    @Once
     def d1(self) -> "D1Api":
         """Queries and Time Travel of D1 databases."""
-        ...
+        from ops.cloudflare.d1 import D1Api
 
-    @property
+        return D1Api(self._client(), self._account_id)
+
+    @Once
     def maintenance(self) -> "MaintenanceWorkerApi":
         """Uploads of the Worker that answers for a service in maintenance."""
-        ...
+        from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
+
+        return MaintenanceWorkerApi(self._client(), self._account_id, MAINTENANCE_WORKER)
 
     def logged_errors(
         self, worker: str, since: datetime, until: datetime
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
-        """Start to read a Worker's logged errors. The returned function waits briefly; a text says why it failed."""
-        ...
+        """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
+        from ops.cloudflare import records
+
+        period = Period(since, until)
+        pending = start_call(lambda: records.count_errors(self._client(), self._account_id, worker, period))
+
+        def answer() -> "tuple[LoggedError, ...] | str":
+            try:
+                return pending.result(timeout=LOGS_WAIT)
+            except TimeoutError:
+                return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
+            except ProviderError as error:
+                needed = f'; the token needs "{error.permission}" for it' if error.permission else ""
+                return f"{error.message}{needed}"
+
+        return answer
 
     def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
         """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
-        ...
+
+        def read() -> "WorkerTraffic":
+            from ops.cloudflare import records
+
+            now = self._clock.now()
+            recent = Period(now - TRAFFIC_PERIOD, now)
+            return records.read_worker_traffic(
+                self._client(), self._account_id, worker, recent, now=now, timeout=TRAFFIC_TIMEOUT
+            )
+
+        pending = start_call(read)
+        return lambda: result_so_far(pending)
 
 
-class WebPort(Protocol):
+class WebClients:
     """The application and its AI providers on the internet."""
+
+    def __init__(
+        self,
+        client: "Callable[[], ProbeClient]",
+        provider_client: "Callable[[], ProbeClient]",
+        *,
+        config: "Config",
+        environ: Mapping[str, str],
+        clock: Clock,
+        write_guards: WriteGuards,
+    ) -> None:
+        """`client` returns the client of the probes, `provider_client` that of the AI providers."""
+        self.lock = threading.RLock()
+        self._client, self._provider_client = client, provider_client
+        self._config, self._environ = config, environ
+        self._clock, self._write_guards = clock, write_guards
 
     def fetch_page(self, url: str) -> PageContent:
         """Read the content of a URL."""
-        ...
+        from ops.probes import page_content
+
+        return page_content.read_page(self._client(), self._clock, url)
 
     def check_maintenance(self, addresses: "Sequence[MaintenanceCheck]") -> "ProbeResult":
         """Check once whether each address is answered by ops-maintenance, or not."""
-        ...
+        from ops.probes import http
+
+        return http.run_maintenance_probe(self._client(), addresses)
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
         """Return the limits and switches that the application at this origin reports, or why they are unknown."""
-        ...
+        from ops.probes import application
+
+        return application.read_runtime_state(self._client(), url)
 
     def check_provider_key(self, spec: "KeyProvider", key: "Secret | None") -> KeyAnswer:
-        """Return an AI provider's verdict on a key, or on a random key if `key` is None."""
-        ...
+        """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""
+        from ops.probes import application
 
-    @property
+        return application.check_key(self._provider_client(), spec, key or application.random_key())
+
+    @Once
     def durable_objects(self) -> "DurableObjectAdmin":
         """Endpoints of the application that show and reset Durable Objects."""
-        ...
+        from ops.config import durable_object_token_names
+        from ops.probes.application import DurableObjectAdmin
+
+        tokens = durable_object_token_names(self._config)
+        return self._write_guards.add(DurableObjectAdmin(self._client, self._environ, tokens))
 
 
-class GitHubApi(Protocol):
+class OperationsRepository:
     """The operations repository on GitHub."""
 
-    @property
-    def secrets(self) -> "EnvironmentSecrets":
-        """Secrets of its environments."""
-        ...
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        *,
+        clock: Clock,
+        write_guards: WriteGuards,
+        ending: ExitStack,
+    ) -> None:
+        """`folder` is that of ops.yml."""
+        from ops.github.secrets import EnvironmentSecrets
 
-    @property
+        self._folder, self._environ, self._redactor = folder, environ, redactor
+        self._write_guards, self._ending = write_guards, ending
+        self.secrets = write_guards.add(EnvironmentSecrets.of(environ, redactor, clock))  # masks an App's key
+        """Secrets of its environments."""
+
+    @cached_property
     def pulls(self) -> "PullRequests":
         """Its files, branches and pull requests."""
-        ...
+        from ops.github.pulls import PullRequests
 
-    @property
+        pulls = self._write_guards.add(PullRequests.of(self._environ, self._redactor))
+        self._ending.callback(pulls.close)
+        return pulls
+
+    @cached_property
     def lift_labels(self) -> "LiftLabels":
         """Labels of its incidents that lift holds of commits."""
-        ...
+        from ops.github.lift_labels import LiftLabels
 
-    @property
+        return self._write_guards.add(LiftLabels(lambda: self.pulls.repository))
+
+    @cached_property
     def limits(self) -> "CommittedFile":
         """limits.yml, and the commits that touch it."""
-        ...
+        from ops.github.files import CommittedFile
+
+        return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
 
 
 class RowStore(Protocol):
@@ -208,9 +333,9 @@ class Context(Generic[P]):
     run_id: str
     clock: Clock
     timeline: "Timeline"
-    cloudflare: CloudflareApi
-    github: GitHubApi
-    web: WebPort
+    cloudflare: CloudflareClients
+    github: OperationsRepository
+    web: WebClients
     make_site: "Callable[[], SiteBuilder]"
     """Factory of `site`."""
     read_source: "Callable[[str | None, Sequence[str]], SourceFiles]"

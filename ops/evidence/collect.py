@@ -125,7 +125,7 @@ class _CloudflareSources:
         return (tables.verification_table(tokens.verify_token(self.session.client, self.account)),)
 
     def worker(self, name: str) -> Sequence[EvidenceTable]:
-        workers = self.session.workers
+        workers = self.session.cloudflare.workers
         deployments = workers.list_deployments(name, rehearsals=True)
         return (tables.deployment_table(name, deployments, workers.list_deployable_versions(name), self.period),)
 
@@ -136,7 +136,7 @@ class _CloudflareSources:
         return (tables.invocation_table(name, requests, records.MAX_OBSERVABILITY_ROWS),)
 
     def site(self, name: str) -> Sequence[EvidenceTable]:
-        return (tables.pages_table(name, self.session.pages.list_deployments(name), self.period),)
+        return (tables.pages_table(name, self.session.cloudflare.pages.list_deployments(name), self.period),)
 
     def requests(self, host: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import records

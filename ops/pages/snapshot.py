@@ -17,7 +17,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import PageContent, WantedContent
-from ops.engine.context import CloudflareApi, Context, WebPort
+from ops.engine.context import CloudflareClients, Context, WebClients
 from ops.engine.runbook import RollbackReach
 from ops.pages import live_deployment, target_choice
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment, ObservedPages, SiteObservation
@@ -37,21 +37,13 @@ FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class SiteReader(Protocol):
-    """Clients that read a site and its deployments; the context of a run is one."""
+    """Clients that read a site and its deployments; the context of a run is one, and a session."""
 
     @property
-    def cloudflare(self) -> CloudflareApi: ...
+    def cloudflare(self) -> CloudflareClients: ...
 
     @property
-    def web(self) -> WebPort: ...
-
-
-@dataclass(frozen=True)
-class SiteClients:
-    """The clients of a command that is no run."""
-
-    cloudflare: CloudflareApi
-    web: WebPort
+    def web(self) -> WebClients: ...
 
 
 def build_probes(service: "Service", find_content: FindContent | None = None) -> ProbeSet:

@@ -177,12 +177,12 @@ def _read_history(
         session = Session(config, environment.name, environ, ending)
         if service.kind == "pages":
             page = f"{dashboard}/pages/view/{service.pages}"
-            deployments, versions = _convert_deployments(session.pages.list_deployments(service.pages))
+            deployments, versions = _convert_deployments(session.cloudflare.pages.list_deployments(service.pages))
         else:
             page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
-            listed = session.workers.list_deployments(service.worker, rehearsals=True)
+            listed = session.cloudflare.workers.list_deployments(service.worker, rehearsals=True)
             deployments = list_traffic_changes(listed)
-            versions = session.workers.list_deployable_versions(service.worker)
+            versions = session.cloudflare.workers.list_deployable_versions(service.worker)
             schema = describe_live_schema(
                 session,
                 name,

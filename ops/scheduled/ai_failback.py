@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ops.config import Config, Environment
     from ops.config.sections import AiConfig
-    from ops.engine.context import WebPort
+    from ops.engine.context import WebClients
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class FailbackPorts:
     """Ports for probes of the providers, without a run."""
 
     environment: "Environment"
-    web: "WebPort"
+    web: "WebClients"
     secret_values: ProcessSecretValues
 
 
@@ -106,7 +106,7 @@ def _decide_ai_failback(
         current = values.parse_state(
             AI_SWITCH,
             runtime.switches[AI_SWITCH],
-            session.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{AI_SWITCH}"),
+            session.cloudflare.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{AI_SWITCH}"),
         )
         override = current.value
         if override is None or not current.is_on(session.clock.now()):
@@ -120,7 +120,7 @@ def _decide_ai_failback(
                 should_restore=False,
                 reason=f"the override belongs to no incident, so a change could not be reported{end}",
             ), override
-        ports = FailbackPorts(environment, session, ProcessSecretValues(environ, redactor, config))
+        ports = FailbackPorts(environment, session.web, ProcessSecretValues(environ, redactor, config))
         return _decide_with_probe(ports, runtime.ai, override, session.clock.now()), override
 
 

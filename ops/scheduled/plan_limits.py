@@ -94,7 +94,7 @@ def plan_limits(
         # a pull request's job has no secrets
         session = Session(config, chosen.name, environ, ending, with_passes=False)
         url = chosen.service(chosen.require_runtime().service).url
-        planned = _build_plan(sources, chosen, session.clock, partial(session.fetch_runtime_state, url))
+        planned = _build_plan(sources, chosen, session.clock, partial(session.web.fetch_runtime_state, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
         say(_plan_json(planned, code))

@@ -57,7 +57,7 @@ def _read_incidents(config: "Config", environment: "Environment", environ: Mappi
         session = Session(config, environment.name, environ, ending)
         for wait in (0.0, runtime.settle):
             session.clock.sleep(wait)
-            text = session.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}")
+            text = session.cloudflare.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}")
             current = values.parse_state(BANNER_SWITCH, runtime.switches[BANNER_SWITCH], text)
             owners = current.owners(session.clock.now())
             if incidents := tuple(each.incident for each in owners if each.incident):

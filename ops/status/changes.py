@@ -87,12 +87,12 @@ def _try_service(session: Session, service: "Service", question: ChangeQuestion)
 def _read_worker(session: Session, service: "Service", question: ChangeQuestion) -> tuple[datetime, set[str], set[str]]:
     """Return since when the list is whole, the versions that first got traffic in the period, and those rolled back."""
     period = question.period
-    listed = list(session.workers.list_deployments(service.worker))
+    listed = list(session.cloudflare.workers.list_deployments(service.worker))
     page = 1
     while listed and listed[-1].created_on > period.since and page < MAX_PAGES:
         page += 1
         known = {each.id for each in listed}
-        older = [d for d in session.workers.list_deployments(service.worker, page=page) if d.id not in known]
+        older = [d for d in session.cloudflare.workers.list_deployments(service.worker, page=page) if d.id not in known]
         if not older:
             break
         listed += older
@@ -115,6 +115,9 @@ def _find_rolled_back(listed: list[WorkerDeployment], question: ChangeQuestion) 
 
 def _read_site(session: Session, service: "Service", question: ChangeQuestion) -> tuple[datetime, set[str], set[str]]:
     """Return the same of a site. Its list shows no rollback, so only the records of incidents tell of one."""
-    period, listed = question.period, session.pages.list_deployments(service.pages, limit=MAX_SITE_DEPLOYMENTS)
+    period, listed = (
+        question.period,
+        session.cloudflare.pages.list_deployments(service.pages, limit=MAX_SITE_DEPLOYMENTS),
+    )
     good = {d.id for d in listed if d.can_serve_production and period.contains(d.created_on)}
     return max(period.since, listed[-1].created_on) if listed else period.since, good, set()

@@ -64,11 +64,11 @@ def read_all_holds(
 
 def _read_commits(session: Session, service: "Service") -> tuple[tuple[CommitHold, ...], str]:
     """Return the holds of a Worker, and how far they were read. Raises OpsError, also without a token."""
-    return read_commit_holds(session.workers, service.name, service.worker)
+    return read_commit_holds(session.cloudflare.workers, service.name, service.worker)
 
 
 def _read_migrations(session: Session, database: str) -> tuple[tuple[MigrationHold, ...], str]:
-    return read_migration_holds(session.d1, database), ""
+    return read_migration_holds(session.cloudflare.d1, database), ""
 
 
 def _read_each_hold(

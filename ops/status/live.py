@@ -41,11 +41,11 @@ class LiveService:
 
 
 def read_live_worker(session: Session, service: "Service") -> LiveService:
-    deployments = session.workers.list_deployments(service.worker)
+    deployments = session.cloudflare.workers.list_deployments(service.worker)
     if not deployments:
         return LiveService(service.name, service.kind, (), None, "")
     one = deployments[0]
-    rollback = read_worker_rollback(session.workers, service, deployments, session.clock.now())
+    rollback = read_worker_rollback(session.cloudflare.workers, service, deployments, session.clock.now())
     split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
     warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
     return LiveService(
@@ -63,7 +63,7 @@ def read_live_worker(session: Session, service: "Service") -> LiveService:
 
 def read_live_site(session: Session, service: "Service") -> LiveService:
     """Read the deployment that Cloudflare reports as canonical."""
-    one: PagesDeployment | None = session.pages.read_project(service.pages).canonical
+    one: PagesDeployment | None = session.cloudflare.pages.read_project(service.pages).canonical
     if one is None:
         return LiveService(service.name, service.kind, (), None, "")
     compared, rollback = _compare_paths(session, service, one), read_site_rollback(session, service, one)
@@ -87,21 +87,21 @@ def _guard_end(service: "Service", deployed_at: datetime) -> datetime | None:
 def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
     """Compare each path in `compare` as a rollback does, which shows early if a path does not work."""
     places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-    pages = run_parallel([partial(session.fetch_page, url) for _, url in places])
+    pages = run_parallel([partial(session.web.fetch_page, url) for _, url in places])
     results = zip(service.compare, pages[::2], pages[1::2], strict=True)
     return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in results)
 
 
 def read_site_rollback(session: Session, service: "Service", live: PagesDeployment) -> StandingRollback | None:
-    listed = session.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS)
+    listed = session.cloudflare.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS)
     return find_site_rollback(service, live, listed)
 
 
 def read_rollback(session: Session, service: "Service") -> StandingRollback | None:
     """Return the rollback of a service that stands. Raises ProviderError."""
     if service.worker:
-        deployments = session.workers.list_deployments(service.worker)
+        deployments = session.cloudflare.workers.list_deployments(service.worker)
         now = session.clock.now()
-        return read_worker_rollback(session.workers, service, deployments, now)
-    live = session.pages.read_project(service.pages).canonical
+        return read_worker_rollback(session.cloudflare.workers, service, deployments, now)
+    live = session.cloudflare.pages.read_project(service.pages).canonical
     return read_site_rollback(session, service, live) if live else None

@@ -156,7 +156,9 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         probe = partial(probe_service, session, environ=variables, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
-                lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),
+                lambda: read_document(
+                    session.probe_client(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS
+                ),
                 lambda: _read_github(session, config),
                 lambda: _call_each(partial(read_deployment, session, each, now) for each in services),
                 lambda: _call_each(partial(probe, each) for each in services),
@@ -234,7 +236,7 @@ def _read_github(session: Session, config: "Config") -> StatusReport | None:
     """Read what GitHub reports; None for a GitHub Enterprise Server, which has no public page."""
     if config.github.enterprise_server:
         return None
-    return read_report(session.web(), GITHUB_STATUS, GITHUB_COMPONENTS, within=STATUS_SECONDS)
+    return read_report(session.probe_client(), GITHUB_STATUS, GITHUB_COMPONENTS, within=STATUS_SECONDS)
 
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
@@ -253,7 +255,7 @@ def _ai_providers(environment: "Environment", services: Sequence[str]) -> Iterat
 
 def _check_provider(session: Session, spec: "KeyProvider") -> Verdict:
     try:
-        return _judge_provider_answer(session.check_provider_key(spec, None))
+        return _judge_provider_answer(session.web.check_provider_key(spec, None))
     except OpsError:
         return Verdict.INCONCLUSIVE
 

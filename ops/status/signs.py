@@ -17,7 +17,7 @@ from ops.core.outage import ApiState, LiveSigns, ServiceSigns
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_time, run_parallel_mixed
 from ops.core.verdict import Verdict
-from ops.pages.snapshot import SiteClients, live_content
+from ops.pages.snapshot import live_content
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -43,9 +43,9 @@ def read_deployment(session: Session, service: "Service", now: datetime) -> tupl
     """Return the state of the API, and a description of a recent deployment."""
     try:
         if service.worker:
-            times = [each.created_on for each in session.workers.list_deployments(service.worker)[:1]]
+            times = [each.created_on for each in session.cloudflare.workers.list_deployments(service.worker)[:1]]
         else:
-            listed = session.pages.list_deployments(service.pages)
+            listed = session.cloudflare.pages.list_deployments(service.pages)
             times = sorted((each.created_on for each in listed if each.can_serve_production), reverse=True)[:1]
     except ProviderError as error:
         if isinstance(error, CloudflareApiError) and SUSPENDED in error.text.casefold():
@@ -60,7 +60,7 @@ def read_deployment(session: Session, service: "Service", now: datetime) -> tupl
 def probe_service(session: Session, service: "Service", *, environ: Any, redactor: Redactor, folder: Path) -> Verdict:
     """Run one round of the probes that only send requests."""
     runner = session.probe_runner(environ, redactor, folder.resolve())
-    content = live_content(SiteClients(session, session), service) if service.pages else None
+    content = live_content(session, service) if service.pages else None
     return runner.run_round(ProbeSet(service.url, service.quick_probes, service.verify, find_content=content)).verdict
 
 

@@ -118,21 +118,25 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
     Beyond ops-maintenance it sends one request for the zones and one for each zone. Closed services cost one more for
     the custom domains, and one for each closed Worker.
     """
-    standing, lack = try_read(lambda: steps.read_worker(session.workers), "maintenance at the edge", AT_THE_EDGE)
+    standing, lack = try_read(
+        lambda: steps.read_worker(session.cloudflare.workers), "maintenance at the edge", AT_THE_EDGE
+    )
     if standing is None:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
     names = {each.service: find_service(each, session.environment.services) for each in windows}
-    read_routes = partial(drift.read_routes, session.routes, state, hosts.values())
+    read_routes = partial(drift.read_routes, session.cloudflare.routes, state, hosts.values())
     live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
         return EdgeStatus(windows, unread=(lack,) if lack else (), names=names)
     unread = list[UnreadSource]()
     if windows:
-        read_others = partial(drift.read_other_ways, live, session.workers, session.routes, windows)
+        read_others = partial(
+            drift.read_other_ways, live, session.cloudflare.workers, session.cloudflare.routes, windows
+        )
         more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = drift.find_open_ways(windows, live, session.check_maintenance)
+    openings, unknown = drift.find_open_ways(windows, live, session.web.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise_open_closures(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))
@@ -332,9 +336,9 @@ def _read_runtime(session: Session) -> RuntimeStatus:
     if runtime is None:
         return RuntimeStatus(undeclared=tuple(_ask_for_switches(session)))
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
-    pending = start_call(lambda: session.fetch_runtime_state(session.environment.service(runtime.service).url))
+    pending = start_call(lambda: session.web.fetch_runtime_state(session.environment.service(runtime.service).url))
     values, lack = try_read(
-        lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]),
+        lambda: session.cloudflare.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]),
         "switches and limits in KV",
         IN_KV,
     )
@@ -362,7 +366,7 @@ def _read_runtime(session: Session) -> RuntimeStatus:
 def _ask_for_switches(session: Session) -> Iterator[UndeclaredSwitch]:
     """Ask each Worker, without a `runtime` in ops.yml, whether one of its switches is still set."""
     workers = [each for each in session.environment.services.values() if each.worker and each.url]
-    asked = [start_call(partial(session.fetch_runtime_state, each.url)) for each in workers]
+    asked = [start_call(partial(session.web.fetch_runtime_state, each.url)) for each in workers]
     started = time.monotonic()
     for service, pending in zip(workers, asked, strict=True):
         try:
@@ -391,7 +395,7 @@ def _shows_other_limits(shown: RuntimeState, limits: Iterable[TemporaryLimit], n
 def _find_other_namespace(session: Session, runtime: "RuntimeConfig") -> list[UnreadSource]:
     """Return why KV and the application differ, if the application reads another namespace than that in ops.yml."""
     worker = session.environment.service(runtime.service).worker
-    bound, _ = try_read(lambda: read_bound_namespace(session, worker), "", ())
+    bound, _ = try_read(lambda: read_bound_namespace(session.cloudflare, worker), "", ())
     if bound is None or bound in {"", runtime.namespace}:
         return []
     text = f"ops.yml names the KV namespace {runtime.namespace}, and {runtime.service} reads {bound}"
@@ -449,6 +453,6 @@ def describe_live_schema(
     known = {version.id: version for version in versions}
     # No service is long enough: the live code may be what fails because of a migration.
     history = WorkerHistory(deployments, known, frozenset(known), now, min_served=math.inf, static_assets=None)
-    read = schema_age.start_reading(session, databases)()
+    read = schema_age.start_reading(session.cloudflare, databases)()
     ages = {short_id(version): list_schema_ages(history, version, read) for version in history.live.serving_versions}
     return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)

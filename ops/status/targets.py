@@ -233,7 +233,7 @@ class _TargetReader:
         made = 0
         for session in self._sessions.values():
             with suppress(OpsError):  # without a token there is no client
-                made += session.budget.made
+                made += session.cloudflare.budget.made
         return made
 
     def list_probes(self, places: "Mapping[Place, Service]") -> Mapping[Place, Callable[[], Verdict]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import AiConfig
     from ops.core.redaction import Secret
-    from ops.engine.context import SecretValues, WebPort
+    from ops.engine.context import SecretValues, WebClients
 
 
 OFF = "off"
@@ -138,7 +138,7 @@ class ProviderPorts(Protocol):
     def environment(self) -> "Environment": ...
 
     @property
-    def web(self) -> "WebPort": ...
+    def web(self) -> "WebClients": ...
 
     @property
     def secret_values(self) -> "SecretValues": ...

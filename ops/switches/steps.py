@@ -26,7 +26,7 @@ from ops.core.runtime_contract import (
     tag_owners,
 )
 from ops.core.threads import start_call
-from ops.engine.context import CloudflareApi, Context, P
+from ops.engine.context import CloudflareClients, Context, P
 from ops.engine.runbook import Runbook, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
 from ops.switches import values as switches
@@ -276,7 +276,7 @@ def _refuse_other_namespace(ctx: Context[Any], current: SwitchState, observed: R
     )
 
 
-def read_bound_namespace(cloudflare: CloudflareApi, worker: str) -> str:
+def read_bound_namespace(cloudflare: CloudflareClients, worker: str) -> str:
     """Return the id of the namespace that the live version binds as OPS_RUNTIME; empty if it binds none."""
     deployments = cloudflare.workers.find_deployments(worker)
     version = cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None

@@ -79,7 +79,7 @@ def count_deployed_steps(
     environment = config.environment(place.environment)
     with ExitStack() as ending:
         session = Session(config, environment.name, environ, ending)
-        deployments = session.workers.list_deployments(environment.service(place.service).worker)
+        deployments = session.cloudflare.workers.list_deployments(environment.service(place.service).worker)
     names = [each.id for each in deployments]
     older = deployments[names.index(relapsed) :] if relapsed in names else deployments
     return sum(each.mark is not None and _is_automatic_step(each.mark, incident) for each in older)

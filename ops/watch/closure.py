@@ -45,7 +45,9 @@ def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping
         elif look := _look_at_switch(session, each):
             looks[each.name] = look
     if at_the_edge:
-        looks |= look_at_routes(session.workers, session.routes, session.check_maintenance, at_the_edge)
+        looks |= look_at_routes(
+            session.cloudflare.workers, session.cloudflare.routes, session.web.check_maintenance, at_the_edge
+        )
     return looks
 
 
@@ -53,11 +55,11 @@ def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
     """Return None if the switch is not set."""
     runtime, now = session.environment.require_runtime(), session.clock.now()
     key = f"{SWITCH_KEY_PREFIX}{MAINTENANCE_SWITCH}"
-    text = session.kv.read_values(runtime.namespace, [key])[key]
+    text = session.cloudflare.kv.read_values(runtime.namespace, [key])[key]
     switch = parse_state(MAINTENANCE_SWITCH, find_rules(runtime, MAINTENANCE_SWITCH), text)
     if switch.value is None or not switch.is_on(now):
         return None
-    shown = session.fetch_runtime_state(service.url)
+    shown = session.web.fetch_runtime_state(service.url)
     reported = None if isinstance(shown, str) else shown.switches.get(MAINTENANCE_SWITCH)
     opening = find_ignored_switch(service.name, switch, reported, timedelta(seconds=runtime.settle), now)
     missing = shown if isinstance(shown, str) else f"{service.name} does not show {MAINTENANCE_SWITCH}"

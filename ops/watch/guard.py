@@ -268,8 +268,10 @@ class Deployed:
 def list_deployed(session: Session, service: "Service") -> list[Deployed]:
     """Return the deployments, newest first; the first one is live. Raises ProviderError."""
     if service.worker:
-        return [_from_worker(each) for each in session.workers.list_deployments(service.worker) if each.split]
-    sites = (each for each in session.pages.list_deployments(service.pages) if each.can_serve_production)
+        return [
+            _from_worker(each) for each in session.cloudflare.workers.list_deployments(service.worker) if each.split
+        ]
+    sites = (each for each in session.cloudflare.pages.list_deployments(service.pages) if each.can_serve_production)
     return [_from_site(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
 
 
@@ -326,7 +328,7 @@ def _versions_of(
         return frozenset(name for name in known if name.startswith(request.version))
     if not service.worker:
         return frozenset()
-    uploads = session.workers.list_uploads(service.worker)
+    uploads = session.cloudflare.workers.list_uploads(service.worker)
     names = {each.id: (each.tag, "" if is_sha(each.tag) else leading_commit(each.message)) for each in uploads}
     return frozenset(
         version for version, own in names.items() if any(is_same_commit(request.commit, name) for name in own)

@@ -16,7 +16,7 @@ from ops.config.sections import ScheduleInterval, interval_length
 from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.pages.snapshot import SiteClients, SiteContent, live_content
+from ops.pages.snapshot import SiteContent, live_content
 from ops.watch.guard import Guard, GuardRequest, GuardResult, list_deployed
 from ops.watch.second_source import PAUSE, WITHIN, SecondSource, read_second_source
 from ops.watch.watch import run_side_by_side
@@ -132,7 +132,7 @@ class Guards:
     def _guard(self, name: str) -> Guard:
         if name not in self._guards:
             service = self._session.environment.service(name)
-            content = live_content(SiteClients(self._session, self._session), service) if service.pages else None
+            content = live_content(self._session, service) if service.pages else None
             probe = partial(_probe_deployment, self._run_round, service, content)
             self._guards[name] = Guard(self._session, service, probe, redactor=self._redactor, on_round=self._on_round)
         return self._guards[name]

@@ -21,7 +21,7 @@ from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import list_recent_incidents
 from ops.github.records import Trust, judge_records
-from ops.pages.snapshot import SiteClients, SiteContent, live_content
+from ops.pages.snapshot import SiteContent, live_content
 from ops.publish.incident_chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
@@ -113,7 +113,7 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
 
 
 def _live_content(session: Session, service: "Service") -> SiteContent | None:
-    return live_content(SiteClients(session, session), service) if service.pages else None
+    return live_content(session, service) if service.pages else None
 
 
 def _probe_service(

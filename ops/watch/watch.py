@@ -170,7 +170,9 @@ class Watch:
         try:
             if self._service.worker:
                 deployments = [
-                    each for each in self._session.workers.list_deployments(self._service.worker) if each.split
+                    each
+                    for each in self._session.cloudflare.workers.list_deployments(self._service.worker)
+                    if each.split
                 ]
                 self._live = _live_versions(deployments, state)
                 rows = [
@@ -179,7 +181,7 @@ class Watch:
                 ]
                 watched = _find_recovery(deployments, state, self._record.incident) if self._record else ""
             else:
-                sites = self._session.pages.list_deployments(self._service.pages)
+                sites = self._session.cloudflare.pages.list_deployments(self._service.pages)
                 served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
                 rows = [(each.id, each.created_on, partial(_describe_site, each), False) for each in served]
                 watched = ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
@@ -24,9 +24,9 @@ from ops.core.threads import TimeBudget, start_call
 from ops.workers.history import ALL_TRAFFIC, WorkerHistory
 
 if TYPE_CHECKING:
-    from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.types.d1 import Migration
     from ops.config.sections import Database
+    from ops.engine.context import CloudflareClients
 
 READ_BUDGET = 2.0
 """Real seconds to wait for the migrations of all databases, in parallel with the other reads of a plan."""
@@ -91,15 +91,8 @@ class SchemaAge:
         return f"unknown whether the schema of {name} is newer than {code}: {self.problem}"
 
 
-class D1Access(Protocol):
-    """Clients of an account; D1's is made and imported on first use."""
-
-    @property
-    def d1(self) -> "D1Api": ...
-
-
 def start_reading(
-    cloudflare: D1Access, databases: "Mapping[str, Database]"
+    cloudflare: "CloudflareClients", databases: "Mapping[str, Database]"
 ) -> Callable[[], tuple[AppliedMigrations, ...]]:
     """Start to read the applied migrations. The returned function waits READ_BUDGET at most, and never raises."""
     budget = TimeBudget(READ_BUDGET)
@@ -124,7 +117,7 @@ def start_reading(
     return finish
 
 
-def _read_migrations(cloudflare: D1Access, database: "Database") -> "tuple[Migration, ...] | None":
+def _read_migrations(cloudflare: "CloudflareClients", database: "Database") -> "tuple[Migration, ...] | None":
     return cloudflare.d1.list_migrations(database.id, database.migrations_table, timeout=READ_BUDGET)
 
 

@@ -15,7 +15,7 @@ def test_client_created_after_the_end_is_closed(world: World) -> None:
         session = Session(config, "production", world.sandbox.environ(), ending)
 
     with pytest.raises(RuntimeError, match="has ended"):
-        session.workers.list_deployments("any")
+        session.cloudflare.workers.list_deployments("any")
     assert world.sandbox.requests == []
 
 
@@ -26,4 +26,4 @@ def test_each_client_is_created_once(world: World) -> None:
         session = Session(config, "production", world.sandbox.environ(), ending)
 
         assert session.client is session.client
-        assert session.workers is session.workers
+        assert session.cloudflare.workers is session.cloudflare.workers

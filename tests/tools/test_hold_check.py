@@ -398,7 +398,7 @@ def test_ops_and_the_check_find_the_same_holds(shop: HeldShop, steps: list[dict[
     config, _ = read_config(shop.world.config)
     with ExitStack() as ending:
         environ = {**shop.world.sandbox.environ(), "SHOP_TOKEN": shop.world.sandbox.token}
-        found, _ = read_commit_holds(Session(config, "live", environ, ending).workers, "web", shop.worker)
+        found, _ = read_commit_holds(Session(config, "live", environ, ending).cloudflare.workers, "web", shop.worker)
 
     expected = [(each["version"], each["commit"], each["since"]) for each in listed]
     assert [(each.version, each.commit, each.since.isoformat()) for each in found] == expected

@@ -102,7 +102,7 @@ def bad_version_refusal(trace: "DrillTrace") -> Refused:
 
 def check_live_version(service: "Service", session: Session) -> None:
     """Refuse a live deployment to which no rollback could return."""
-    deployments = session.workers.list_deployments(service.worker)
+    deployments = session.cloudflare.workers.list_deployments(service.worker)
     if not deployments:
         raise no_deployments_error(service.worker)
     check_live(service, deployments[0], age=(session.clock.now() - deployments[0].created_on).total_seconds())

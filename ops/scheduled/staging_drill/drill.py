@@ -151,7 +151,7 @@ class StagingDrill:
     @cached_property
     def fault(self) -> DrillFault:
         """How the bad version will differ: by its health path if the application knows drills, else by a header."""
-        shown = self.session.fetch_runtime_state(self.service.url)
+        shown = self.session.web.fetch_runtime_state(self.service.url)
         return DrillFault.HEADER if isinstance(shown, str) or not shown.knows_drills else DrillFault.HEALTH
 
     @cached_property
@@ -167,7 +167,7 @@ class StagingDrill:
 
     def read_trace(self, run: str = "") -> DrillTrace | None:
         """Return what the newest drill, or that of a run, did to the Worker."""
-        return find_trace(self.session.workers.list_deployments(self.service.worker), run)
+        return find_trace(self.session.cloudflare.workers.list_deployments(self.service.worker), run)
 
     def describe(self) -> Iterator[str]:
         """Yield the plan, for people."""

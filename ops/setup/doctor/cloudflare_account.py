@@ -200,7 +200,7 @@ def _unread_database_right(environment: EnvironmentFacts) -> Findings:
         return
     first, *_ = environment.config.databases.values()
     try:
-        environment.session.d1.query(first.id, [SqlStatement("SELECT 1")], timeout=ANSWER_SECONDS)
+        environment.session.cloudflare.d1.query(first.id, [SqlStatement("SELECT 1")], timeout=ANSWER_SECONDS)
     except CloudflareApiError as error:
         if error.kind is ErrorKind.AUTH:
             return
@@ -257,7 +257,7 @@ def examine_maintenance_ready(environment: EnvironmentFacts) -> Findings:
     if not environment.uses_routes:
         return
     try:
-        worker = maintenance.read_worker(environment.session.workers)
+        worker = maintenance.read_worker(environment.session.cloudflare.workers)
     except Refused as refusal:
         yield Finding(refusal.message, refusal.hint)
         return
@@ -302,7 +302,7 @@ class TokenRead:
 def _read_sites(environment: EnvironmentFacts) -> None:
     sites = (each.pages for each in environment.config.services.values() if each.pages)
     if site := next(sites, None):
-        environment.session.pages.list_deployments(site, limit=1)
+        environment.session.cloudflare.pages.list_deployments(site, limit=1)
 
 
 def _read_zone_analytics(environment: EnvironmentFacts) -> None:
@@ -319,10 +319,12 @@ READS = {
     "Workers Scripts": TokenRead(lambda each: each.workers, "Workers cannot be read"),
     "Pages": TokenRead(_read_sites, "sites cannot be read"),
     "D1": TokenRead(lambda each: each.databases, "databases cannot be read"),
-    "Workers KV Storage": TokenRead(lambda each: each.session.kv.list_namespaces(), "switches and limits stay unknown"),
+    "Workers KV Storage": TokenRead(
+        lambda each: each.session.cloudflare.kv.list_namespaces(), "switches and limits stay unknown"
+    ),
     "Zone": TokenRead(lambda each: each.zones, "zones cannot be found"),
     "Workers Routes": TokenRead(
-        lambda each: maintenance.read_routes(each.session.routes, each.own_zones), "routes cannot be read"
+        lambda each: maintenance.read_routes(each.session.cloudflare.routes, each.own_zones), "routes cannot be read"
     ),
     "Account Analytics": TokenRead(
         lambda each: records.read_account_limits(each.session.client, each.config.account_id),

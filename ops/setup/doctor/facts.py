@@ -303,11 +303,11 @@ class EnvironmentFacts:
 
     @property
     def workers(self) -> "tuple[ListedWorker, ...]":
-        return self.once("workers", self.session.workers.list_workers)
+        return self.once("workers", self.session.cloudflare.workers.list_workers)
 
     @property
     def namespaces(self) -> "tuple[NamedResource, ...]":
-        return self.once("namespaces", self.session.kv.list_namespaces)
+        return self.once("namespaces", self.session.cloudflare.kv.list_namespaces)
 
     @property
     def databases(self) -> "tuple[NamedResource, ...]":
@@ -324,7 +324,7 @@ class EnvironmentFacts:
 
     @property
     def zones(self) -> "tuple[Zone, ...]":
-        return self.once("zones", self.session.routes.list_zones)
+        return self.once("zones", self.session.cloudflare.routes.list_zones)
 
     @property
     def zone_hosts(self) -> tuple[str, ...]:
@@ -359,15 +359,17 @@ class ServiceFacts:
     @property
     def worker_deployments(self) -> "tuple[WorkerDeployment, ...] | None":
         """The newest deployments of the Worker; None if it does not exist."""
-        return self.once("deployments", lambda: self.session.workers.find_deployments(self.config.worker))
+        return self.once("deployments", lambda: self.session.cloudflare.workers.find_deployments(self.config.worker))
 
     @property
     def deployable(self) -> "tuple[WorkerVersion, ...]":
-        return self.once("deployable", lambda: self.session.workers.list_deployable_versions(self.config.worker))
+        return self.once(
+            "deployable", lambda: self.session.cloudflare.workers.list_deployable_versions(self.config.worker)
+        )
 
     @property
     def project(self) -> "PagesProject":
-        return self.once("project", lambda: self.session.pages.read_project(self.config.pages))
+        return self.once("project", lambda: self.session.cloudflare.pages.read_project(self.config.pages))
 
     @property
     def rollback(self) -> "Plan | Refused":

@@ -14,7 +14,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
-from ops.pages.snapshot import MAX_DEPLOYMENTS, SiteClients, explain_unknown_live, live_content
+from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.cloudflare_account import EXPIRES_SOON
@@ -73,7 +73,7 @@ def examine_assets(service: ServiceFacts) -> Findings:
 def examine_versions(service: ServiceFacts) -> Findings:
     """Can the live and the newest version be deployed again?"""
     deployable = {each.id for each in service.deployable}
-    uploads = service.session.workers.list_uploads(service.config.worker)
+    uploads = service.session.cloudflare.workers.list_uploads(service.config.worker)
     live = service.worker_deployments or ()
     named = {**dict.fromkeys((v for d in live[:1] for v in d.serving_versions), "live"), uploads[0].id: "newest"}
     for version, which in named.items():
@@ -120,10 +120,10 @@ def examine_newest_release(service: ServiceFacts) -> Findings:
     session = service.session
     if service.config.worker:
         deployments, now = service.worker_deployments or (), session.clock.now()
-        rollback = read_worker_rollback(session.workers, service.config, deployments, now)
+        rollback = read_worker_rollback(session.cloudflare.workers, service.config, deployments, now)
     else:
         live = service.project.canonical
-        listed = session.pages.list_deployments(service.config.pages, limit=MAX_DEPLOYMENTS)
+        listed = session.cloudflare.pages.list_deployments(service.config.pages, limit=MAX_DEPLOYMENTS)
         rollback = find_site_rollback(service.config, live, listed) if live else None
     if rollback:
         yield Finding(str(rollback), ". ".join(f"{each[:1].upper()}{each[1:]}" for each in rollback.next_merge))
@@ -132,7 +132,7 @@ def examine_newest_release(service: ServiceFacts) -> Findings:
 @check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
 def examine_bindings(service: ServiceFacts) -> Findings:
     """Do the databases and namespaces that the Worker binds exist?"""
-    for each in service.session.workers.list_bindings(service.config.worker):
+    for each in service.session.cloudflare.workers.list_bindings(service.config.worker):
         if each.kind == "kv_namespace":
             existing = service.environment.namespaces
         elif each.kind == "d1":
@@ -156,7 +156,7 @@ def examine_worker_secrets(service: ServiceFacts) -> Findings:
     ]
     if not rotated:
         return
-    names = service.session.workers.secrets.list_names(service.config.worker)
+    names = service.session.cloudflare.workers.secrets.list_names(service.config.worker)
     for name in rotated:
         if name not in names:
             text = f"{service.config.worker} has no secret {name}{did_you_mean(name, names)}"
@@ -241,7 +241,7 @@ def examine_url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
     _require_url(service)
     where = f"{service.config.url}/"
-    obstacle = request_once(service.session.web(), where).obstacle
+    obstacle = request_once(service.session.probe_client(), where).obstacle
     if obstacle is None:
         return
     text, is_unreachable = f"{where}: {obstacle.detail}", obstacle.verdict is Verdict.UNHEALTHY
@@ -318,9 +318,7 @@ def _run_quick_probes(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tupl
     facts = service.facts
     environ = probe_environ(facts.environ, facts.secret_names)
     runner = service.session.probe_runner(environ, facts.redactor, facts.root)
-    content = (
-        live_content(SiteClients(service.session, service.session), service.config) if service.config.pages else None
-    )
+    content = live_content(service.session, service.config) if service.config.pages else None
     return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify, find_content=content)).results
 
 
@@ -339,7 +337,7 @@ def examine_runtime(service: ServiceFacts) -> Findings:
     settings = service.environment.config.runtime
     if settings is None or settings.service != service.config.name:
         return
-    state = service.session.fetch_runtime_state(service.config.url)
+    state = service.session.web.fetch_runtime_state(service.config.url)
     if isinstance(state, str):
         yield Finding(state, "Follow docs/reference/runtime-contract.md.")
         return
@@ -454,7 +452,7 @@ def examine_database_bindings(facts: DatabaseFacts) -> Findings:
         if not service.worker:
             continue
         try:
-            bound = facts.session.workers.list_bindings(service.worker)
+            bound = facts.session.cloudflare.workers.list_bindings(service.worker)
         except ProviderError as error:
             text = f"the bindings of {service.worker} are unknown: {error.message}"
             yield Finding(text, error.hint, Answer.NOT_PROVABLE)
@@ -468,7 +466,7 @@ def examine_database_bindings(facts: DatabaseFacts) -> Findings:
 
 
 def _query_database(facts: DatabaseFacts, sql: str) -> SqlResult:
-    (result,) = facts.session.d1.query(facts.config.id, [SqlStatement(sql)], timeout=TIMEOUT)
+    (result,) = facts.session.cloudflare.d1.query(facts.config.id, [SqlStatement(sql)], timeout=TIMEOUT)
     return result
 
 
