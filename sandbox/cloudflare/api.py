@@ -113,7 +113,8 @@ class FakeCloudflareApi:
         """Return the token of the request.
 
         A token that is missing, unknown, expired, of another account or without the permission gets the same response:
-        developers.cloudflare.com/fundamentals/api/troubleshooting
+        developers.cloudflare.com/fundamentals/api/troubleshooting. Only the details of the user have a code of their
+        own: cloudflare/workers-sdk, packages/wrangler/src/user/whoami.ts
 
         Raises:
             CloudflareRefusal: the request is not authorized.
@@ -127,6 +128,8 @@ class FakeCloudflareApi:
         if access is transfers.SIGNED:
             return transfers.authorize(self._account, request)
         token = self._account.tokens.find(request.headers.get("authorization"))
+        if token and access.needs == "User Details Read" and not token.may(access.needs):
+            raise CloudflareRefusal(9109, "Unauthorized to access requested resource", status=403)
         if token is None or not self._is_allowed(token, access) or account not in {None, self._account.id}:
             raise CloudflareRefusal(10000, "Authentication error", status=self._account.switches.auth_error_status)
         return token

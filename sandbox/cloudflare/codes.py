@@ -11,7 +11,13 @@ client reads it.
 import re
 from collections.abc import Mapping
 
-ANYWHERE: Mapping[int, str] = {971: "workers-sdk", 7001: "auth", 7003: "workers-sdk", 10000: "auth"}
+ANYWHERE: Mapping[int, str] = {
+    971: "workers-sdk",
+    7001: "auth",
+    7003: "workers-sdk",
+    9109: "wrangler",
+    10000: "auth",
+}
 """Code → source, for errors before a product is reached."""
 UNREADABLE = 10026
 """Code for an invalid body or query."""

@@ -25,6 +25,12 @@ def test_account_token_is_verified_only_by_account(api: Api) -> None:
 
 
 def test_user_and_account_are_returned(api: Api) -> None:
-    assert api.get("/user").result["email"] == "ci@example.com"
+    api.sandbox.add_token("person", {"User Details Read", "Memberships Read"})
+    assert api.get("/user", token="person").result["email"] == "ci@example.com"
     assert [account["id"] for account in api.get("/accounts").result] == [api.sandbox.account_id]
-    assert api.get("/memberships").result[0]["account"]["id"] == api.sandbox.account_id
+    assert api.get("/memberships", token="person").result[0]["account"]["id"] == api.sandbox.account_id
+
+
+def test_token_of_a_job_reads_no_user(api: Api) -> None:
+    assert api.get("/user").error == (403, 9109)
+    assert api.get("/memberships").error == (403, 10000)
