@@ -341,6 +341,11 @@ class GitHubSwitches:
     """Whether a dispatch by the API of such a file answers 422 and starts no run, as reported for an expression that is
     too long (github.com/DOS/DOScan/pull/136), hence True. False: there is a run without a job."""
 
+    runs_kept_days: float = 90.0
+    """Days of the sandbox's clock after which GitHub deletes a workflow run: the retention of the repository, 90 by
+    default and one at least
+    (github.blog/changelog/2026-08-27-actions-retention-will-cover-checks-workflow-runs-and-statuses)."""
+
     artifacts_lag_reads: int = 0
     """Number of reads of a run's artifacts that do not show them yet. Upload v4 and later lists an artifact at once
     (docs of actions/upload-artifact), hence 0."""

@@ -3,6 +3,8 @@
 Everyone with write access can edit a comment of the bot, and every workflow of the repository comments as the same bot.
 So a record acts only if a workflow of ours wrote it, and nobody else edited its comment.
 
+GitHub deletes a run after the retention of the repository; then nobody can verify its records.
+
 docs.github.com/graphql/reference/objects#usercontentedit, docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
 """
 
@@ -10,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +37,13 @@ NEWER = "it was written or deleted while its history was read"
 """Doubt about a comment that only one of the parallel reads shows, such as that of the run itself."""
 STRANGER = "who may not write here"
 """End of the doubt about a person without write access. In a public repository everybody can comment."""
-DENIED, MISSING = 403, 404
+DENIED, MISSING, DELETED = 403, 404, 410
+"""Statuses of an answer without a workflow run. GitHub answers 404 to a deleted one too."""
+SHORTEST_RETENTION = timedelta(days=1)
+"""Shortest time that GitHub keeps a workflow run; 90 days by default, and at most in public repositories.
+
+github.blog/changelog/2026-08-27-actions-retention-will-cover-checks-workflow-runs-and-statuses
+"""
 PARALLEL_READS = 16
 MOST_SINGLE, RUN_PAGES = 10, 3
 """Workflow runs that are read one by one; of more, so many pages of a hundred are read first."""
@@ -81,7 +90,7 @@ class JudgedRecord:
     is_unreadable: bool = False
     """Whether GitHub did not say who edited it, or which workflow ran."""
     is_missing: bool = False
-    """Whether GitHub has no workflow run of that number."""
+    """Whether GitHub has no workflow run of that number, although it deletes none so soon."""
     is_denied: bool = False
     """Whether our own token may not read workflow runs: it lacks the permission *Actions: read*."""
     is_former: bool = False
@@ -136,15 +145,24 @@ def judge_comments(
 
     `listed`: workflow runs that are known already (default: those of the days of the comments, if there are many).
     """
-    named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
-    numbers = sorted(number for number in named if number is not None)
+    written = _writing_times(found)
+    numbers = sorted(written)
     is_long = listed is None and len(numbers) > MOST_SINGLE
     known = _list_runs(repository, [comment.created_at for comment, _ in found]) if is_long else {**(listed or {})}
     missing = [number for number in numbers if number not in known]
-    runs = run_in_batches([partial(_read_run, repository, number) for number in missing], PARALLEL_READS)
+    runs = run_in_batches([partial(_read_run, repository, each, written[each]) for each in missing], PARALLEL_READS)
     known |= dict(zip(missing, runs, strict=True))
     judge = _Judge(rules, TrustedAuthors(repository), history, _full_name(repository), known)
     return [judge.judge(comment, record) for comment, record in found]
+
+
+def _writing_times(found: "list[tuple[IssueComment, RunRecord]]") -> dict[int, datetime]:
+    """Return number of each workflow run that a record of the bot names → time of its newest comment."""
+    times = dict[int, datetime]()
+    for comment, record in found:
+        if author_login(comment) == BOT and (number := run_number(record)) is not None:
+            times[number] = max(times.get(number, comment.created_at), comment.created_at)
+    return times
 
 
 def read_previous_runs(repository: "Repository", number: int, rules: RecordRules) -> PreviousRuns:
@@ -264,6 +282,8 @@ class _Judge:
         run = self.runs[number]
         if run == DENIED:
             return "this token lacks Actions: read, which `ops workflows sync` gives to jobs"
+        if run == DELETED:
+            return f"GitHub no longer shows workflow run {number}"
         if isinstance(run, int):
             return f"GitHub shows no workflow run {number}" + ("" if run == MISSING else ", or did not answer")
         path, branch = run["path"].partition("@")[0], self.history.branch if self.history else ""
@@ -300,8 +320,11 @@ def _list_runs(repository: "Repository", times: Collection[datetime]) -> dict[in
     return known
 
 
-def _read_run(repository: "Repository", number: int) -> Any:
-    """Return GitHub's answer; its status if it gives none, and 0 without an answer or after too many requests."""
+def _read_run(repository: "Repository", number: int, written_at: datetime) -> Any:
+    """Return GitHub's answer; its status if it gives none, and 0 without an answer or after too many requests.
+
+    A run is DELETED if GitHub may have deleted it since the newest comment that names it.
+    """
     import requests
     from github import GithubException, RateLimitExceededException
 
@@ -310,6 +333,10 @@ def _read_run(repository: "Repository", number: int) -> Any:
     except (RateLimitExceededException, ProviderError, requests.RequestException):
         return 0
     except GithubException as error:
+        answered_at = (error.headers or {}).get("date", "")
+        if error.status == MISSING and answered_at:
+            is_old = parsedate_to_datetime(answered_at) - written_at > SHORTEST_RETENTION
+            return DELETED if is_old else MISSING
         return error.status
 
 

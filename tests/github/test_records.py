@@ -17,6 +17,7 @@ from sandbox.github import GitHub
 
 RULES = RecordRules({".github/workflows/rollback-worker.yml", ".github/workflows/incident.yml"}, ("mai",))
 GRAPHQL = "/graphql"
+DAY = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,26 @@ def test_record_of_no_run_does_not_act(board: Board, kind: str) -> None:
     board.post(records(4711)[kind])
 
     assert board.judge() == [(Trust.NONE, "GitHub shows no workflow run 4711")]
+
+
+@pytest.mark.parametrize("kind", records(1))
+def test_record_of_a_deleted_run_is_shown_and_does_not_act(board: Board, kind: str) -> None:
+    """GitHub deletes a run after the retention of the repository: 90 days by default, and one at least."""
+    board.post(records(board.run)[kind])
+    board.post(records(4711)[kind])
+    board.hub.clock.advance(DAY * 91)
+    board.post(records(4712)[kind])
+    issue = connect(board.hub.environ(), Redactor()).get_issue(board.incident)
+
+    judged = judge_records(issue, RULES)
+
+    assert [(each.trust, each.is_unverified) for each in judged] == [
+        (Trust.NONE, True),
+        (Trust.NONE, True),
+        (Trust.NONE, False),
+    ]
+    assert judged[0].doubt == f"GitHub no longer shows workflow run {board.run}"
+    assert judged[2].doubt == "GitHub shows no workflow run 4712"
 
 
 @pytest.mark.sampled(2)

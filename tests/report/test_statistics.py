@@ -83,6 +83,16 @@ def test_statistics_from_records_equal_the_table(month: Month) -> None:
     assert month.shop.world.writes() == []
 
 
+def test_statistics_of_deleted_runs_equal_the_table(month: Month) -> None:
+    """GitHub deletes workflow runs after 90 days, and their records still count in statistics."""
+    month.hub.clock.advance(timedelta(days=120).total_seconds())
+
+    done = month.stats("--json")
+
+    assert done.code == 0, done.err
+    assert_table(month, done.result)
+
+
 @pytest.mark.slow
 def test_statistics_from_reports_equal_the_table(month: Month) -> None:
     """With reports, no record of a closed incident is read."""

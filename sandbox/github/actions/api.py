@@ -1,6 +1,7 @@
 """Actions API: workflows, runs and their control by a person, jobs, and deployments."""
 
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 from typing import Any
 
 from sandbox.github.actions import changes, serializers
@@ -133,7 +134,8 @@ def _listed(call: GitHubCall, runs: list[FakeRun]) -> GitHubAnswer:
     found = [
         run
         for run in reversed(runs)
-        if asked["status"] in {None, run.status, run.conclusion}
+        if _is_kept(call, run)
+        and asked["status"] in {None, run.status, run.conclusion}
         and asked["event"] in {None, run.event}
         and asked["branch"] in {None, run.head_branch}
         and asked["actor"] in {None, run.actor.login}
@@ -155,9 +157,14 @@ def _was_created(run: FakeRun, asked: str | None) -> bool:
     return first <= run.created_at.strftime(form) <= last
 
 
+def _is_kept(call: GitHubCall, run: FakeRun) -> bool:
+    """Return whether the run is younger than the retention of the repository."""
+    return call.repository.now() - run.created_at < timedelta(days=call.repository.switches.runs_kept_days)
+
+
 def _find_run(call: GitHubCall) -> FakeRun:
     run = call.repository.runs.get(call.number("run_id"))
-    if run is None:
+    if run is None or not _is_kept(call, run):
         raise not_found()
     return run
 
