@@ -83,6 +83,22 @@ def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
             yield comment, record
 
 
+def own_records(issue: "Issue", *, of_bot: bool = False) -> "Iterator[tuple[IssueComment, RunRecord]]":
+    """Yield the comments of the token's owner with a run record, oldest first; with `of_bot` those of the bot too.
+
+    Only the owner can edit a comment. Raises what PyGithub raises.
+    """
+    own = {read_login(issue.requester), *([BOT] if of_bot else [])}
+    for comment, record in run_records(issue):
+        if author_login(comment) in own:
+            yield comment, record
+
+
+def find_own_comment(issue: "Issue", run: str, *, of_bot: bool = False) -> "IssueComment | None":
+    """Return our oldest comment with the record of this run; None without one. Raises what PyGithub raises."""
+    return next((comment for comment, record in own_records(issue, of_bot=of_bot) if record.run == run), None)
+
+
 def newest_own_record(repository: "Repository", number: int) -> RunRecord | None:
     """Return the record of the newest comment on the issue; None if somebody else wrote it, or it has none.
 
@@ -237,7 +253,9 @@ class StateComment:
 
         with provider_errors():
             if self._is_unclear:
-                self._comment, self._is_unclear = self._find(body), False
+                record = read_record(body)
+                self._comment = find_own_comment(self._issue, record.run) if record else None
+                self._is_unclear = False
             try:
                 if self._comment is not None:
                     self._comment.edit(body)
@@ -247,12 +265,6 @@ class StateComment:
                     raise
             self._is_unclear = True
             self._comment, self._is_unclear = self._issue.create_comment(body), False
-
-    def _find(self, body: str) -> "IssueComment | None":
-        """Return our comment with the record of the same run; None without one."""
-        own, record = own_login(self._issue.repository), read_record(body)
-        runs = ((one, found.run) for one, found in run_records(self._issue) if author_login(one) == own)
-        return next((one for one, run in runs if record and run == record.run), None)
 
     def read(self) -> str:
         """Return its current text; empty if it is deleted or was never written."""

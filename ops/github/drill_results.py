@@ -4,7 +4,7 @@ Only a comment that a workflow of ours wrote, or a responder from a laptop, and 
 deletes workflow runs, and then nothing proves who wrote a comment. So each comment also holds the results before it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,15 @@ from ops.core.drill_result import (
 )
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import DRILL_LABEL
-from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record
+from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, embed_record
 from ops.core.threads import run_parallel_mixed
 from ops.github.client import CHECK_HINT, provider_errors
-from ops.github.comments import BOT, author_login, is_pull_request, own_login, run_records
-from ops.github.issues import TrustedAuthors
+from ops.github.comments import find_own_comment, is_pull_request, run_records
+from ops.github.issues import TrustedAuthors, create_first
 from ops.github.records import JudgedRecord, Trust, describe_doubts, judge_comments, read_history
 
 if TYPE_CHECKING:
     from github.Issue import Issue
-    from github.IssueComment import IssueComment
     from github.Repository import Repository
 
 MARKER = "<!-- backout:drill-results -->"
@@ -59,7 +58,7 @@ def list_tracking_issues(repository: "Repository", number: int | None) -> "list[
         if len(marked) == MOST_ISSUES or (marked and issue.number > marked[0].number + NEAR):
             break
         is_marked = MARKER in (issue.body or "").splitlines() and not is_pull_request(issue)
-        if is_marked and trusted.includes(author_login(issue)):
+        if is_marked and trusted.wrote(issue):
             marked.append(issue)
     return marked
 
@@ -83,7 +82,7 @@ def _judge_drills(repository: "Repository", issue: "Issue", rules: RecordRules) 
         [lambda: list(run_records(issue)), lambda: read_history(repository, issue.number)]
     )
     trusted = TrustedAuthors(repository)
-    drills = [each for each in comments if each[1].source == DRILL_SOURCE and trusted.includes(author_login(each[0]))]
+    drills = [each for each in comments if each[1].source == DRILL_SOURCE and trusted.wrote(each[0])]
     return judge_comments(repository, rules, drills[-MOST_RESULTS:], history)
 
 
@@ -101,29 +100,15 @@ def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Iss
 
     Raises ConfigError, and what PyGithub raises.
     """
-    created = repository.create_issue(title, f"{MARKER}\n{text}", labels=[DRILL_LABEL])
-    first = next(iter(list_tracking_issues(repository, None)), created)
-    if first.number < created.number:
-        created.edit(state="closed", state_reason="not_planned")
-        return first
-    return created
+
+    def find_first() -> "Issue | None":
+        return next(iter(list_tracking_issues(repository, None)), None)
+
+    return create_first(repository, title, f"{MARKER}\n{text}", DRILL_LABEL, find_first)[0]
 
 
-def add_result(issue: "Issue", body: str) -> str:
+def add_result(issue: "Issue", text: str, record: RunRecord) -> str:
     """Add the comment, unless one of ours has its record. Return its URL. Raises ProviderError."""
-    record = read_record(body)
     with provider_errors():
-        own = {BOT, own_login(issue.repository)}
-        if url := _find_recorded(run_records(issue), record, own):
-            return url
-        return issue.create_comment(body).html_url
-
-
-def _find_recorded(records: "Iterable[tuple[IssueComment, RunRecord]]", wanted: RunRecord | None, own: set[str]) -> str:
-    """Return the URL of our comment with the same record; "" without one."""
-    urls = (
-        comment.html_url
-        for comment, record in records
-        if wanted and record.run == wanted.run and author_login(comment) in own
-    )
-    return next(urls, "")
+        own = find_own_comment(issue, record.run, of_bot=True)
+        return (own or issue.create_comment(embed_record(text, record))).html_url

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from ops.github.comments import (
     BOT,
     StateComment,
     author_login,
+    find_own_comment,
     is_pull_request,
     is_saved,
     own_login,
@@ -34,6 +35,7 @@ from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
     from github.Issue import Issue as Issue  # noqa: PLC0414  also for who may not import PyGithub
+    from github.IssueComment import IssueComment
     from github.Repository import Repository
 
 
@@ -195,7 +197,7 @@ def _post_menu(issue: "Issue", text: str, trusted: "TrustedAuthors") -> SavedMen
     """Post the menu. If the job `menu` was faster, delete ours: a person's token starts it."""
     own = issue.create_comment(text)
     for comment, record in run_records(issue):
-        if record.source == MENU and comment.id < own.id and trusted.includes(author_login(comment)):
+        if record.source == MENU and comment.id < own.id and trusted.wrote(comment):
             own.delete()
             return SavedMenu(comment.html_url, author_login(comment))
     return SavedMenu(own.html_url)
@@ -209,8 +211,8 @@ def save_menu(repository: "Repository", number: int, text: str) -> SavedMenu:
     issue, own = get_incident(repository, number), own_login(repository)
     trusted = TrustedAuthors(repository)
     for comment, record in run_records(issue):
-        if record.source == MENU and trusted.includes(login := author_login(comment)):
-            if login != own:
+        if record.source == MENU and trusted.wrote(comment):
+            if (login := author_login(comment)) != own:
                 return SavedMenu(comment.html_url, login)
             comment.edit(text)
             return SavedMenu(comment.html_url)
@@ -222,7 +224,7 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
     trusted = TrustedAuthors(repository)
     for issue in repository.get_issues(state="open", labels=[INCIDENT]):
         record = read_record(issue.body or "")
-        if record is not None and record.run == run and trusted.includes(author_login(issue)):
+        if record is not None and record.run == run and trusted.wrote(issue):
             return issue.number
     return None
 
@@ -233,9 +235,23 @@ def find_recorded_incidents(repository: "Repository", run: str, *, since: dateti
     Only those of this token and of trusted authors count: anybody may write a record into an issue.
     """
     records = ((each, read_record(each.body or "")) for each in list_recent_incidents(repository, since))
-    found = [each for each, record in records if record is not None and record.run == run]
-    own, trusted = own_login(repository) if found else "", TrustedAuthors(repository)
-    return [each for each in found if author_login(each) == own or trusted.includes(author_login(each))]
+    trusted = TrustedAuthors(repository, has_own=True)
+    return [each for each, record in records if record and record.run == run and trusted.wrote(each)]
+
+
+def create_first(
+    repository: "Repository", title: str, body: str, label: str, find_first: "Callable[[], Issue | None]"
+) -> "tuple[Issue, bool]":
+    """Create an issue. If another run created one at the same time, close ours, and return that one.
+
+    The second value is whether it is ours. Raises what PyGithub raises.
+    """
+    created = repository.create_issue(clean_title(title), body, labels=[label])
+    first = find_first() or created
+    if first.number < created.number:
+        created.edit(state="closed", state_reason="not_planned")
+        return first, False
+    return created, True
 
 
 def close_duplicate(repository: "Repository", number: int, first: int) -> None:
@@ -267,7 +283,7 @@ def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
     return [
         IssueRecord(record, author_login(comment), is_edited(comment.body), comment.html_url)
         for comment, record in run_records(issue)
-        if trusted.includes(author_login(comment))
+        if trusted.wrote(comment)
     ]
 
 
@@ -321,8 +337,7 @@ def add_once(repository: "Repository", number: int, record: RunRecord, text: str
     """
     with provider_errors():
         issue = get_incident(repository, number)
-        own = {BOT, own_login(repository)}
-        if any(found.run == record.run and author_login(comment) in own for comment, found in run_records(issue)):
+        if find_own_comment(issue, record.run, of_bot=True):
             return ""
         return issue.create_comment(embed_record(text, record)).html_url
 
@@ -333,7 +348,7 @@ def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> 
         trusted = TrustedAuthors(issue.repository)
         matching = [(comment, record) for comment, record in run_records(issue) if matches(record)]
         for comment, record in reversed(matching):
-            if trusted.includes(author_login(comment)):
+            if trusted.wrote(comment):
                 return StateComment(issue, comment), record
     return None
 
@@ -362,8 +377,9 @@ def newest_records(repository: "Repository", label: str, most: int) -> "tuple[tu
 class TrustedAuthors:
     """Tells whose records count: people with write access, and the bot of the workflows. Each login is read once."""
 
-    def __init__(self, repository: "Repository") -> None:
-        self._repository = repository
+    def __init__(self, repository: "Repository", *, has_own: bool = False) -> None:
+        """`has_own`: the token's owner counts too, also if the token may not ask for permissions."""
+        self._repository, self._has_own = repository, has_own
         self._can_write: dict[str, bool] = {}
 
     def includes(self, login: str) -> bool:
@@ -371,8 +387,16 @@ class TrustedAuthors:
         if login == BOT:
             return True
         if login not in self._can_write:
-            self._can_write[login] = bool(login) and _may_write(self._repository, login)
+            self._can_write[login] = bool(login) and (login == self._own or _may_write(self._repository, login))
         return self._can_write[login]
+
+    @cached_property
+    def _own(self) -> str:
+        return own_login(self._repository) if self._has_own else ""
+
+    def wrote(self, written: "Issue | IssueComment") -> bool:
+        """Return whether the author of an issue or comment counts."""
+        return self.includes(author_login(written))
 
 
 def _may_write(repository: "Repository", login: str) -> bool:

@@ -15,7 +15,7 @@ from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
 from ops.github.client import newest_first, provider_errors, read_json, write_errors
-from ops.github.comments import author_login, find_request, own_login, run_records
+from ops.github.comments import find_request, own_records
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -115,10 +115,8 @@ def add_to_request(repository: "Repository", number: int, mark: str, comment: in
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
     with provider_errors():
-        own = own_login(repository)
-        comments = run_records(repository.get_issue(number))
-        ours = ((one, record) for one, record in comments if record.source == "gate" and author_login(one) == own)
-        return next(ours, (None, None))
+        comments = own_records(repository.get_issue(number))
+        return next((each for each in comments if each[1].source == "gate"), (None, None))
 
 
 def run_created_at(repository: "Repository", run_id: int) -> datetime:

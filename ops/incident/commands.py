@@ -80,7 +80,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         imported_run = Run(run, events, imported, source="run" if job else "laptop")
         program = settings.github.laptop_program
         bodies = comment.render_comments(imported_run, settings.contacts, repository_page(environ), program)
-        _refuse_shorter_record(issue, run, bodies, comments.own_login(repository))
+        _refuse_shorter_record(issue, run, bodies)
         for part, body in enumerate(bodies, start=1):
             posted.put(part, body)
         if path.parent.name == run:
@@ -101,12 +101,11 @@ def _refuse_other_incident(repository: "Repository", number: int, run: Run, sour
     raise ConfigError(f"run {run.id} was for incident #{named}, not #{number}", hint=hint)
 
 
-def _refuse_shorter_record(issue: "Issue", run: str, bodies: Sequence[str], own: str) -> None:
+def _refuse_shorter_record(issue: "Issue", run: str, bodies: Sequence[str]) -> None:
     """Raise ConfigError if the incident has more events of the run: a cut log must not replace a whole record."""
-    from ops.github.comments import BOT, author_login, run_records
+    from ops.github.comments import own_records
 
-    known = (record for comment, record in run_records(issue) if author_login(comment) in {own, BOT})
-    there = sum(len(record.rows) for record in known if record.run == run)
+    there = sum(len(record.rows) for _, record in own_records(issue, of_bot=True) if record.run == run)
     given = sum(len(record.rows) for body in bodies if (record := read_record(body)))
     if given < there:
         hint = (

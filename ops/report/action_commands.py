@@ -14,7 +14,6 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRules
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import author_login, own_login
 from ops.github.issue_edits import edit_text
 from ops.github.issues import TrustedAuthors
 from ops.report.action_issues import (
@@ -152,17 +151,13 @@ def _find_report(repository: "Repository", number: int) -> "tuple[Issue, int]":
     except UnknownObjectException:
         raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
     is_report = incident is not None and any(label.name == LABEL for label in issue.labels)
-    if incident is not None and is_report and _is_trusted(repository, author_login(issue)):
+    if incident is not None and is_report and TrustedAuthors(repository, has_own=True).wrote(issue):
         return issue, incident
     report = find_report(repository, number)
     if report is None:
         hint = f"Write it first: `ops incident report {number}`, or the label `report` on the incident."
         raise ConfigError(f"#{number} has no report", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
     return report, number
-
-
-def _is_trusted(repository: "Repository", login: str) -> bool:
-    return login == own_login(repository) or TrustedAuthors(repository).includes(login)
 
 
 def _require_items(report: "Issue", environ: Mapping[str, str]) -> list[ActionItem]:

@@ -19,7 +19,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RecordRules, RunRecord, embed_record
 from ops.core.threads import run_in_batches
 from ops.github.client import GitHubApiError, provider_errors, write_errors
-from ops.github.comments import RunComments, author_login, is_pull_request, own_login
+from ops.github.comments import RunComments, is_pull_request
 from ops.github.issues import TrustedAuthors, clean_title, close_duplicate
 from ops.github.records import Trust, judge_records
 from ops.render import collapse_blank_lines, load_templates
@@ -87,13 +87,13 @@ def find_marked(report: "Issue", linked: Collection[int]) -> list[MarkedIssue]:
     listed = repository.get_issues(
         labels=[ACTION_ITEM_LABEL], state="all", since=report.created_at, sort="created", direction="asc"
     )
-    own, trusted = own_login(repository), TrustedAuthors(repository)
+    trusted = TrustedAuthors(repository, has_own=True)
     found = [(each, mark) for each in listed if not is_pull_request(each) and (mark := _MARK.match(each.body or ""))]
     return [
         MarkedIssue(each.number, mark[2], each.state != "closed")
         for each, mark in found
         if int(mark[1]) == report.number and each.number not in linked
-        if author_login(each) == own or trusted.includes(author_login(each))
+        if trusted.wrote(each)
     ]
 
 

@@ -18,7 +18,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.comments import BOT, author_login, own_login, run_records
+from ops.github.comments import own_records
 from ops.github.issues import list_recent_incidents, parse_form
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.action_issues import read_tracked
@@ -27,7 +27,6 @@ from ops.report.issue import list_reports
 
 if TYPE_CHECKING:
     from github.Issue import Issue
-    from github.IssueComment import IssueComment
     from github.Repository import Repository
 
 WEEK = timedelta(days=7)
@@ -134,7 +133,7 @@ class _Poster:
     def post_due(self, lack: LackingIncident, *, dry_run: bool) -> str:
         """Post the reminder unless one is younger than a week, and delete older ones. Return what was done."""
         issue = self.repository.get_issue(lack.issue)
-        former = list(_list_former(issue, {BOT, own_login(self.repository)}))
+        former = [comment for comment, record in own_records(issue, of_bot=True) if record.source == SOURCE]
         if any(self.now - comment.created_at < WEEK - SLACK for comment in former):
             return RECENT
         if dry_run:
@@ -151,10 +150,3 @@ class _Poster:
         run = f"reminder-{lack.incident}"
         record = RunRecord(run, source=SOURCE, rows=(row,), job=self.job)
         return embed_record(collapse_blank_lines(text).strip(), record)
-
-
-def _list_former(issue: "Issue", own: set[str]) -> "Iterator[IssueComment]":
-    """Yield the reminders of workflows and of this token's owner."""
-    for comment, record in run_records(issue):
-        if record.source == SOURCE and author_login(comment) in own:
-            yield comment

@@ -230,14 +230,12 @@ def _try_read(source: str, read: Callable[[], T]) -> tuple[T | None, tuple[str, 
 
 def _tick_comments(repository: "Repository", number: int, proved: Collection[str]) -> None:
     """Tick the proved steps in the comments of our runs. A failure is ignored, because the report itself exists."""
-    from ops.github.comments import author_login, own_login, run_records
+    from ops.github.comments import own_records
     from ops.publish.comment import tick_steps
 
     with suppress(ProviderError), provider_errors():
-        me = own_login(repository)
-        for comment, block in run_records(repository.get_issue(number)):
-            is_ours = author_login(comment) == me and block.source in {"run", "laptop"}
-            if is_ours and (body := tick_steps(comment.body, proved)):
+        for comment, record in own_records(repository.get_issue(number)):
+            if record.source in {"run", "laptop"} and (body := tick_steps(comment.body, proved)):
                 comment.edit(body)
 
 

@@ -8,7 +8,7 @@ from ops.app.registry import record_rules
 from ops.core.clock import current_time
 from ops.core.drill_result import DrillResult, DrillTrend, RecordedDrill, merge_drills, pack_results
 from ops.core.redaction import Redactor
-from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record
+from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord
 from ops.github import actions, drill_results
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render import collapse_blank_lines, load_templates
@@ -36,7 +36,7 @@ def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, 
         drills = merge_drills([*trend.drills, RecordedDrill(result)])
         body = redactor.redact_text(render_result(result, replace(trend, drills=drills)))
         record = redactor.redact_value(build_record(result, trend, environ))
-        return drill_results.add_result(issue, embed_record(body, record))
+        return drill_results.add_result(issue, body, record)
 
 
 def render_result(result: DrillResult, trend: DrillTrend) -> str:

@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.incident_state import IssueRecord
 from ops.core.names import count_of
-from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_pull_request, is_saved, own_login
+from ops.github.comments import MAX_TEXT, CommentNotSaved, is_pull_request, is_saved
 from ops.github.issue_edits import edit_text
-from ops.github.issues import TrustedAuthors, clean_title
+from ops.github.issues import TrustedAuthors, create_first
 from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.action_items import PLACEHOLDER, describe_count
@@ -363,7 +363,7 @@ class PublishedReport:
 def publish_report(
     repository: "Repository", incident: int, *, title: str, new: Callable[[], str], renew: Callable[[str], str]
 ) -> PublishedReport:
-    """Create or update the incident's report. Raises PyGithub's exceptions, and NotKept.
+    """Create or update the incident's report. Raises what PyGithub raises, and CommentNotSaved.
 
     GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back. An edit of a
     person in between is named.
@@ -383,31 +383,19 @@ def list_reports(repository: "Repository", since: datetime) -> "dict[int, Issue]
     trusted, reports = TrustedAuthors(repository), dict[int, "Issue"]()
     for each in repository.get_issues(labels=[LABEL], state="all", since=since, sort="created", direction="asc"):
         number = None if is_pull_request(each) else incident_of(each.body or "")
-        if number is not None and number not in reports and trusted.includes(author_login(each)):
+        if number is not None and number not in reports and trusted.wrote(each):
             reports[number] = each
     return reports
 
 
 def find_report(repository: "Repository", incident: int) -> "Issue | None":
     """Return the first report of the incident by a trusted author, open or closed."""
-    writers = TrustedAuthors(repository)
+    trusted = TrustedAuthors(repository, has_own=True)
     reports = repository.get_issues(labels=[LABEL], state="all", direction="asc")
-    return next(
-        (
-            issue
-            for issue in reports
-            if incident_of(issue.body or "") == incident
-            and (author_login(issue) == own_login(repository) or writers.includes(author_login(issue)))
-        ),
-        None,
-    )
+    return next((each for each in reports if incident_of(each.body or "") == incident and trusted.wrote(each)), None)
 
 
 def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:
     """Create the report. If two runs create one at the same time, the later one closes its own."""
-    made = repository.create_issue(clean_title(title), body, labels=[LABEL])
-    first = find_report(repository, incident)
-    if first is not None and first.number < made.number:
-        made.edit(state="closed", state_reason="not_planned")
-        return PublishedReport(first.number, first.html_url, first.body or "", is_new=False)
-    return PublishedReport(made.number, made.html_url, body, is_new=True)
+    issue, is_new = create_first(repository, title, body, LABEL, partial(find_report, repository, incident))
+    return PublishedReport(issue.number, issue.html_url, body if is_new else issue.body or "", is_new=is_new)

@@ -5,7 +5,7 @@ import ast
 from tests.conftest import ROOT
 from tests.support.syntax import nodes
 
-SHOWN = {"records_of", "trusted_records", "newest_records", "find_state_comment", "run_records"}
+SHOWN = {"records_of", "trusted_records", "newest_records", "find_state_comment", "run_records", "own_records"}
 """Functions that return records without a judgment of their workflow and of their editors."""
 PLACES = {
     "ops/evidence/audit.py": "exports them",

@@ -13,7 +13,7 @@ from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.standing_rollback import LIFTED
 from ops.github.client import CHECK_HINT, provider_errors
-from ops.github.comments import BOT, author_login, own_login, save_comment
+from ops.github.comments import BOT, own_login, save_comment
 from ops.github.issues import INCIDENT, TrustedAuthors, list_open_incidents
 from ops.publish.comment import render_incident
 from ops.render import collapse_blank_lines, load_templates
@@ -81,12 +81,12 @@ def read_drill(repository: "Repository", number: int) -> DrillIncident:
 
 
 def _filter_ours(repository: "Repository", listed: "Iterable[Issue]") -> "Iterator[Issue]":
-    trusted, own = TrustedAuthors(repository), own_login(repository)
+    trusted = TrustedAuthors(repository, has_own=True)
     for each in listed:
-        record, login = read_record(each.body or ""), author_login(each)
+        record = read_record(each.body or "")
         if record is None or record.source != DRILL_SOURCE or is_edited(each.body or ""):
             continue
-        if DRILL_LABEL in {label.name for label in each.labels} and (login == own or trusted.includes(login)):
+        if DRILL_LABEL in {label.name for label in each.labels} and trusted.wrote(each):
             yield each
 
 
