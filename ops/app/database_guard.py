@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only
 from ops.database.guard import guard_migrations
-from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools, OwnCheck
+from ops.database.guard_result import GuardedDatabase, GuardTools, MigrationGuardResult, OwnCheck
 from ops.database.migrations import DatabaseBinding, MigrationFile, find_binding, find_database_id
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
@@ -72,7 +72,7 @@ def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tupl
 
 
 def run_guard(
-    result: GuardResult,
+    result: MigrationGuardResult,
     account: str,
     environ: Mapping[str, str],
     *,

@@ -22,7 +22,7 @@ from ops.github import actions
 from ops.render import code_span, escape_markdown
 
 if TYPE_CHECKING:
-    from ops.database.guard_result import GuardResult
+    from ops.database.guard_result import MigrationGuardResult
 
 
 @click.command(
@@ -61,12 +61,12 @@ def migrate(
     It needs no ops.yml. As a job's outputs: `bookmark`, `applied`, and `message` for the deployment that follows.
     """
     from ops.app import database_guard
-    from ops.database.guard_result import GuardResult
+    from ops.database.guard_result import MigrationGuardResult
 
     options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks)
     guarded, account = database_guard.describe_database(options, os.environ)
     say = silent if as_json else echo
-    result = GuardResult(guarded)
+    result = MigrationGuardResult(guarded)
     try:
         database_guard.run_guard(
             result, account, os.environ, dry_run=dry_run, say=say, keep=partial(_write_outputs, result, message)
@@ -82,7 +82,7 @@ def migrate(
         echo_json(_to_json(result, message))
 
 
-def _write_outputs(result: "GuardResult", message: str) -> None:
+def _write_outputs(result: "MigrationGuardResult", message: str) -> None:
     actions.write_job_outputs(
         os.environ,
         {
@@ -93,7 +93,7 @@ def _write_outputs(result: "GuardResult", message: str) -> None:
     )
 
 
-def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
+def _to_json(result: "MigrationGuardResult", message: str) -> dict[str, object]:
     return {
         "schema": 1,
         "database": result.database.name,
@@ -111,7 +111,7 @@ def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
     }
 
 
-def _write_summary(redactor: Redactor, result: "GuardResult", text: str) -> None:
+def _write_summary(redactor: Redactor, result: "MigrationGuardResult", text: str) -> None:
     names = ", ".join(map(code_span, result.applied)) or "none"
     lines = [f"### D1 database {code_span(result.database.name)}", f"Applied migrations: {names}"]
     texts = (*result.describe_rows(), *result.warnings, text)

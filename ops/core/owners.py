@@ -21,7 +21,7 @@ UNNAMED_RUN = "run "
 
 
 @dataclass(frozen=True)
-class Requester:
+class StateRequester:
     """Incident of a run, or the person who started it without one: the same one as the owner that it adds."""
 
     incident: int | None
@@ -50,7 +50,7 @@ class StateOwner:
 
     @property
     def key(self) -> int | str:
-        return Requester(self.incident, self.by).key
+        return StateRequester(self.incident, self.by).key
 
     @property
     def name(self) -> str:
@@ -106,12 +106,12 @@ def parse_owner(value: Mapping[str, Any]) -> StateOwner:
     return StateOwner(incident, texts[0], parse_utc(value["since"]), until, review_at, texts[1], tuple(texts[2:]))
 
 
-def find_owner(owners: Iterable[StateOwner], requester: Requester) -> StateOwner | None:
+def find_owner(owners: Iterable[StateOwner], requester: StateRequester) -> StateOwner | None:
     return next((each for each in owners if each.key == requester.key), None)
 
 
 def find_others(
-    owners: Iterable[StateOwner], requester: Requester, accepted: Sequence[str] = ()
+    owners: Iterable[StateOwner], requester: StateRequester, accepted: Sequence[str] = ()
 ) -> tuple[StateOwner, ...]:
     """Return who else holds the state: it opens for the requester only when there is nobody."""
     return tuple(each for each in owners if each.key != requester.key and each.name not in accepted and not each.is_run)
@@ -119,7 +119,7 @@ def find_others(
 
 def add_owner(owners: Iterable[StateOwner], owner: StateOwner) -> tuple[StateOwner, ...]:
     """Return the owners with `owner` as the newest; it keeps the start of the same owner."""
-    former = find_owner(owners, Requester(owner.incident, owner.by))
+    former = find_owner(owners, StateRequester(owner.incident, owner.by))
     others = tuple(each for each in owners if each.key != owner.key)
     return (*others, replace(owner, since=former.since if former else owner.since))
 
@@ -151,7 +151,7 @@ def held_by_others(
     standing: str,
     others: Sequence[StateOwner],
     *,
-    requester: Requester,
+    requester: StateRequester,
     effect: str,
     accepted: Sequence[str] = (),
 ) -> NeedsAcceptance:
@@ -168,10 +168,10 @@ def held_by_others(
     )
 
 
-def _own_way(others: Iterable[StateOwner], requester: Requester) -> str:
+def _own_way(others: Iterable[StateOwner], requester: StateRequester) -> str:
     """Return how the requester says that one of the others is its own: by its incident, or without one."""
     if requester.incident is None:
         mine = next((each.incident for each in others if each.incident), None)
         return f", or add `--incident {mine}` if it is yours" if mine else ""
-    same = Requester(None, requester.person)
+    same = StateRequester(None, requester.person)
     return ", or omit `--incident` if it is yours" if find_owner(others, same) else ""

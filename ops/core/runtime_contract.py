@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ops.core.clock import format_optional, parse_utc
 from ops.core.json_fields import require_text
-from ops.core.owners import Requester, StateOwner, find_owner, latest_end, parse_owner
+from ops.core.owners import StateOwner, StateRequester, find_owner, latest_end, parse_owner
 
 CONTRACT_VERSION = 1
 """Version of the values in KV and of the public endpoint."""
@@ -87,7 +87,7 @@ class SwitchValue:
 
     def belongs_to(self, incident: int, now: datetime) -> bool:
         """Return whether the incident needs the state at `now`."""
-        return find_owner(self.active_owners(now), Requester(incident)) is not None
+        return find_owner(self.active_owners(now), StateRequester(incident)) is not None
 
     def to_json(self) -> str:
         """Return the JSON text that KV stores. Only several owners are listed: the other fields describe one."""

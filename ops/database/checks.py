@@ -52,7 +52,7 @@ class CheckedDatabase(Protocol):
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class DatabaseCheckResult:
     name: str
     verdict: Verdict
     text: str = ""
@@ -64,7 +64,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class DatabaseChecks:
-    results: tuple[CheckResult, ...]
+    results: tuple[DatabaseCheckResult, ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -109,20 +109,20 @@ def _select_first_row(sql: str) -> str:
 
 def _run_check(
     d1: "D1Api", database: CheckedDatabase, name: str, statement: SqlStatement, judge: Judge, *, left: float
-) -> CheckResult:
+) -> DatabaseCheckResult:
     if left <= 0:
         limit = format_duration(TIME_LIMIT)
-        return CheckResult(name, Verdict.INCONCLUSIVE, f"not started: the checks may take {limit}")
+        return DatabaseCheckResult(name, Verdict.INCONCLUSIVE, f"not started: the checks may take {limit}")
     try:
         # The client limits the time between two bytes, and this the whole answer.
         answer = start_call(lambda: d1.query(database.id, [statement], timeout=left))
         (result,) = answer.result(timeout=left + GRACE)
     except TimeoutError:
-        return CheckResult(name, Verdict.INCONCLUSIVE, f"no complete answer in {format_duration(left)}")
+        return DatabaseCheckResult(name, Verdict.INCONCLUSIVE, f"no complete answer in {format_duration(left)}")
     except ProviderError as error:
-        return CheckResult(name, Verdict.INCONCLUSIVE, error.message)
+        return DatabaseCheckResult(name, Verdict.INCONCLUSIVE, error.message)
     problem = judge(result)
-    return CheckResult(name, Verdict.UNHEALTHY if problem else Verdict.HEALTHY, problem)
+    return DatabaseCheckResult(name, Verdict.UNHEALTHY if problem else Verdict.HEALTHY, problem)
 
 
 def _judge_foreign_keys(result: SqlResult) -> str:

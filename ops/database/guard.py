@@ -31,8 +31,8 @@ from ops.core.verdict import Verdict
 from ops.database import row_counts
 from ops.database.applies import TABLE as APPLIES
 from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
-from ops.database.checks import CheckResult, DatabaseChecks, run_checks
-from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
+from ops.database.checks import DatabaseCheckResult, DatabaseChecks, run_checks
+from ops.database.guard_result import GuardedDatabase, GuardTools, MigrationGuardResult
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, is_virtual
 from ops.database.losses import FileLosses, RowLoss, read_losses, refuse_losses
 from ops.database.migration_holds import TABLE as HOLDS
@@ -72,7 +72,7 @@ class _State:
         return tuple(each.name for each in self.migrations)
 
 
-def guard_migrations(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
+def guard_migrations(tools: GuardTools, result: MigrationGuardResult, *, dry_run: bool) -> None:
     """Apply the pending migrations, and keep `result` up to date.
 
     Raises:
@@ -173,7 +173,9 @@ def _require_unchanged(now: _State, before: _State) -> None:
     )
 
 
-def _begin_apply(tools: GuardTools, result: GuardResult, applies: Mapping[str, RecordedApply]) -> RecordedApply:
+def _begin_apply(
+    tools: GuardTools, result: MigrationGuardResult, applies: Mapping[str, RecordedApply]
+) -> RecordedApply:
     """Return the apply that an earlier attempt of this run began just before, else a new one. Keep its bookmark."""
     since = tools.clock.now() - CONTINUED
     earlier = (each for each in applies.values() if tools.run and each.run == tools.run and parse_utc(each.at) > since)
@@ -187,7 +189,9 @@ def _begin_apply(tools: GuardTools, result: GuardResult, applies: Mapping[str, R
     return apply
 
 
-def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[MigrationFile], apply: RecordedApply) -> None:
+def _apply_all(
+    tools: GuardTools, result: MigrationGuardResult, pending: Sequence[MigrationFile], apply: RecordedApply
+) -> None:
     database = result.database
     try:
         _record_apply(tools, result, apply)
@@ -212,7 +216,7 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
         raise
 
 
-def _record_apply(tools: GuardTools, result: GuardResult, apply: RecordedApply) -> None:
+def _record_apply(tools: GuardTools, result: MigrationGuardResult, apply: RecordedApply) -> None:
     """Record the apply for a later restore. A deployment does not fail for it."""
     batch = list(record_apply(result.pending, apply))
     try:
@@ -290,7 +294,7 @@ def _wait_for(tools: GuardTools, database: GuardedDatabase, name: str, seconds: 
         reads += 1
 
 
-def _judge_checks(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> None:
+def _judge_checks(tools: GuardTools, result: MigrationGuardResult, before: DatabaseChecks) -> None:
     """Check the data. A check that ended the same way before is a warning."""
     results = run_checks(tools.d1, result.database, tools.clock)
     tools.say(f"checks after: {results}")
@@ -304,7 +308,7 @@ def _judge_checks(tools: GuardTools, result: GuardResult, before: DatabaseChecks
         raise NoEvidence(f"after {_join_names(result.applied)}: {_join_check_results(new)}", hint=result.way_back)
 
 
-def _require_applied(tools: GuardTools, result: GuardResult, before: Sequence[str]) -> None:
+def _require_applied(tools: GuardTools, result: MigrationGuardResult, before: Sequence[str]) -> None:
     """Raise ProviderError if a migration is gone, because of a restore or a revert, and NoEvidence without a read."""
     database, done = result.database, _join_names(result.applied)
     try:
@@ -319,7 +323,7 @@ def _require_applied(tools: GuardTools, result: GuardResult, before: Sequence[st
         )
 
 
-def _join_check_results(results: Sequence[CheckResult]) -> str:
+def _join_check_results(results: Sequence[DatabaseCheckResult]) -> str:
     return "; ".join(map(str, results))
 
 
@@ -394,7 +398,7 @@ def _add_unseen(
     return files, (f"D1 refuses {quote_name(pending[len(more)].name)} if rows refer to others: {unseen.failure}",)
 
 
-def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigrations, schema: Schema) -> None:
+def judge_losses(tools: GuardTools, result: MigrationGuardResult, tested: TestedMigrations, schema: Schema) -> None:
     """Count the rows. Raises Refused if a migration loses rows of this database that it does not accept."""
     at_risk = [replace(each, losses=tuple(loss for loss in each.losses if loss.origin)) for each in tested.losses]
     losses = [loss for each in at_risk for loss in each.losses]
@@ -413,7 +417,7 @@ def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigration
     result.warnings += [*tested.warnings, *([NO_EFFECT] if tested.sets_foreign_keys else [])]
 
 
-def compare_rows(tools: GuardTools, result: GuardResult, tested: TestedMigrations) -> None:
+def compare_rows(tools: GuardTools, result: MigrationGuardResult, tested: TestedMigrations) -> None:
     """Count the rows again. A difference is no failure: the application writes meanwhile."""
     tables, before = _table_names(tested.schema, result.database), result.counts.tables
     result.rows_after = row_counts.count_tables(tools.d1, result.database.id, tables, before)

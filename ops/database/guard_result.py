@@ -55,7 +55,7 @@ class GuardedDatabase:
 
 
 @dataclass
-class GuardResult:
+class MigrationGuardResult:
     """What is known of a guard's work, at any moment."""
 
     database: GuardedDatabase

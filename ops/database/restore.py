@@ -15,7 +15,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
-from ops.database.checks import CheckResult
+from ops.database.checks import DatabaseCheckResult
 from ops.database.state import (
     MAX_TABLES,
     DatabaseState,
@@ -266,7 +266,7 @@ def describe_loss(at: datetime | None, now: datetime) -> str:
     return f"{minutes:.0f} min" if minutes >= 1 else "less than 1 min"
 
 
-def check_taken_back(ctx: Context[Any], restore: DatabaseRestore) -> tuple[CheckResult, ...]:
+def check_taken_back(ctx: Context[Any], restore: DatabaseRestore) -> tuple[DatabaseCheckResult, ...]:
     """Check that the migrations stay taken back: a deployment may apply them again before they are held."""
     if not (restore.sent and restore.taken_back):
         return ()
@@ -274,8 +274,8 @@ def check_taken_back(ctx: Context[Any], restore: DatabaseRestore) -> tuple[Check
     try:
         applied = ctx.cloudflare.d1.list_migrations(restore.database.id, restore.database.migrations_table)
     except ProviderError as error:
-        return (CheckResult(TAKEN_BACK, Verdict.INCONCLUSIVE, error.message),)
+        return (DatabaseCheckResult(TAKEN_BACK, Verdict.INCONCLUSIVE, error.message),)
     again = [each.name for each in applied if each.name in taken_back]
     restore.applied_again = next(iter(again), "")
     text = f"{', '.join(map(quote_name, again))} applied again after the restore" if again else ""
-    return (CheckResult(TAKEN_BACK, Verdict.UNHEALTHY if again else Verdict.HEALTHY, text),)
+    return (DatabaseCheckResult(TAKEN_BACK, Verdict.UNHEALTHY if again else Verdict.HEALTHY, text),)

@@ -169,7 +169,7 @@ FIRST_VALUE, MADE_UP_ROWS = 7_000_000_001, 2
 
 
 @dataclass(frozen=True)
-class TableRows:
+class SampleRows:
     """Made-up rows of a table."""
 
     name: str
@@ -177,7 +177,7 @@ class TableRows:
     rows: tuple[tuple[object, ...], ...]
 
 
-Snapshot = Mapping[str, TableRows]
+Snapshot = Mapping[str, SampleRows]
 """Folded name → rows."""
 
 
@@ -215,18 +215,18 @@ def _insert_trial_row(connection: sqlite3.Connection, table: Table, value: int) 
 
 def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
     """Return the rows of each table that is no virtual one, and no part of one."""
-    found = dict[str, TableRows]()
+    found = dict[str, SampleRows]()
     tables = read_tables(connection)
     virtual = find_virtual(tables)
     for key, table in tables.items():
         if table.columns and not table.is_virtual and not is_shadow(key, virtual):
             names = ", ".join(quote_identifier(name) for name in table.columns)
             rows = connection.execute(f"SELECT {names} FROM {quote_identifier(table.name)}").fetchall()  # noqa: S608
-            found[key] = TableRows(table.name, table.columns, tuple(rows))
+            found[key] = SampleRows(table.name, table.columns, tuple(rows))
     return found
 
 
-def loses_rows(before: TableRows, after: TableRows | None) -> bool:
+def loses_rows(before: SampleRows, after: SampleRows | None) -> bool:
     """Return whether rows or values are gone. A renamed column keeps its place; a removed one is seen in the schema."""
     if after is None:
         return bool(before.rows)

@@ -14,7 +14,7 @@ from ops.core.clock import Clock, Period
 from ops.core.errors import ConfigError, ProviderError
 from ops.core.names import LIMITS_FILE, MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
-from ops.core.owners import Requester
+from ops.core.owners import StateRequester
 from ops.core.redaction import Redactor
 from ops.core.threads import result_so_far, start_call
 from ops.core.verdict import KeyAnswer, PageContent
@@ -308,9 +308,9 @@ class RequestInfo:
     """Whether a later job of the same workflow run watches what this run closes."""
 
     @property
-    def requester(self) -> Requester:
+    def requester(self) -> StateRequester:
         """Return the owner of what the run sets: its incident, or the person without one."""
-        return Requester(self.incident, self.actor)
+        return StateRequester(self.incident, self.actor)
 
     def require_incident(self) -> int:
         """Return the incident's number. Raises ConfigError if the request has none."""

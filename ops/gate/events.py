@@ -21,8 +21,8 @@ from ops.gate.outcomes import (
     ActionsDue,
     ApprovalEvent,
     GateJob,
-    HandOver,
     IgnoredEvent,
+    LeadChange,
     MalformedEvent,
     OutageCheck,
     Outcome,
@@ -136,7 +136,7 @@ def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob)
 
 def _read_hand_over(
     payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob
-) -> HandOver | RefusedRequest:
+) -> LeadChange | RefusedRequest:
     incident, at = (
         fields.number_field(issue, "number", of="issue."),
         fields.time_field(issue, "updated_at", of="issue."),
@@ -152,7 +152,7 @@ def _read_hand_over(
     )
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident, label=label)
-    return HandOver(
+    return LeadChange(
         **_read_issue_fields(payload, issue, job),
         login=login,
         at=at,

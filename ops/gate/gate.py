@@ -92,7 +92,7 @@ class Gate:
                 return self._check_outage(outcome)
             case outcomes.ActionsDue():
                 return self._actions_due(outcome)
-            case outcomes.HandOver():
+            case outcomes.LeadChange():
                 return self._hand_over(outcome)
             case outcomes.StopEvent():
                 return self._change_stop(outcome)
@@ -325,7 +325,7 @@ class Gate:
         self.say(f"the label requests issues for the action items of #{asked.incident}")
         return 0
 
-    def _hand_over(self, event: outcomes.HandOver) -> int:
+    def _hand_over(self, event: outcomes.LeadChange) -> int:
         """Record who leads the incident. The record is the answer; if it cannot be written, the job fails."""
         answer, login = self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
         if answer.reason is not None:

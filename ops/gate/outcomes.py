@@ -74,7 +74,7 @@ class ApprovalEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandOver(IncidentEvent):
+class LeadChange(IncidentEvent):
     """The label `lead:LOGIN`: that person leads the incident from `at` on. Nothing is recovered."""
 
     login: str
@@ -164,7 +164,7 @@ Outcome = (
     | ReportDue
     | OutageCheck
     | ActionsDue
-    | HandOver
+    | LeadChange
     | StopEvent
     | RefusedRequest
     | IgnoredEvent

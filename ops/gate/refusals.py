@@ -23,7 +23,7 @@ from ops.gate.outcomes import (
     ActionsDue,
     ApprovalEvent,
     GateJob,
-    HandOver,
+    LeadChange,
     OutageCheck,
     RecoveryRequest,
     RefusedRequest,
@@ -305,7 +305,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 def no_permission(
     answer: "PermissionCheck",
     login: str,
-    asked: RecoveryRequest | OutageCheck | ActionsDue | HandOver | StopEvent | UpdateRequest,
+    asked: RecoveryRequest | OutageCheck | ActionsDue | LeadChange | StopEvent | UpdateRequest,
     lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ops.core.clock import format_utc, parse_utc
 from ops.core.names import quote_name
-from ops.core.owners import Requester, StateOwner, describe_owners, find_others, find_owner, held_by_others
+from ops.core.owners import StateOwner, StateRequester, describe_owners, find_others, find_owner, held_by_others
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import SwitchValue, make_revision
 from ops.engine.context import Context
@@ -98,7 +98,7 @@ def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acc
     return Release(tuple(opened), kept, "; ".join(held), tuple(remaining), told, tuple(released))
 
 
-def list_released(scope: str, owners: Sequence[StateOwner], requester: Requester) -> list[str]:
+def list_released(scope: str, owners: Sequence[StateOwner], requester: StateRequester) -> list[str]:
     """Return a line with everybody whom the run releases besides the requester; a run that stands alone is none."""
     gone = [each for each in owners if each.key != requester.key and not (each.is_run and len(owners) == 1)]
     return [f"{scope}, held by {describe_owners(gone)}"] if gone else []

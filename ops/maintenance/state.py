@@ -16,7 +16,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
-from ops.core.owners import UNNAMED_RUN, Requester, StateOwner, find_owner, latest_end, parse_owner
+from ops.core.owners import UNNAMED_RUN, StateOwner, StateRequester, find_owner, latest_end, parse_owner
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that wrote the version, the version it was built on, one per window, and one per window that was
@@ -121,7 +121,7 @@ class MaintenanceWindow:
 
     def belongs_to(self, incident: int, now: datetime) -> bool:
         """Return whether the incident needs it closed; after its planned end too, until it is reopened for all."""
-        return find_owner(self.active_owners(now) or self.all_owners, Requester(incident)) is not None
+        return find_owner(self.active_owners(now) or self.all_owners, StateRequester(incident)) is not None
 
     def with_owners(self, owners: Sequence[StateOwner]) -> Self:
         """Return the window for these owners: the latest end and the newest message count."""

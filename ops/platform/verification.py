@@ -10,7 +10,7 @@ from ops.platform.measurements import Measurements, describe_error
 from ops.platform.pages_checks import PagesChecks
 from ops.platform.read_checks import check_read_permissions, check_reads, check_unknown_token
 from ops.platform.record_checks import RecordChecks
-from ops.platform.worker_checks import DatabaseChecks, WorkerChecks, check_kv
+from ops.platform.worker_checks import D1Checks, WorkerChecks, check_kv
 
 Say = Callable[[str], object]
 STEPS = {
@@ -70,7 +70,7 @@ def list_steps(
 ) -> dict[str, Callable[[], None]]:
     """Return the steps in their order: each one finds the state that the ones before it left."""
     worker, site = WorkerChecks(account, resources, results, code), PagesChecks(account, resources, results)
-    database, record = DatabaseChecks(account, resources, results), RecordChecks(account, resources, results)
+    database, record = D1Checks(account, resources, results), RecordChecks(account, resources, results)
     return {
         "token": lambda: check_unknown_token(account, results),
         "rollback": worker.check_rollback,

@@ -243,7 +243,7 @@ def check_kv(account: VerificationAccount, resources: RunResources, results: Mea
         results.skip("kv-edge-lag", NO_ANSWER if resources.host else NO_HOST)
 
 
-class DatabaseChecks:
+class D1Checks:
     def __init__(self, account: VerificationAccount, resources: RunResources, results: Measurements) -> None:
         self._d1, self._database, self._results = account.d1, resources.database.id, results
 

@@ -18,7 +18,7 @@ from ops.platform.workflow_files import (
     render_measured,
     render_refused,
 )
-from ops.platform.workflow_runs import LONGEST_RUN, LONGEST_START, NO_JOB, JobState, RunState, WorkflowRuns
+from ops.platform.workflow_runs import LONGEST_RUN, LONGEST_START, NO_JOB, JobState, WorkflowRuns, WorkflowRunState
 
 LONGEST_ANSWER, ANSWER_STEP, QUIET = 200.0, 2.0, 30.0
 """Seconds to wait for the comment, between two reads of it, and for a run that must not appear."""
@@ -305,7 +305,7 @@ class WorkflowChecks:
             return False
         return None if state is None else state.conclusion in {"skipped", "success"}
 
-    def _run_to_end(self, *rows: str) -> RunState | None:
+    def _run_to_end(self, *rows: str) -> WorkflowRunState | None:
         run = self._runs.dispatch()
         if run is None:
             self._skip(rows, NOT_STARTED)
@@ -324,7 +324,7 @@ class WorkflowChecks:
             self._skip(rows, NOT_STARTED)
         return run
 
-    def _await_end(self, run: int, rows: Sequence[str], longest: float = 0.0) -> RunState | None:
+    def _await_end(self, run: int, rows: Sequence[str], longest: float = 0.0) -> WorkflowRunState | None:
         state = self._runs.await_end(run, longest or self._longest)
         if state is None:
             self._skip(rows, NOT_ENDED)

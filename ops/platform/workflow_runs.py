@@ -32,7 +32,7 @@ NO_JOB = JobState("", "", {})
 
 
 @dataclass(frozen=True)
-class RunState:
+class WorkflowRunState:
     id: int
     status: str
     conclusion: str
@@ -101,13 +101,13 @@ class WorkflowRuns:
         listed = self._repository.read(f"{WORKFLOWS}/runs", event=event, per_page=50)
         return [str(each.get("display_title") or "") for each in listed["workflow_runs"]]
 
-    def await_end(self, run: int, longest: float = LONGEST_RUN) -> RunState | None:
+    def await_end(self, run: int, longest: float = LONGEST_RUN) -> WorkflowRunState | None:
         """Wait until the run has ended; None if it did not in time."""
 
-        def read() -> RunState | None:
+        def read() -> WorkflowRunState | None:
             shown = self._repository.read(f"/actions/runs/{run}")
             texts = (str(shown.get(name) or "") for name in ("status", "conclusion", "display_title"))
-            state = RunState(run, *texts)
+            state = WorkflowRunState(run, *texts)
             return state if state.status == "completed" else None
 
         return self.wait(read, longest)

@@ -18,7 +18,7 @@ HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
 
 
 @dataclass(frozen=True)
-class Release:
+class ActionRelease:
     """A commit of a repository with the actions."""
 
     repository: str
@@ -68,25 +68,25 @@ def other_version(pin: str) -> str:
     return match[1] if match and match[2] != __version__.rpartition(".")[0] else ""
 
 
-def _parse_given(given: str, repository: str) -> Release:
+def _parse_given(given: str, repository: str) -> ActionRelease:
     match = GIVEN.fullmatch(given)
     if match is None or match[1].lower() != repository.lower():
         raise ConfigError(f"--actions is not {repository}@SHA with a full commit SHA", hint=HINT.format(repository))
-    return Release(repository, match[2])
+    return ActionRelease(repository, match[2])
 
 
-def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
+def _own_release(repository: str, environ: Mapping[str, str]) -> ActionRelease:
     known = list(find_releases(environ))
     for release in known:
         if release.repository.lower() == repository.lower():
-            return Release(repository, release.sha)
+            return ActionRelease(repository, release.sha)
     others = f" (it is from {known[0].repository})" if known else ""
     raise ConfigError(
         f"the commit of {repository} that this program is from is not known{others}", hint=HINT.format(repository)
     )
 
 
-def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
+def find_releases(environ: Mapping[str, str]) -> Iterator[ActionRelease]:
     """Yield the commit on GitHub that this program was installed, built or checked out from, if it is known."""
     yield from _installed_release(environ)
     yield from _built_release()
@@ -97,10 +97,10 @@ def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
         except git.GitError:
             return
         if sha and (name := git.parse_github_remote(address or "", environ)):
-            yield Release(name, sha)
+            yield ActionRelease(name, sha)
 
 
-def _installed_release(environ: Mapping[str, str]) -> Iterator[Release]:
+def _installed_release(environ: Mapping[str, str]) -> Iterator[ActionRelease]:
     """Yield the commit that pip, pipx or uv recorded for an installation from git.
 
     packaging.python.org/specifications/direct-url
@@ -114,10 +114,10 @@ def _installed_release(environ: Mapping[str, str]) -> Iterator[Release]:
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
     name = git.parse_github_remote(str(direct.get("url", "")), environ)
     if is_ours and name and is_full_sha(sha):
-        yield Release(name, sha)
+        yield ActionRelease(name, sha)
 
 
-def _built_release() -> Iterator[Release]:
+def _built_release() -> Iterator[ActionRelease]:
     """Yield the commit that the release recorded in the wheel (`.ci/build_hook.py`)."""
     try:
         built = json.loads((own_program.ROOT / "release.json").read_text(encoding="utf-8"))
@@ -125,4 +125,4 @@ def _built_release() -> Iterator[Release]:
     except (OSError, ValueError, KeyError, TypeError):
         return
     if given:
-        yield Release(given[1], given[2])
+        yield ActionRelease(given[1], given[2])

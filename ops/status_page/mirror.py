@@ -14,13 +14,13 @@ from ops.core.errors import ConfigError
 from ops.status_page import instatus, statuspage
 from ops.status_page.instatus import Instatus
 from ops.status_page.provider import (
-    NotSentError,
     PageProvider,
     ProviderClient,
     ProviderPage,
     ShownIncident,
     UnclearError,
     UpdateCourse,
+    UpdateNotSentError,
     check_text,
     find_course,
 )
@@ -66,7 +66,7 @@ def mirror_update(
             course = find_course(updates, update)
             check_text(course, provider.name)
             return _write_update(client, provider, course)
-    except NotSentError as error:
+    except UpdateNotSentError as error:
         return MirrorOutcome(f"not published there: {error}")
     except UnclearError as error:
         return MirrorOutcome(f"it is unclear whether the update is there: {error}; look at {page.url} first")
@@ -83,13 +83,13 @@ def find_lacking_update(
     try:
         with _open_provider(environ, page) as (_, provider):
             shown = _find_incident(provider, find_course(before[:-1], before[-1]))
-    except (NotSentError, UnclearError):
+    except (UpdateNotSentError, UnclearError):
         return None
     return None if shown is not None and shown.has_update else before[-1]
 
 
 def list_provider_components(environ: Mapping[str, str], page: "StatusPageConfig") -> Mapping[str, str]:
-    """Return ID → name of the components at the provider, by reads only. Raises NotSentError and UnclearError."""
+    """Return ID → name of the components at the provider, by reads only. Raises UpdateNotSentError and UnclearError."""
     with _open_provider(environ, page) as (_, provider):
         try:
             return provider.list_components()
@@ -98,12 +98,12 @@ def list_provider_components(environ: Mapping[str, str], page: "StatusPageConfig
 
 
 def _write_update(client: ProviderClient, provider: PageProvider, course: UpdateCourse) -> MirrorOutcome:
-    """Write the update unless the provider has it. Raises NotSentError and UnclearError."""
+    """Write the update unless the provider has it. Raises UpdateNotSentError and UnclearError."""
     shown = _find_incident(provider, course)
     if shown is not None and shown.has_update:
         return MirrorOutcome()
     if shown is not None and shown.has_newer:
-        raise NotSentError("a newer update is there already; add the text by hand if users still need it")
+        raise UpdateNotSentError("a newer update is there already; add the text by hand if users still need it")
     try:
         with client.writing():
             provider.add(shown, course) if shown is not None else provider.create(course)
@@ -115,7 +115,7 @@ def _write_update(client: ProviderClient, provider: PageProvider, course: Update
 
 
 def _find_incident(provider: PageProvider, course: UpdateCourse) -> ShownIncident | None:
-    """Return the incident at the provider. Raises NotSentError and UnclearError."""
+    """Return the incident at the provider. Raises UpdateNotSentError and UnclearError."""
     try:
         return provider.find(course)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -126,19 +126,19 @@ def _find_incident(provider: PageProvider, course: UpdateCourse) -> ShownInciden
 def _open_provider(
     environ: Mapping[str, str], page: "StatusPageConfig"
 ) -> Iterator[tuple[ProviderClient, PageProvider]]:
-    """Yield client and provider. The key goes to a sandbox if the run belongs to one. Raises NotSentError."""
+    """Yield client and provider. The key goes to a sandbox if the run belongs to one. Raises UpdateNotSentError."""
     api = APIS[page.provider or ""]
     edge = environ.get("OPS_EDGE_URL", "")
     is_drill = any(is_loopback(environ.get(name, "")) for name in ("CLOUDFLARE_API_BASE_URL", "GITHUB_API_URL"))
     if bool(edge) != is_drill or (edge and not is_loopback(edge)):
-        raise NotSentError("OPS_EDGE_URL must name the sandbox of a drill, and nothing else")
+        raise UpdateNotSentError("OPS_EDGE_URL must name the sandbox of a drill, and nothing else")
     name = page.token or ""
     if not environ.get(name, "").strip():
-        raise NotSentError(f"{name} is not set; store the key of the page as this secret")
+        raise UpdateNotSentError(f"{name} is not set; store the key of the page as this secret")
     try:
         key = parse_token(name, environ[name].strip())
     except ConfigError as error:
-        raise NotSentError(f"{error}") from None
+        raise UpdateNotSentError(f"{error}") from None
     own = ProviderPage(page.page_id or "", name, {each.name: each.id for each in page.components if each.id})
     client = ProviderClient(api.host, api.scheme, own, key, edge)
     with closing(client):

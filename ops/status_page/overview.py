@@ -144,7 +144,7 @@ class ShownComponent:
 
 
 @dataclass(frozen=True)
-class Overview:
+class PageOverview:
     """All that the page shows, at one moment."""
 
     settings: PageSettings
@@ -181,7 +181,7 @@ class Overview:
         return not self.running and self.worst == ShownCondition.OPERATIONAL
 
 
-def fold_updates(settings: PageSettings, updates: Iterable[PublicUpdate], built_at: datetime) -> Overview:
+def fold_updates(settings: PageSettings, updates: Iterable[PublicUpdate], built_at: datetime) -> PageOverview:
     """Return what the page shows at `built_at`. The order of the updates does not matter."""
     groups: dict[str, list[PublicUpdate]] = {}
     for update in sorted(updates, key=_sort_key):
@@ -197,7 +197,7 @@ def fold_updates(settings: PageSettings, updates: Iterable[PublicUpdate], built_
             condition = ShownCondition.UNKNOWN
         components.append(ShownComponent(name, condition, times.get(name)))
     going = [each for each in incidents if each.is_open]
-    return Overview(
+    return PageOverview(
         settings,
         built_at,
         tuple(components),

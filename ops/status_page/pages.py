@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ops.core.clock import format_rfc3339
 from ops.render import TEMPLATES
-from ops.status_page.overview import Overview
+from ops.status_page.overview import PageOverview
 from ops.status_page.summary import STATUS_FILES, format_minute, headline, incident_page, page_state, render_status
 
 BODY_BYTES = 80_000
@@ -35,7 +35,7 @@ class Part:
     older: str
 
 
-def render_site(overview: Overview) -> dict[str, bytes]:
+def render_site(overview: PageOverview) -> dict[str, bytes]:
     """Return path → content of every file."""
     site = _Site(overview)
     files = {
@@ -76,7 +76,7 @@ def make_entry_id(kind: str, name: str) -> str:
 
 
 class _Site:
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: PageOverview) -> None:
         self._overview = overview
         self._templates = _load_page_templates()
         self._parts = self._templates.get_template("parts.html.j2").make_module({"overview": overview})

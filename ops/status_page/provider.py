@@ -34,11 +34,11 @@ SAID = 120
 """Characters of an answer that a message shows."""
 
 
-class NotSentError(Exception):
+class UpdateNotSentError(Exception):
     """The provider did not take the request: it changed nothing. The text says why."""
 
 
-class UnavailableError(NotSentError):
+class UnavailableError(UpdateNotSentError):
     """The provider cannot be reached, or limits requests: neither the key nor `page_id` is wrong."""
 
 
@@ -92,15 +92,15 @@ def find_course(updates: Sequence["PublicUpdate"], update: "PublicUpdate") -> Up
 
 
 def check_text(course: UpdateCourse, provider: str) -> None:
-    """Refuse a text that the provider may read as HTML or Markdown. Raises NotSentError."""
+    """Refuse a text that the provider may read as HTML or Markdown. Raises UpdateNotSentError."""
     if marks := [each for each in MARKUP if each in course.update.text]:
-        raise NotSentError(f"the text has {' '.join(marks)}, which {provider} may read as HTML or Markdown")
+        raise UpdateNotSentError(f"the text has {' '.join(marks)}, which {provider} may read as HTML or Markdown")
 
 
 def needed_window(course: UpdateCourse) -> "tuple[datetime, datetime]":
-    """Return start and end of a maintenance. Raises NotSentError."""
+    """Return start and end of a maintenance. Raises UpdateNotSentError."""
     if course.window is None:
-        raise NotSentError("the provider needs start and end of a maintenance; publish the update with both")
+        raise UpdateNotSentError("the provider needs start and end of a maintenance; publish the update with both")
     return course.window
 
 
@@ -123,19 +123,19 @@ class PageProvider(Protocol):
     name: str
 
     def find(self, course: UpdateCourse) -> ShownIncident | None:
-        """Return the incident of the course. Raises NotSentError and UnclearError."""
+        """Return the incident of the course. Raises UpdateNotSentError and UnclearError."""
         ...
 
     def create(self, course: UpdateCourse) -> None:
-        """Create the incident with the update. Raises NotSentError and UnclearError."""
+        """Create the incident with the update. Raises UpdateNotSentError and UnclearError."""
         ...
 
     def add(self, shown: ShownIncident, course: UpdateCourse) -> None:
-        """Add the update to the incident. Raises NotSentError and UnclearError."""
+        """Add the update to the incident. Raises UpdateNotSentError and UnclearError."""
         ...
 
     def list_components(self) -> Mapping[str, str]:
-        """Return ID → name of the page's components. Raises NotSentError and UnclearError."""
+        """Return ID → name of the page's components. Raises UpdateNotSentError and UnclearError."""
         ...
 
 
@@ -157,7 +157,7 @@ class ProviderClient(WriteGuard):
         """Yield the rows of a list; `size` is its parameter for the rows of one answer.
 
         Raises:
-            NotSentError, UnclearError: as every request; or the list has another form, or too many rows.
+            UpdateNotSentError, UnclearError: as every request; or the list has another form, or too many rows.
         """
         for page in range(1, MOST_PAGES + 1):
             rows = self._send("GET", f"{path}?{urlencode({size: MOST_LISTED, 'page': page})}", None)
@@ -169,9 +169,9 @@ class ProviderClient(WriteGuard):
         raise UnclearError(f"the list has more than {MOST_PAGES * MOST_LISTED} rows")
 
     def write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the JSON answer to a write, which is sent once. Raises NotSentError and UnclearError."""
+        """Return the JSON answer to a write, which is sent once. Raises UpdateNotSentError and UnclearError."""
         if not self._may_write:
-            raise NotSentError("this command may only read")
+            raise UpdateNotSentError("this command may only read")
         return self._send(method, path, body)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
@@ -189,7 +189,7 @@ class ProviderClient(WriteGuard):
         if status in TOO_MANY:
             raise UnavailableError(f"too many requests ({status}); wait a minute")
         if 400 <= status < 500 and status != httpx.codes.REQUEST_TIMEOUT:
-            raise NotSentError(self._explain(status, said))
+            raise UpdateNotSentError(self._explain(status, said))
         try:
             if status in {200, 201}:
                 return json.loads(said)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ops.core.clock import format_optional, format_rfc3339
 from ops.core.public_update import PublicState, incident_conditions
-from ops.status_page.overview import SHOWN, Overview, PublicIncident, ShownComponent, ShownCondition
+from ops.status_page.overview import SHOWN, PageOverview, PublicIncident, ShownComponent, ShownCondition
 
 MOST_BYTES = 100_000
 """Limit of each file of the page: it must load over a slow connection while many users want it."""
@@ -42,7 +42,7 @@ LIMITS = ((50, 100), (50, 20), (50, 5), (50, 1), (10, 1))
 """Newest incidents of a list, and newest updates of each: the document has the first pair that fits into a file."""
 
 
-def status_document(overview: Overview) -> dict[str, Any]:
+def status_document(overview: PageOverview) -> dict[str, Any]:
     """Return the document. Times are RFC 3339 in UTC."""
     settings = overview.settings
     page_id = short_id(settings.url)
@@ -66,7 +66,7 @@ def status_document(overview: Overview) -> dict[str, Any]:
     }
 
 
-def _describe_component(overview: Overview, component: ShownComponent, position: int) -> dict[str, Any]:
+def _describe_component(overview: PageOverview, component: ShownComponent, position: int) -> dict[str, Any]:
     since = format_rfc3339(component.updated_at or overview.built_at)
     return {
         "id": short_id(component.name),
@@ -85,7 +85,7 @@ def _describe_component(overview: Overview, component: ShownComponent, position:
     }
 
 
-def render_status(overview: Overview) -> bytes:
+def render_status(overview: PageOverview) -> bytes:
     """Return the document as a file. Older incidents and updates are left out if it would be too large."""
     text = b""
     for most_incidents, most_updates in LIMITS:
@@ -100,7 +100,7 @@ def render_status(overview: Overview) -> bytes:
     return text
 
 
-def page_state(overview: Overview) -> str:
+def page_state(overview: PageOverview) -> str:
     """Return the worst condition; `open` if an incident runs and nothing is worse than maintenance."""
     worst, has_incident = overview.worst, any(not each.is_maintenance for each in overview.running)
     if IMPACTS[worst] != "none" and not (has_incident and worst == ShownCondition.UNDER_MAINTENANCE):
@@ -110,12 +110,12 @@ def page_state(overview: Overview) -> str:
     return ShownCondition.OPERATIONAL if overview.is_operational else ShownCondition.UNKNOWN
 
 
-def indicator(overview: Overview) -> str:
+def indicator(overview: PageOverview) -> str:
     """Return Statuspage's word for the page. It has none for unknown, and clients show `none` in green."""
     return INDICATORS[page_state(overview)]
 
 
-def headline(overview: Overview) -> str:
+def headline(overview: PageOverview) -> str:
     """Return the state of the whole page in words."""
     if words := HEADLINES.get(page_state(overview)):
         return words
@@ -137,7 +137,7 @@ def short_id(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def _describe_incident(overview: Overview, incident: PublicIncident) -> dict[str, Any]:
+def _describe_incident(overview: PageOverview, incident: PublicIncident) -> dict[str, Any]:
     ended = incident.first(PublicState.RESOLVED, PublicState.COMPLETED)
     conditions = {each.name: each for each in overview.components}
     return {
@@ -185,7 +185,7 @@ def _describe_update(incident: PublicIncident, number: int) -> dict[str, Any]:
     }
 
 
-def _describe_maintenance(overview: Overview, incident: PublicIncident) -> dict[str, Any]:
+def _describe_maintenance(overview: PageOverview, incident: PublicIncident) -> dict[str, Any]:
     """Return a maintenance. A planned time that no update names is null."""
     planned = [(each.starts, each.ends) for each in incident.standing if each.starts or each.ends]
     starts, ends = planned[-1] if planned else (None, None)

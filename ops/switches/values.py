@@ -11,8 +11,8 @@ from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import (
     UNTIL_RUN_ENDS,
-    Requester,
     StateOwner,
+    StateRequester,
     add_owner,
     describe_owners,
     find_others,
@@ -202,8 +202,8 @@ class DesiredValue:
     """Whether a run without an incident keeps the state that it ends itself; else it takes that over."""
 
     @property
-    def requester(self) -> Requester:
-        return Requester(self.incident, self.owner)
+    def requester(self) -> StateRequester:
+        return StateRequester(self.incident, self.owner)
 
 
 def parse_end(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
@@ -353,7 +353,7 @@ def split_by_incident(
         owners, described = each.owners(now), describe_switch(each.value, now)
         if not owners:
             left.append(SkippedSwitch(name, f"already ended: {described}"))
-        elif find_owner(owners, Requester(incident)):
+        elif find_owner(owners, StateRequester(incident)):
             mine.append(each)
         else:
             incidents = " and ".join(f"#{owner.incident}" for owner in owners if owner.incident)

@@ -211,6 +211,16 @@ def test_words_are_found_in_any_case() -> None:
         assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {better}']
 
 
+def test_one_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "ops").rglob("*.py")):
+        for node in parsed(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}, "rename one of them"
+
+
 def raised_in(docstring: str) -> set[str]:
     """Return the exceptions that the docstring names after "Raises"."""
     lines = [line for block in RAISED_BLOCK.findall(docstring) for line in re.findall(r"(?m)^ {4}(\w[^:]*):", block)]

@@ -7,7 +7,7 @@ from itertools import permutations
 from hypothesis import strategies as st
 
 from ops.core.public_update import CONDITIONS, ComponentCondition, PublicState, PublicUpdate
-from ops.status_page.overview import Overview, ShownCondition
+from ops.status_page.overview import PageOverview, ShownCondition
 from ops.status_page.summary import indicator
 from tests.status_page.support import (
     ALL_WORK,
@@ -27,7 +27,7 @@ from tests.support.properties import holds_for
 IRREGULAR = replace(SETTINGS, interval=None)
 
 
-def conditions(shown: Overview) -> dict[str, str]:
+def conditions(shown: PageOverview) -> dict[str, str]:
     return {each.name: each.condition.value for each in shown.components}
 
 

@@ -15,7 +15,7 @@ from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
 from ops.core.timeline import EventKind, RunEvent
-from ops.database.guard_result import GuardResult
+from ops.database.guard_result import MigrationGuardResult
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import params_type
 from ops.engine.signals import SignalHandler
@@ -100,7 +100,7 @@ class RequestedGuard(RequestedRun):
     ) -> EndedRun:
         environ = {**world.sandbox.environ(), **self.environ}
         database, account = database_guard.describe_database(GuardOptions(**self.params), environ)
-        known = GuardResult(database)
+        known = MigrationGuardResult(database)
         error: OpsError | None = None
         try:
             database_guard.run_guard(known, account, environ, dry_run=dry_run, say=at_event, keep=lambda: None)

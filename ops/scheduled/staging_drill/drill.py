@@ -198,7 +198,7 @@ class StagingDrill:
         checks.check_live_version(self.service, self.session)
         self.prober.require_healthy()
 
-    def find_stopped(self) -> issues.DrillIncident | None:
+    def find_stopped(self) -> issues.StagingDrillIncident | None:
         """Return the last drill if somebody stopped it: no other one starts then."""
         last = issues.find_last(self.repository)
         return last if last is not None and last.was_stopped else None
@@ -249,14 +249,14 @@ class StagingDrill:
                 )
             clock.sleep(POLL)
 
-    def _open(self, run: str) -> issues.DrillIncident:
+    def _open(self, run: str) -> issues.StagingDrillIncident:
         now = current_time(self.environ)
         seen = f"A drill of {RECOVERY}, not an emergency: nothing is broken for users."
         drill = issues.open_drill(self.repository, run, self.place, seen, now)
         self.say(f"opened the drill #{drill.number} {drill.url}")
         return drill
 
-    def _recover_and_wait(self, drill: issues.DrillIncident, recover: Callable[[int], object]) -> Ending:
+    def _recover_and_wait(self, drill: issues.StagingDrillIncident, recover: Callable[[int], object]) -> Ending:
         since = self.session.clock.now()
         if self.section.unattended:
             recover(drill.number)
@@ -282,7 +282,7 @@ class StagingDrill:
         issues.comment(self.repository, number, issues.REQUEST, end=None, **values)
         self.say(f"asked for the recovery on #{number}; waiting until {format_utc(since + TIME_TO_RECOVER)}")
 
-    def _wait(self, drill: issues.DrillIncident, until: datetime, ending: Ending) -> Ending:
+    def _wait(self, drill: issues.StagingDrillIncident, until: datetime, ending: Ending) -> Ending:
         """Wait until the recovery has ended. `ending`: how the drill ends if nothing happens."""
         clock, next_probe = self.session.clock, self.session.clock.now()
         while clock.now() < until:
@@ -331,7 +331,7 @@ class StagingDrill:
         runs = (one for one in reversed(journal.our_runs) if one.record.decision not in {"", Decision.REFUSED.value})
         return next((one for one in runs if _place_of(one) == place), None)
 
-    def find_ending(self, drill: issues.DrillIncident) -> Ending:
+    def find_ending(self, drill: issues.StagingDrillIncident) -> Ending:
         """Return how a drill ends that nobody recovered, by the time for which it could be recovered."""
         trace = self._try_trace(drill.run)
         if trace is not None and trace.is_rolled_back:
@@ -339,7 +339,7 @@ class StagingDrill:
         ended_at = trace.live.created_on if trace is not None and trace.is_undone else self.session.clock.now()
         return UNANSWERED if ended_at - drill.opened_at >= TIME_TO_RECOVER else ENDED_EARLY
 
-    def end(self, drill: issues.DrillIncident, ending: Ending) -> DrillEnd:
+    def end(self, drill: issues.StagingDrillIncident, ending: Ending) -> DrillEnd:
         """Undo the drill, and judge it. `ending`: how it ends without a recovery."""
         undo, is_undone = self.undo(drill.run)
         recovery = self._find_recovery(drill.number)
@@ -408,7 +408,7 @@ class StagingDrill:
         ends = [self.end(each, ending or self.find_ending(each)) for each in drills]
         return ends, all(end.is_undone for end in ends) and left in {"", *(each.run for each in drills)}
 
-    def _list_drills(self, which: WhichDrills) -> Iterator[issues.DrillIncident]:
+    def _list_drills(self, which: WhichDrills) -> Iterator[issues.StagingDrillIncident]:
         """Yield the open drills that must end."""
         read_at = self.session.clock.now()
         for each in issues.split_open(self.repository)[0]:

@@ -32,7 +32,7 @@ NEWEST = 5
 
 
 @dataclass(frozen=True)
-class DrillIncident:
+class StagingDrillIncident:
     number: int
     url: str
     run: str
@@ -42,7 +42,7 @@ class DrillIncident:
     was_stopped: bool
 
 
-def open_drill(repository: "Repository", run: str, place: "Place", text: str, now: datetime) -> DrillIncident:
+def open_drill(repository: "Repository", run: str, place: "Place", text: str, now: datetime) -> StagingDrillIncident:
     """Open the incident. Sent once: after a lost answer a second drill would be worse. Raises ProviderError."""
     row = RecordRow(now, "requested", f"staging drill of {place.service} in {place.environment}")
     record = RunRecord(
@@ -58,7 +58,7 @@ def open_drill(repository: "Repository", run: str, place: "Place", text: str, no
         return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, DRILL_LABEL]))
 
 
-def split_open(repository: "Repository") -> tuple[list[DrillIncident], "list[Issue]"]:
+def split_open(repository: "Repository") -> tuple[list[StagingDrillIncident], "list[Issue]"]:
     """Return the open drills of ours, newest first, and the other open incidents. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         listed = list_open_incidents(repository)
@@ -67,14 +67,14 @@ def split_open(repository: "Repository") -> tuple[list[DrillIncident], "list[Iss
     return drills, [each for each in listed if each.number not in ours]
 
 
-def find_last(repository: "Repository") -> DrillIncident | None:
+def find_last(repository: "Repository") -> StagingDrillIncident | None:
     """Return the newest drill of ours that ended. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         listed = repository.get_issues(state="closed", labels=[INCIDENT, DRILL_LABEL], sort="created", direction="desc")
         return next((_parse_drill(each) for each in _filter_ours(repository, islice(listed, NEWEST))), None)
 
 
-def read_drill(repository: "Repository", number: int) -> DrillIncident:
+def read_drill(repository: "Repository", number: int) -> StagingDrillIncident:
     """Return the drill with this number, as it is now. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         return _parse_drill(repository.get_issue(number))
@@ -90,12 +90,12 @@ def _filter_ours(repository: "Repository", listed: "Iterable[Issue]") -> "Iterat
             yield each
 
 
-def _parse_drill(issue: "Issue") -> DrillIncident:
+def _parse_drill(issue: "Issue") -> StagingDrillIncident:
     opened = issue.created_at.astimezone(UTC).replace(microsecond=0)
     is_open = issue.state == "open"
     record = read_record(issue.body or "")
     run = record.run if record else ""
-    return DrillIncident(
+    return StagingDrillIncident(
         issue.number, issue.html_url, run, opened, is_open, not is_open and issue.state_reason == STOPPED
     )
 

@@ -46,7 +46,7 @@ REPORT_JOB = "report"
 
 
 @dataclass(frozen=True)
-class DrillResult:
+class LabelDrillResult:
     """What was seen; `problem` is empty after a recovery."""
 
     text: str
@@ -87,7 +87,7 @@ class LabelDrill:
         self._base_url, self._edge_url, self._clock = find_addresses(environ)
         self._github = connect(environ, redactor)
 
-    def run(self, account: str, token: Secret, stored: str) -> DrillResult:
+    def run(self, account: str, token: Secret, stored: str) -> LabelDrillResult:
         """Drill, and take everything back, also after an error. `stored`: NAME of its token in ops.yml; "": none.
 
         Raises OpsError: something could not be taken back.
@@ -109,7 +109,7 @@ class LabelDrill:
                         send_twice(lambda: write_secret(self._github, *self._secret, token))
                     result = self._recover(worker, repository, url, files)
                 except OpsError as error:
-                    result = DrillResult("", " ".join(filter(None, (f"{error.message}.", error.hint))))
+                    result = LabelDrillResult("", " ".join(filter(None, (f"{error.message}.", error.hint))))
                     self._say(f"  {result.problem}")
                 self._take_back(worker, repository)
         return result
@@ -163,7 +163,7 @@ class LabelDrill:
 
     def _recover(
         self, worker: DrillWorker, repository: DrillRepository, url: str, files: Mapping[str, str | None]
-    ) -> DrillResult:
+    ) -> LabelDrillResult:
         name, account = self._record.drill, self._record.drill_account
         self._say(f"  deploying the Worker {name}")
         worker.create(url)
@@ -178,7 +178,7 @@ class LabelDrill:
         run, seconds = wait.await_end()
         worker.require_recovered(url)
         seen = f"{repository.label} to recovered: {seconds:.0f} s, on GitHub and in account {account}"
-        return DrillResult(
+        return LabelDrillResult(
             f"{seen}. Cloudflare lists the good version, the Worker answers with it, and #{repository.incident} shows "
             f"the run {run}. Not seen: the watch, which the drill ended"
         )

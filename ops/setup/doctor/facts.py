@@ -54,7 +54,7 @@ RECENT_INCIDENTS = 8
 """Newest incidents and drills whose records are read."""
 
 
-class SharedReads:
+class ReadCache:
     """Runs each read once and gives its result or error to all callers."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Facts:
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
         self.program = program_name(environ)
-        self.ending, self._reads = ending, SharedReads()
+        self.ending, self._reads = ending, ReadCache()
         self._repositories: SimpleQueue[Repository] = SimpleQueue()
         self._github_slots = threading.BoundedSemaphore(MOST_GITHUB_READS)
         self.config_error: ConfigError | None = None

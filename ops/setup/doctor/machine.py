@@ -19,7 +19,7 @@ from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_produ
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.status_page.mirror import list_provider_components
-from ops.status_page.provider import NotSentError, UnavailableError, UnclearError
+from ops.status_page.provider import UnavailableError, UnclearError, UpdateNotSentError
 from ops.status_page.served import ServedPage
 
 GITHUB_STATUS = "https://www.githubstatus.com"
@@ -145,7 +145,7 @@ def examine_provider_page(facts: Facts) -> Findings:
         listed = list_provider_components(facts.environ, page)
     except (UnavailableError, UnclearError) as error:
         raise NotProvable(str(error), page.url) from None
-    except NotSentError as error:
+    except UpdateNotSentError as error:
         yield Finding(str(error), "Store the key of the page, and check `page_id` in ops.yml.")
         return
     for component in page.components:

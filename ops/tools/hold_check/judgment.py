@@ -18,9 +18,9 @@ from ops.tools.hold_check.values import (
     SHA,
     TRAILER,
     UNKNOWN,
-    Answer,
     Environ,
     HeldVersion,
+    HoldAnswer,
     Lift,
     Question,
     UnreadError,
@@ -32,7 +32,7 @@ PERMIT = "Run it again, or permit it: `--on-unreadable warn`, in the action `on-
 DEEPEN = "Set `fetch-depth: 0` under `with:` of actions/checkout, or run `git fetch --unshallow` before this check."
 
 
-def check_commit(question: Question, environ: Environ, *, token: str, refuses_unread: bool = False) -> Answer:
+def check_commit(question: Question, environ: Environ, *, token: str, refuses_unread: bool = False) -> HoldAnswer:
     """Return whether the commit may be deployed. Raises UsageError.
 
     `refuses_unread`: refuse if the holds cannot be read. A hold in a clone that is too short always refuses.
@@ -45,7 +45,7 @@ def check_commit(question: Question, environ: Environ, *, token: str, refuses_un
         read = cloudflare.cloudflare_reader(environ, token)
         answer = _judge_commit(question, environ, *cloudflare.read_holds(question, read, environ))
     except UnreadError as unread:
-        answer = Answer(NOT_CHECKED, f"{unread}.")
+        answer = HoldAnswer(NOT_CHECKED, f"{unread}.")
     if answer.decision != NOT_CHECKED:
         return answer
     if refuses_unread:
@@ -53,9 +53,11 @@ def check_commit(question: Question, environ: Environ, *, token: str, refuses_un
     return replace(answer, hint="The deployment goes on. Compare its commit with the open incidents yourself.")
 
 
-def _judge_commit(question: Question, environ: Environ, listed: list[HeldVersion], extent: str, missing: str) -> Answer:
+def _judge_commit(
+    question: Question, environ: Environ, listed: list[HeldVersion], extent: str, missing: str
+) -> HoldAnswer:
     if not listed and not missing:
-        return Answer(GO, f"{question.target} has no hold: {extent}.")
+        return HoldAnswer(GO, f"{question.target} has no hold: {extent}.")
     if not listed:
         raise UnreadError(missing)
     question = replace(question, commit=commits.find_head(question, environ))
@@ -98,31 +100,31 @@ def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
 
 def _hold_answer(
     question: Question, holds: Sequence[HeldVersion], lifts: Mapping[str, Lift], short: str, missing: str
-) -> Answer:
+) -> HoldAnswer:
     commit = question.commit[:12]
     if held := [each for each in holds if each.state == HELD]:
         return _refuse_commit(held, lifts, question, holds)
     if short:
         text = f"{question.target} is held, and nothing shows what {commit} contains: {short}."
-        return Answer(REFUSED, text, DEEPEN, question.commit, tuple(holds))
+        return HoldAnswer(REFUSED, text, DEEPEN, question.commit, tuple(holds))
     if unknown := [each for each in holds if each.state == UNKNOWN]:
         line = f"{TRAILER}: {', '.join(dict.fromkeys(each.key for each in unknown))}"
         missing = (
             f"the version that {_join_hold_names(unknown)} blames has no commit in this clone; `{line}` ends the hold"
         )
     if missing:
-        return Answer(NOT_CHECKED, f"{missing}.", "", question.commit, tuple(holds))
+        return HoldAnswer(NOT_CHECKED, f"{missing}.", "", question.commit, tuple(holds))
     states = {state: [each for each in holds if each.state == state] for state in (FIXED, LIFTED, NOT_CONTAINED)}
     absent = dict.fromkeys(each.commit[:12] for each in states[NOT_CONTAINED])
     facts = [f"names {_join_hold_names(states[FIXED])} as fixed"] if states[FIXED] else []
     facts += [f"is permitted: the hold of {_join_hold_names(states[LIFTED])} was lifted"] if states[LIFTED] else []
     facts += [f"does not contain {', '.join(absent)}"] if absent else []
-    return Answer(GO, f"{commit} {' and '.join(facts)}.", "", question.commit, tuple(holds))
+    return HoldAnswer(GO, f"{commit} {' and '.join(facts)}.", "", question.commit, tuple(holds))
 
 
 def _refuse_commit(
     held: Sequence[HeldVersion], lifts: Mapping[str, Lift], question: Question, holds: Sequence[HeldVersion]
-) -> Answer:
+) -> HoldAnswer:
     times = [f" at {format_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)
     causes = [f"{each.commit[:12]}, rolled back{at} ({each.name})" for each, at in pairs]
@@ -134,7 +136,7 @@ def _refuse_commit(
     shown = dict.fromkeys(each.incident for each in held if each.incident and lifts[each.incident].is_shown)
     ways = [f" To deploy it as it is, a responder runs `ops hold lift --incident {number}`." for number in shown]
     ways += [f" This check reads lifts from {question.operations}."] if shown else []
-    return Answer(REFUSED, text, f"{hint}{''.join(ways)}", question.commit, tuple(holds))
+    return HoldAnswer(REFUSED, text, f"{hint}{''.join(ways)}", question.commit, tuple(holds))
 
 
 def _join_hold_names(holds: Iterable[HeldVersion]) -> str:

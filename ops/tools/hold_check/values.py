@@ -79,7 +79,7 @@ def format_time(moment: str) -> str:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HoldAnswer:
     decision: str
     message: str
     hint: str = ""
