@@ -237,6 +237,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
         "the rights of GITHUB_TOKEN",
         {"default_workflow_permissions": str, "can_approve_pull_request_reviews": bool},
     ),
+    ("GET", "/actions/permissions/artifact-and-log-retention", "the retention of workflow runs", {"days": int}),
     ("GET", "/actions/permissions/fork-pr-contributor-approval", "the policy for forks", {"approval_policy": str}),
     ("GET", "/actions/runners", "the runners", {"runners": [{"status": str, "labels": [{"name": str}]}]}),
     ("GET", "/actions/workflows", "the workflows", {"workflows": [{"path": str, "state": str}]}),

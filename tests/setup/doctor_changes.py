@@ -296,6 +296,10 @@ def open_to_strangers(made: Bakery) -> None:
     made.sandbox.github.set_actions_policy(fork_approval="first_time_contributors_new_to_github")
 
 
+def keep_runs_a_week(made: Bakery) -> None:
+    made.sandbox.github.switches.runs_kept_days = 7
+
+
 def use_runners(*online: bool, settings: str = "runs_on: [self-hosted, Bakery]") -> Callable[[Bakery], object]:
     """Return a change after which the jobs need own runners, of which there are as many as flags."""
 

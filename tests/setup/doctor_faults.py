@@ -27,6 +27,7 @@ from tests.setup.doctor_changes import (
     hide_zone,
     keep_old_card,
     keep_rows,
+    keep_runs_a_week,
     keep_secrets_of_the_repository,
     let_the_only_responder_approve,
     miss_drills,
@@ -273,6 +274,7 @@ FAULTS = (
     Fault("code owners without the workflows", "workflow-review", own_only_docs),
     Fault("code owners without the program of the workflows", "workflow-review", own_only_workflows),
     Fault("strangers whose workflows start at once", "fork-approval", open_to_strangers),
+    Fault("workflow runs that are kept for a week", "run-retention", keep_runs_a_week),
     Fault("own runners of which one is online", "runners", use_runners(True, False)),
     Fault("own runners in a public repository", "runners", show_runners_to_strangers),
     Fault(

@@ -84,6 +84,7 @@ OTHER_ANSWERS = (
     OtherAnswer("an unreadable expiry", "token-expiry", verify_token(expires_on="soon"), "expiry"),
     OtherAnswer("settings that only an admin reads", "actions-policy", hide_settings, "may not read"),
     OtherAnswer("rights that only an admin reads", "workflow-token", hide_settings, "may not read"),
+    OtherAnswer("a retention that only an admin reads", "run-retention", hide_settings, "may not read"),
     OtherAnswer("runners that the owner may share", "runners", use_runners(settings="runs_on: watching"), "runs_on"),
     OtherAnswer("a group of runners", "runners", use_runners(True, settings="runs_on: {group: b}"), "group"),
     OtherAnswer(

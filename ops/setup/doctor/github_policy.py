@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.registry import FIXED_WORKFLOWS, runbook_names
-from ops.github import actions, protection
+from ops.core.names import count_of
+from ops.github import actions, actions_policy, protection
 from ops.setup import team_file, workflows
 from ops.setup.doctor.check import Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
@@ -22,6 +23,8 @@ GITHUBS_OWN = ("actions", "github")
 """Owners of GitHub's own actions (docs.github.com, "Managing GitHub Actions settings for a repository")."""
 LEAST_RUNNERS = 2
 """A watch or a program that waits occupies one of them while a recovery starts."""
+LEAST_RETENTION = 30
+"""Days; an incident is rarely open for longer. GitHub's default is 90."""
 NEW_TO_GITHUB = "first_time_contributors_new_to_github"
 
 
@@ -90,7 +93,7 @@ def _matches_code_owner(pattern: str, path: str) -> bool:
 @check("actions-policy", repository, needs=("config", "github"), why="GitHub starts no job, and nobody is answered.")
 def examine_actions_policy(facts: Facts) -> Findings:
     """Do the rules of the repository allow its workflows to start?"""
-    policy = _read_repository_setting(facts, protection.read_actions_policy, "which actions the repository allows")
+    policy = _read_repository_setting(facts, actions_policy.read_actions_policy, "which actions the repository allows")
     page = _settings_page(facts, "actions")
     if not policy.is_enabled:
         yield Finding("GitHub Actions are turned off for the repository", f"Turn them on at {page}.")
@@ -122,7 +125,7 @@ def _own_actions(facts: Facts) -> Iterator[Path]:
             yield path
 
 
-def _is_denied(policy: protection.ActionsPolicy, action: str, own: str, *, is_public: bool) -> bool:
+def _is_denied(policy: actions_policy.ActionsPolicy, action: str, own: str, *, is_public: bool) -> bool:
     owner = action.partition("/")[0].lower()
     if policy.allowed == "all" or owner == own:
         return False
@@ -142,7 +145,7 @@ def _is_denied(policy: protection.ActionsPolicy, action: str, own: str, *, is_pu
 )
 def examine_workflow_token(facts: Facts) -> Findings:
     """Does GITHUB_TOKEN have the rights that the workflows need, and no more?"""
-    rights = _read_repository_setting(facts, protection.read_workflow_token, "the rights of GITHUB_TOKEN")
+    rights = _read_repository_setting(facts, actions_policy.read_workflow_token, "the rights of GITHUB_TOKEN")
     page = _settings_page(facts, "actions")
     needs_pulls = (facts.root / workflows.FOLDER / "propose-limits.yml").is_file()
     if rights.writes_by_default:
@@ -166,11 +169,29 @@ def examine_fork_approval(facts: Facts) -> Findings:
     """Do workflows of pull requests from strangers wait for an approval?"""
     if facts.repository.is_private:
         return
-    policy = _read_repository_setting(facts, protection.read_fork_approval, "whose pull requests wait for an approval")
+    whose = "whose pull requests wait for an approval"
+    policy = _read_repository_setting(facts, actions_policy.read_fork_approval, whose)
     if policy == NEW_TO_GITHUB:
         text = "only people who are new to GitHub need an approval for the workflows of their pull requests"
         fix = f"Choose *Require approval for first-time contributors* or more at {_settings_page(facts, 'actions')}."
         yield Finding(text, fix)
+
+
+@check(
+    "run-retention",
+    repository,
+    needs=("github",),
+    why="GitHub deletes workflow runs after that time, and a recovery does not act on their records.",
+)
+def examine_run_retention(facts: Facts) -> Findings:
+    """Does GitHub keep workflow runs for as long as an incident may last?"""
+    days = _read_repository_setting(facts, actions_policy.read_run_retention, "for how long GitHub keeps workflow runs")
+    if days < LEAST_RETENTION:
+        page = _settings_page(facts, "actions")
+        yield Finding(
+            f"GitHub deletes workflow runs after {count_of(days, 'day')}",
+            f"Set the retention of workflow runs, artifacts and logs to {LEAST_RETENTION} days or more at {page}.",
+        )
 
 
 @check(
@@ -190,7 +211,7 @@ def examine_runners(facts: Facts) -> Findings:
     if not facts.repository.is_private:
         text = "the repository is public, so a pull request of a stranger can start a program on a runner of yours"
         yield Finding(text, "Make the repository private, or remove `github.runs_on` and `watch_runner` from ops.yml.")
-    known = _read_repository_setting(facts, protection.read_runners, "the runners")
+    known = _read_repository_setting(facts, actions_policy.read_runners, "the runners")
     unseen = []
     for key, runner in own.items():
         labels = {label.lower() for label in runner.labels}
@@ -211,5 +232,6 @@ CHECKS = (
     examine_actions_policy,
     examine_workflow_token,
     examine_fork_approval,
+    examine_run_retention,
     examine_runners,
 )

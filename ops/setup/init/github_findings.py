@@ -15,7 +15,7 @@ from ops.core.errors import ProviderError
 from ops.core.names import first_of
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_time
-from ops.github import protection
+from ops.github import actions_policy, protection
 from ops.github.client import connect
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def find_on_github(environ: Mapping[str, str], folder: Path, application: str, r
     reads: dict[str, Callable[[], Any]] = {
         "default branch": partial(_read_branch, github),
         "reviewers": partial(protection.list_reviewers, github),
-        "runners": partial(protection.read_runners, github),
+        "runners": partial(actions_policy.read_runners, github),
         "secrets": partial(protection.read_secret_names, github),
     }
     try:

@@ -50,6 +50,14 @@ def get_workflow_permissions(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body=body)
 
 
+@ROUTES.add("GET", _PERMISSIONS + "/artifact-and-log-retention")
+def get_retention(call: GitHubCall) -> GitHubAnswer:
+    """Return for how many days GitHub keeps artifacts and logs, and since October 2026 also workflow runs."""
+    switches = call.repository.switches
+    longest = 400 if switches.private else 90
+    return GitHubAnswer(body={"days": int(switches.runs_kept_days), "maximum_allowed_days": longest})
+
+
 @ROUTES.add("GET", _PERMISSIONS + "/fork-pr-contributor-approval")
 def get_fork_approval(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"approval_policy": call.repository.actions_policy.fork_approval})
