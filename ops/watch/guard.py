@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.clock import format_optional, format_rfc3339, format_utc
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
-from ops.core.names import is_same_commit, is_sha, join_names, leading_commit, quote_name
+from ops.core.clock import format_rfc3339, format_utc
+from ops.core.errors import ConfigError, Decision, ProviderError, Reason, Refused
+from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.watch.judgment import ErrorRates, GuardedDeployment, LiveVersions, WatchJudgment, judge_watch
+from ops.watch.judgment import GuardedDeployment, LiveVersions, ObservedService, judge_watch
 from ops.watch.state import WatchState, new_owner
-from ops.watch.watch import describe_bad_round, read_rates
+from ops.watch.watch import Observer
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
@@ -59,23 +59,9 @@ class GuardRequest:
     """Whether the live deployment is guarded if none names the commit."""
 
 
-@dataclass(frozen=True)
-class GuardResult:
-    """A guard now, or at its end."""
-
-    service: str
-    environment: str
-    kind: str
-    """worker or pages."""
+@dataclass(frozen=True, kw_only=True)
+class GuardResult(ObservedService):
     deployment: GuardedDeployment
-    state: GuardState
-    judgment: WatchJudgment
-    rates: ErrorRates
-    notes: tuple[str, ...] = ()
-    decision: Decision | None = None
-    """None: it still judges."""
-    reason: Reason | None = None
-    ended_at: datetime | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -88,34 +74,16 @@ class GuardResult:
         return words.get(self.reason, str(self.decision)) if self.reason else ""
 
     @property
-    def has_failing_probes(self) -> bool:
-        return self.judgment.probes.share.verdict == Verdict.UNHEALTHY
-
-    @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self.decision] if self.decision else 0
-
-    @property
     def is_replaced(self) -> bool:
         return bool(self.deployment.replacement)
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "schema": 1,
-            "service": self.service,
-            "environment": self.environment,
+            **super().to_json(),
             "deployment": self.deployment.id,
             "versions": list(self.deployment.versions),
-            "decision": self.decision,
-            "reason": self.reason,
-            "exit_code": self.exit_code,
             "deployed_at": format_rfc3339(self.deployment.created_on),
-            "until": format_rfc3339(self.state.until),
-            "ended_at": format_optional(self.ended_at),
-            "cause": self.judgment.cause,
-            "rounds": self.state.rounds,
             "replaced_by": self.deployment.replacement,
-            "notes": list(self.notes),
         }
 
 
@@ -123,7 +91,7 @@ Rounds = Generator[datetime, None, GuardResult]
 """Yields the time of each next round, until which its caller waits, and returns the result."""
 
 
-class Guard:
+class Guard(Observer):
     """A guard of one service, by one runner."""
 
     def __init__(
@@ -136,11 +104,8 @@ class Guard:
         on_round: Callable[[GuardResult], object],
     ) -> None:
         """`probe` runs one round, in which only these versions count; `on_round` gets each state."""
-        self._session, self._service, self._probe = session, service, probe
-        self._redactor, self._clock, self._on_round = redactor, session.clock, on_round
-        self._rates = ErrorRates()
-        self._problem, self._last_bad = "", ""
-        self._places: set[str] = set()
+        super().__init__(session, service, redactor)
+        self._probe, self._on_round = probe, on_round
 
     def rounds(self, request: GuardRequest, duration: timedelta) -> Rounds:
         """Guard the deployment until the end of its window.
@@ -158,12 +123,12 @@ class Guard:
         state = GuardState(
             new_owner(now), start, until, deployment.id, usual_failures=self._service.verify.usual_failures
         )
-        self._rates = read_rates(self._session, self._service, state)
+        self._read_rates(state)
         self._on_round(self._result(deployment, state))
         while not deployment.replacement and (number := (yield from self._next_round(state))) is not None:
             state = state.with_round(number, self._run_probes(state.time_of(number), deployment))
             if number % ROUNDS_PER_MINUTE == 0:
-                self._rates = read_rates(self._session, self._service, state)
+                self._read_rates(state)
             elif number % ROUNDS_PER_MINUTE == ROUNDS_PER_MINUTE // 2:
                 deployment = self.look_again(deployment)
             result = self._result(deployment, state)
@@ -171,7 +136,7 @@ class Guard:
             if result.judgment.is_relapse:
                 return self._end(self.look_again(deployment), state)
         if not deployment.replacement:
-            self._rates = read_rates(self._session, self._service, state)
+            self._read_rates(state)
             deployment = self.look_again(deployment)
         return self._end(deployment, state)
 
@@ -201,8 +166,7 @@ class Guard:
     def _run_probes(self, at: datetime, deployment: GuardedDeployment) -> Verdict:
         """Run one round. An answer of another version makes it inconclusive, and in a split one without a version."""
         seen = self._probe(frozenset(deployment.versions))
-        self._places |= {*seen.places}
-        self._last_bad = describe_bad_round(seen, at) or self._last_bad
+        self._note_round(seen, at)
         named = {each.echoed_version or "" for each in seen.results}
         other = named - {*deployment.versions, *([] if deployment.is_partial else [""])}
         return Verdict.INCONCLUSIVE if deployment.versions and other else seen.verdict
@@ -216,21 +180,20 @@ class Guard:
     ) -> GuardResult:
         live = LiveVersions(deployment.versions, predecessors=deployment.predecessors)
         judgment = judge_watch(state, live, self._rates, has_probes=bool(self._service.watched_probes))
-        seen_from = f"seen from {join_names(sorted(self._places))} by this runner" if self._places else ""
         partial = PARTIAL if deployment.is_partial and self._service.watched_probes else ""
         result: GuardResult = self._redactor.redact_value(
             GuardResult(
-                self._service.name,
-                self._session.environment.name,
-                self._service.kind,
-                deployment,
-                state,
-                judgment,
-                self._rates,
-                (*judgment.notes, *filter(None, (partial, seen_from, self._last_bad, self._problem))),
-                decision,
-                reason,
-                self._clock.now() if decision else None,
+                service=self._service.name,
+                environment=self._session.environment.name,
+                kind=self._service.kind,
+                deployment=deployment,
+                state=state,
+                judgment=judgment,
+                rates=self._rates,
+                notes=(*judgment.notes, *filter(None, [partial]), *self._list_notes()),
+                decision=decision,
+                reason=reason,
+                ended_at=self._clock.now() if decision else None,
             )
         )
         return result

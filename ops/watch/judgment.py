@@ -230,9 +230,9 @@ def sum_since(traffic: WorkerTraffic, versions: Collection[str], since: datetime
     return sum(row.requests for row in rows), sum(row.errors for row in rows)
 
 
-@dataclass(frozen=True)
-class WatchResult:
-    """A watch now, or at its end. Texts of deployments in it are untrusted."""
+@dataclass(frozen=True, kw_only=True)
+class ObservedService:
+    """A watch or guard of a service, now or at its end. Texts of deployments in it are untrusted."""
 
     service: str
     environment: str
@@ -241,12 +241,39 @@ class WatchResult:
     state: WatchState
     judgment: WatchJudgment
     rates: ErrorRates
-    live: LiveVersions
     notes: tuple[str, ...] = ()
     decision: Decision | None = None
-    """None: it still watches."""
+    """None: it has not ended."""
     reason: Reason | None = None
     ended_at: datetime | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.decision] if self.decision else 0
+
+    @property
+    def has_failing_probes(self) -> bool:
+        return self.judgment.probes.share.verdict == Verdict.UNHEALTHY
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "service": self.service,
+            "environment": self.environment,
+            "decision": self.decision,
+            "reason": self.reason,
+            "exit_code": self.exit_code,
+            "until": format_rfc3339(self.state.until),
+            "ended_at": format_optional(self.ended_at),
+            "cause": self.judgment.cause,
+            "rounds": self.state.rounds,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchResult(ObservedService):
+    live: LiveVersions
     url: str = ""
     is_published: bool = False
     """Whether the incident shows the end."""
@@ -255,27 +282,14 @@ class WatchResult:
     look: ClosureLook | None = None
     """Latest look at a closed service; None for a watch of its health."""
 
-    @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self.decision] if self.decision else 0
-
     def to_json(self) -> dict[str, Any]:
-        since = self.judgment.green_since
+        since, look = self.judgment.green_since, self.look
+        closure = {"cause": "; ".join(each.text for each in look.openings), "closed": True} if look else {}
         return {
-            "schema": 1,
-            "service": self.service,
-            "environment": self.environment,
-            "decision": self.decision,
-            "reason": self.reason,
-            "exit_code": self.exit_code,
+            **super().to_json(),
             "started_at": format_rfc3339(self.state.started_at),
-            "until": format_rfc3339(self.state.until),
-            "ended_at": format_optional(self.ended_at),
             "mitigated_at": format_rfc3339(since) if since and self.decision == Decision.MITIGATED else None,
-            "cause": self.judgment.cause if self.look is None else "; ".join(each.text for each in self.look.openings),
-            "rounds": self.state.rounds,
             "foreign_deployments": [each.text for each in self.state.foreign],
-            "notes": list(self.notes),
             "url": self.url,
-            **({} if self.look is None else {"closed": True}),
+            **closure,
         }

@@ -43,7 +43,44 @@ Rounds = Generator[datetime, None, WatchResult]
 NO_RATES = "Cloudflare has none for a site"
 
 
-class Watch:
+class Observer:
+    """One runner that observes one service: what its rounds saw, the error rates, and what it cannot read."""
+
+    def __init__(self, session: Session, service: "Service", redactor: Redactor) -> None:
+        self._session, self._service = session, service
+        self._redactor, self._clock = redactor, session.clock
+        self._rates = ErrorRates()
+        self._problem, self._last_bad = "", ""
+        self._places: set[str] = set()
+
+    def _note_round(self, seen: ProbeObservation, at: datetime) -> None:
+        """Keep from where the probes saw the service, and what was not healthy."""
+        self._places |= {*seen.places}
+        self._last_bad = _describe_bad_round(seen, at) or self._last_bad
+
+    def _read_rates(self, state: WatchState) -> None:
+        """Read the requests to the Worker since the start of the state. Never raises."""
+        if not self._service.worker:
+            self._rates = ErrorRates(problem=NO_RATES)
+            return
+        session, now = self._session, self._clock.now()
+        period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
+        try:
+            traffic = records.read_worker_traffic(
+                session.client, session.account_id, self._service.worker, period, now=now, timeout=QUERY_TIMEOUT
+            )
+        except (ProviderError, ConfigError) as error:
+            self._rates = ErrorRates(problem=error.message)
+        else:
+            self._rates = ErrorRates(traffic)
+
+    def _list_notes(self) -> tuple[str, ...]:
+        """Return from where the service was seen, its last bad round, and why deployments are unknown."""
+        seen_from = f"seen from {join_names(sorted(self._places))} by this runner" if self._places else ""
+        return tuple(filter(None, (seen_from, self._last_bad, self._problem)))
+
+
+class Watch(Observer):
     """One runner that watches one service."""
 
     def __init__(
@@ -65,13 +102,10 @@ class Watch:
         `chat` posts the end to the team's chat. `second_source` is for a relapse after which an automatic step may
         follow.
         """
-        self._session, self._service, self._probe = session, service, probe
-        self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
-        self._redactor, self._clock, self._chat = redactor, session.clock, chat
-        self._second_source = second_source
-        self._rates = ErrorRates()
-        self._live, self._problem, self._last_bad = LiveVersions(), "", ""
-        self._places: set[str] = set()
+        super().__init__(session, service, redactor)
+        self._probe, self._record, self._text, self._notice = probe, record, text, notice
+        self._on_round, self._chat, self._second_source = on_round, chat, second_source
+        self._live = LiveVersions()
 
     def rounds(self, duration: timedelta) -> Rounds:
         """Watch until the end of a new watch, or of the one that is continued.
@@ -84,7 +118,7 @@ class Watch:
             ended = yield from self._watch_rounds(state)
             if isinstance(ended, WatchResult):
                 return (yield from self._ask_second_source(ended))
-            self._rates = read_rates(self._session, self._service, ended)
+            self._read_rates(ended)
             state = self._read_deployments(ended.at_end())
             judgment = self._judge(state)
             longer = state.extended()
@@ -152,8 +186,7 @@ class Watch:
 
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
-        self._places |= {*seen.places}
-        self._last_bad = describe_bad_round(seen, at) or self._last_bad
+        self._note_round(seen, at)
         return seen.verdict
 
     def _judge(self, state: WatchState) -> WatchJudgment:
@@ -162,7 +195,7 @@ class Watch:
 
     def _read(self, state: WatchState, number: int) -> WatchState:
         if number % 2 == 0:
-            self._rates = read_rates(self._session, self._service, state)
+            self._read_rates(state)
         return self._read_deployments(state) if number % 4 == 1 else state
 
     def _read_deployments(self, state: WatchState) -> WatchState:
@@ -201,22 +234,21 @@ class Watch:
         decision: Decision | None = None,
         reason: Reason | None = None,
     ) -> WatchResult:
-        seen_from = f"seen from {join_names(sorted(self._places))} by this runner" if self._places else ""
-        problems = (seen_from, self._last_bad, self._problem, self._record.problem if self._record else "")
+        problem = self._record.problem if self._record else ""
         result: WatchResult = self._redactor.redact_value(
             WatchResult(
-                self._service.name,
-                self._session.environment.name,
-                self._service.kind,
-                state,
-                judgment,
-                self._rates,
-                self._live,
-                (*judgment.notes, *filter(None, problems)),
-                decision,
-                reason,
-                self._clock.now() if decision else None,
-                self._record.url if self._record else "",
+                service=self._service.name,
+                environment=self._session.environment.name,
+                kind=self._service.kind,
+                state=state,
+                judgment=judgment,
+                rates=self._rates,
+                live=self._live,
+                notes=(*judgment.notes, *self._list_notes(), *filter(None, [problem])),
+                decision=decision,
+                reason=reason,
+                ended_at=self._clock.now() if decision else None,
+                url=self._record.url if self._record else "",
             )
         )
         return result
@@ -253,7 +285,7 @@ class Watch:
 
         People were notified before. Error rates alone start no step, and are no second source of themselves.
         """
-        is_seen = result.decision == Decision.RELAPSED and result.judgment.probes.share.verdict == Verdict.UNHEALTHY
+        is_seen = result.decision == Decision.RELAPSED and result.has_failing_probes
         if self._second_source is None or not is_seen or result.state.foreign:
             return result
         until, notes = self._clock.now() + WITHIN, result.notes
@@ -346,22 +378,7 @@ def _is_ours(deployment: "WorkerDeployment") -> bool:
     return deployment.mark is not None and not deployment.is_rehearsal
 
 
-def read_rates(session: Session, service: "Service", state: WatchState) -> ErrorRates:
-    """Read the requests to the Worker since the start of the watch. Never raises."""
-    if not service.worker:
-        return ErrorRates(problem=NO_RATES)
-    now = session.clock.now()
-    period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
-    try:
-        traffic = records.read_worker_traffic(
-            session.client, session.account_id, service.worker, period, now=now, timeout=QUERY_TIMEOUT
-        )
-    except (ProviderError, ConfigError) as error:
-        return ErrorRates(problem=error.message)
-    return ErrorRates(traffic)
-
-
-def describe_bad_round(seen: ProbeObservation, at: datetime) -> str:
+def _describe_bad_round(seen: ProbeObservation, at: datetime) -> str:
     """Return what was not healthy in the round; empty if nothing was, or nothing was probed."""
     if seen.verdict == Verdict.HEALTHY or seen.is_empty:
         return ""

@@ -344,7 +344,16 @@ def test_comment_of_a_watch_fits_a_phone(screen: Phone, decision: Decision | Non
     judgment = judge_watch(state, LIVE, rates)
     notes = (*judgment.notes, f"last round that was not healthy, 04:10:00 UTC: cart unhealthy: {LONG} {URL}")
     result = WatchResult(
-        "fortunet-api", "production", "worker", state, judgment, rates, LIVE, notes, decision, ended_at=until
+        service="fortunet-api",
+        environment="production",
+        kind="worker",
+        state=state,
+        judgment=judgment,
+        rates=rates,
+        live=LIVE,
+        notes=notes,
+        decision=decision,
+        ended_at=until,
     )
     names = CommandNames("./run ops", ("--config", "operations/ops.yml"), 42)
 
