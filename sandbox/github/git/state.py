@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from sandbox.github.users.state import User
@@ -22,7 +23,7 @@ class FakeCommit:
     parents: tuple[str, ...]
     files: Files
 
-    @property
+    @cached_property
     def tree(self) -> str:
         """Sha in the right format. It differs from git's because no tree objects exist."""
         return tree_sha(self.files)
@@ -177,6 +178,7 @@ def list_changes(before: Files, after: Files) -> Iterator[FileChange]:
             yield FileChange(filename=path, before=before.get(path), after=after.get(path))
 
 
+@lru_cache(maxsize=2_000)  # the files of a commit are those of the commit before, but for one
 def blob_sha(content: bytes) -> str:
     """Return the sha that git computes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
