@@ -259,8 +259,8 @@ class ActProcess:
         self._secrets.touch(mode=0o600)
         self._secrets.write_text(json.dumps(dict(invocation.secrets), ensure_ascii=False))
         home = folder / "home"
-        _share_compiled_modules(home, pip_cache / "ops-compiled")
-        path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+        share_compiled_modules(home, pip_cache / "ops-compiled")
+        path = f"{pip_cache / 'ops-programs'}:{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         environ = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_CACHE_DIR": str(pip_cache)}
         environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # used by the setup action of our workflows
         environ["PIP_ROOT_USER_ACTION"] = "ignore"  # steps on a GitHub runner do not run as root
@@ -330,7 +330,7 @@ class ActProcess:
         return found
 
 
-def _share_compiled_modules(home: Path, compiled: Path) -> None:
+def share_compiled_modules(home: Path, compiled: Path) -> None:
     """Make the home directory of a job. Its Python programs keep compiled modules in the folder `compiled`."""
     site = home / f".local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     site.mkdir(parents=True)

@@ -29,10 +29,11 @@ class Runner:
     """Runs workflows for deliveries while its context is open.
 
     `environ` is added to every step. `delay` passes on the sandbox's clock between a run's delivery and its first job.
-    `pip_cache` keeps wheels between runs. `on_line` gets the run's ID and each line that steps print. `minute` is the
-    number of real seconds per minute of a job's time limit. `actions` maps `owner/name` to a folder used instead of a
-    download; apart from actions/checkout and those of artifacts, no other action can be downloaded. `repositories` maps
-    `owner/name` to a git checkout that a checkout of another repository clones, if the sandbox's GitHub lacks that one.
+    `pip_cache` keeps wheels between runs; steps find programs in its folder `ops-programs` first. `on_line` gets the
+    run's ID and each line that steps print. `minute` is the number of real seconds per minute of a job's time limit.
+    `actions` maps `owner/name` to a folder used instead of a download; apart from actions/checkout and those of
+    artifacts, no other action can be downloaded. `repositories` maps `owner/name` to a git checkout that a checkout of
+    another repository clones, if the sandbox's GitHub lacks that one.
 
     Raises:
         ActNotFound: act is not installed.

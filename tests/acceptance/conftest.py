@@ -1,15 +1,19 @@
 """Shared fixtures of the tests with real clients."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked_jobs
+
 
 @pytest.fixture(scope="session")
-def pip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which wheels are downloaded, and modules compiled, only once by all workers."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pip"
-    folder.mkdir(exist_ok=True)
-    return folder
+def pip_cache() -> Path:
+    """Return a folder for runners. Commands of their jobs are forks of one process with imported modules."""
+    return forked_jobs.job_cache()
+
+
+@pytest.fixture(scope="session")
+def plain_pip_cache() -> Path:
+    """Return a folder for runners whose jobs start Python themselves."""
+    return forked_jobs.shared_cache()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ops.tools import own_program
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from tests.conftest import World
@@ -27,7 +28,6 @@ from tests.support.adoption import (
     build_shop,
     release,
 )
-from tests.support.workflows import write_program
 
 ADMIN = "ghp_admin"
 ACTING = ("Workers Scripts Write", "Workers Routes Write", "Workers KV Storage Write", "Pages Write", "Zone Read")
@@ -126,7 +126,7 @@ def wrong(team: Team, laptop: Mapping[str, str | None]) -> set[str]:
 def run(team: Team, tmp_path: Path, pip_cache: Path, request: Callable[[int], object]) -> tuple[int, str]:
     """Open an incident, request a recovery, and return the issue's number and the log."""
     hub = team.world.sandbox.github
-    write_program(tmp_path / "program")
+    own_program.write_program(tmp_path / "program")
     number = hub.open_issue("The application is broken", labels=["incident", "drill"], author="alice")
     environ = {k: v for k, v in team.world.sandbox.environ().items() if k != "CLOUDFLARE_API_TOKEN"}
     with Runner(hub, environ, pip_cache=pip_cache, actions={ACTIONS.partition("@")[0]: tmp_path / "program"}) as runner:

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ops.cloudflare.marks import parse_schema_marks
+from ops.tools import own_program
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from tests.conftest import ACCOUNT
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, jsonc
-from tests.support.workflows import write_program
 
 ACTIONS = "backout-tools/backout"
 PIN = "a" * 40
@@ -69,15 +69,15 @@ class Application:
 
 
 @contextmanager
-def deployed(pip_cache: Path, program: Path) -> Iterator[Application]:
+def deployed(plain_pip_cache: Path, program: Path) -> Iterator[Application]:
     with Sandbox(account_id=ACCOUNT) as sandbox:
         sandbox.d1.add("orders", ID)
         hub = sandbox.github
         hub.add_user("alice")
         hub.put_secret("D1_TOKEN", sandbox.add_token("deployment", permissions=["D1 Write"]))
-        write_program(program)
+        own_program.write_program(program)
         known = {name: value for name, value in sandbox.environ().items() if name != "CLOUDFLARE_API_TOKEN"}
-        with Runner(hub, known, pip_cache=pip_cache, actions={ACTIONS: program}) as runner:
+        with Runner(hub, known, pip_cache=plain_pip_cache, actions={ACTIONS: program}) as runner:
             files = {".github/workflows/deploy.yml": WORKFLOW, "backend/wrangler.jsonc": jsonc(BINDING)}
             files |= {f"{FOLDER}/0001_customers.sql": FIRST, "ops/__init__.py": "raise SystemExit('imported')"}
             hub.add_commit("The shop's desk", "alice", files=files)
@@ -91,8 +91,8 @@ def printed(words: str, log: str) -> str:
     return str(found)
 
 
-def test_good_bad_and_slow_migrations_are_guarded(pip_cache: Path, tmp_path: Path) -> None:
-    with deployed(pip_cache, tmp_path / "program") as shop:
+def test_good_bad_and_slow_migrations_are_guarded(plain_pip_cache: Path, tmp_path: Path) -> None:
+    with deployed(plain_pip_cache, tmp_path / "program") as shop:
         first = "\n".join(shop.runner.log(shop.sandbox.github.runs[-1].id))
         assert shop.applied == ["0001_customers.sql"], first
         (mark,) = parse_schema_marks(printed("deploys with", first))

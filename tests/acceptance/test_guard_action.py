@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from ops.tools import own_program
 from sandbox.cloudflare.analytics.state import THREW
 from tests.acceptance.test_small_repository import ACTIONS
 from tests.support.actions import conclusions, stage
 from tests.support.configurations import SMALL_REPOSITORY
-from tests.support.workflows import PINNED, write_program
+from tests.support.workflows import PINNED
 
 DEPLOY = f"""\
 name: deploy
@@ -44,7 +45,7 @@ GUARDED = SMALL_REPOSITORY.read_text().replace(
 
 def test_schedule_opens_the_incident_and_the_action_rolls_back(pip_cache: Path, tmp_path: Path) -> None:
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
-    write_program(tmp_path / "program")
+    own_program.write_program(tmp_path / "program")
     config = tmp_path / "ops.yml"
     config.write_text(GUARDED.replace("        verify:", "        guard: {for: 10m}\n        verify:"))
     with stage(pip_cache, {"status": 200}, config=config, **names) as world:

@@ -41,9 +41,9 @@ def look_in_actions(hub: GitHub) -> None:
     hub.add_commit("Look", "alice", files=looking)
 
 
-def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_path: Path) -> None:
+def test_staging_job_processes_hold_no_production_token(plain_pip_cache: Path, tmp_path: Path) -> None:
     """Both environments use the GitHub environment `recovery`, which holds both tokens."""
-    with stage(pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
+    with stage(plain_pip_cache, account="0fedcba00fedcba00fedcba00fedcba0", token=STAGING) as world:
         hub = world.github
         hub.put_secret(PRODUCTION, OF_PRODUCTION, "recovery")
         look_in_actions(hub)
@@ -80,12 +80,12 @@ def pack_wheels(folder: Path, wheels: Path) -> bytes:
 
 
 def test_jobs_without_a_package_index_recover_and_only_the_action_run_sees_secrets(
-    pip_cache: Path, tmp_path: Path
+    plain_pip_cache: Path, tmp_path: Path
 ) -> None:
     """A label, no cache, and the archive of wheels."""
     with index() as offered, stage(tmp_path / "cold") as world:
         name = f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"
-        offered.other[name] = pack_wheels(tmp_path, pip_cache / "ops-wheels")
+        offered.other[name] = pack_wheels(tmp_path, plain_pip_cache / "ops-wheels")
         shutil.copy(REFERENCE / "limits.yml", tmp_path)
         address = f"{offered.url}/wheels-{{python}}-{{machine}}.zip"
         text = (REFERENCE / "ops.yml").read_text()

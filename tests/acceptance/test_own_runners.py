@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from ops.tools import own_program
 from tests.support.actions import ANSWER, conclusions, stage
 from tests.support.configurations import SMALL_REPOSITORY
-from tests.support.workflows import write_program
 
 
 def test_label_waits_for_an_own_runner_and_then_recovers(pip_cache: Path, tmp_path: Path) -> None:
     config, text = tmp_path / "ops.yml", SMALL_REPOSITORY.read_text()
     text = text.replace("github:\n", "github:\n  runs_on: [self-hosted, recovery]\n")
     config.write_text(text.replace("{path: /}", "{path: /health, version: version.id}"))
-    write_program(tmp_path / "actions")
+    own_program.write_program(tmp_path / "actions")
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
     with stage(pip_cache, {"status": 200}, config=config, answers=True, **names) as world:
         hub, number = world.github, world.incident()

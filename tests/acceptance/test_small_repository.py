@@ -21,9 +21,9 @@ MODULES = (
 
 
 @pytest.fixture
-def world(pip_cache: Path) -> Iterator[Stage]:
+def world(plain_pip_cache: Path) -> Iterator[Stage]:
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
-    with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, answers=True, **names) as made:
+    with stage(plain_pip_cache, {"status": 200}, config=SMALL_REPOSITORY, answers=True, **names) as made:
         yield made
 
 

@@ -4,16 +4,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ops.tools import own_program
 from sandbox.cloudflare.analytics.state import THREW
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
 from tests.support.actions import conclusions, read_bodies, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
-from tests.support.workflows import write_program
 
 
 def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: Path, tmp_path: Path) -> None:
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
-    write_program(tmp_path)
+    own_program.write_program(tmp_path)
     with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, is_watched=True, **names) as world:
         sandbox, hub, number = world.sandbox, world.github, world.incident()
         ends = sandbox.clock.now() + timedelta(minutes=10)
@@ -45,7 +45,7 @@ def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: 
 def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> None:
     """The version of the rollback fails after four minutes, also for others; the one before it does not."""
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
-    write_program(tmp_path / "program")
+    own_program.write_program(tmp_path / "program")
     config = tmp_path / "ops.yml"
     config.write_text(SMALL_REPOSITORY.read_text() + "watch: {for: 10m, on_relapse: next}\n")
     with stage(pip_cache, {"status": 200}, config=config, is_watched=True, **names) as world:

@@ -26,7 +26,7 @@ COMMIT = "5ca1ab1e" * 5
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory, plain_pip_cache: Path) -> Path:
     """Run the steps of the release's first job in a copy of the repository, and return the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     with team_files.allowed():
@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
     (folder / ".venv").symlink_to(sys.prefix)
     job = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/backout", "GITHUB_SHA": COMMIT}
     job["GITHUB_WORKSPACE"] = str(folder)
-    more = {"OPS_WHEELS": str(pip_cache / "ops-wheels"), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    more = {"OPS_WHEELS": str(plain_pip_cache / "ops-wheels"), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
     environ = {**os.environ, **job, **more, "TAG": f"v{__version__}"}
     steps = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
     for script in (step["run"] for step in steps if "run" in step):
@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path:
 
 
 @pytest.fixture
-def installed(wheel: Path, pip_cache: Path) -> Path:
+def installed(wheel: Path, plain_pip_cache: Path) -> Path:
     """Return the program `ops` of an empty virtual environment, after pip installed the wheel and what it names.
 
     Of the extra `sandbox` only the parser: the others are Node and act.
@@ -57,7 +57,7 @@ def installed(wheel: Path, pip_cache: Path) -> Path:
     venv = wheel.parent / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     options = ["--disable-pip-version-check", "--python", str(venv / "bin/python")]
-    pip = [sys.executable, "-m", "pip", *options, "install", "--quiet", "--cache-dir", str(pip_cache / "http")]
+    pip = [sys.executable, "-m", "pip", *options, "install", "--quiet", "--cache-dir", str(plain_pip_cache / "http")]
     subprocess.run([*pip, str(wheel), "multipart>=1.2"], check=True)
     return venv / "bin/ops"
 

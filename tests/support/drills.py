@@ -15,6 +15,7 @@ from ops.core.errors import ConfigError
 from ops.drills.settings import DrillSettings
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
 from tests.conftest import REFERENCE
+from tests.support.forked_jobs import job_cache
 
 CONFIG = REFERENCE / "ops.yml"
 OPS, _ = read_config(CONFIG)
@@ -100,7 +101,9 @@ def run_id(value: object) -> str:
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
     """Run `ops drill` in this process. The commands and jobs that it starts are processes of their own."""
-    with CliRunner().isolation() as (out, err, _):
+    has_jobs = not IN_A_JOB.keys().isdisjoint(arguments)
+    environ = {"PIP_CACHE_DIR": str(job_cache())} if has_jobs else {}
+    with CliRunner().isolation(env=environ) as (out, err, _):
         code = cli.run(["drill", name, "--json", *arguments])
     said = out.getvalue().decode()
     assert (code == 0) is ok, said + err.getvalue().decode()

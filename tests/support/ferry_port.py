@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from ops.tools import own_program
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
@@ -18,7 +19,6 @@ from tests.support import former_stories as stories
 from tests.support.actions import conclusions
 from tests.support.former_release import read_workflows
 from tests.support.former_stories import HOST, TOKEN, Ferry, open_ferry
-from tests.support.workflows import write_program
 
 RELEASE = "0.1.1"
 FOLDER = ".github/workflows"
@@ -108,7 +108,7 @@ def opened(folder: Path) -> Iterator[Port]:
 
         ferry = open_ferry(sandbox, folder, program)
         ferry.ops("maintenance", "prepare", "--yes")
-        write_program(folder)
+        own_program.write_program(folder)
         hub = sandbox.github
         hub.switches.plan = "enterprise"
         for name in ENVIRONMENTS:

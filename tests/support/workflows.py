@@ -18,19 +18,6 @@ from tests.support import team_files
 
 PINNED = "5ca1ab1e" * 5
 """Commit of the actions that a small operations repository uses."""
-SETUP = ".github/actions/setup/action.yml"
-LINK = """\
-        kept="${OPS_WHEELS%/*}/unpacked-${LOCKS// /-}"
-        if [ -e "$kept" ]; then
-          ln -s "$kept" "$RUNNER_TEMP/ops-packages"
-          echo "path=$RUNNER_TEMP/ops-packages" >> "$GITHUB_OUTPUT"
-          exit
-        fi
-"""
-KEEP = """\
-        cp -r "$target" "$kept.$$"
-        mv -T "$kept.$$" "$kept" || rm -r "$kept.$$" # another job was faster
-"""
 
 
 @cache
@@ -53,23 +40,6 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     ):
         workflows.apply_difference(each)
     return folder
-
-
-def keep_packages(action: bytes) -> bytes:
-    """Let the action `setup` link what its first job unpacked: to unpack takes 0.3 s of CPU, a fifth of a job.
-
-    The real action runs in the first job of a session, in drills, and in the tests of a small repository and of wheels.
-    """
-    head, run, script = action.decode().partition("      run: |\n")
-    assert run, head
-    return f"{head}{run}{LINK}{script}{KEEP}".encode()
-
-
-def write_program(folder: Path) -> None:
-    """Write the program with its actions to an empty folder, as the repository of the actions has it."""
-    own_program.write_program(folder)
-    setup = folder / SETUP
-    setup.write_bytes(keep_packages(setup.read_bytes()))
 
 
 def add_actions(folder: Path) -> None:
@@ -97,7 +67,5 @@ def operations_repository(config: Path = REFERENCE / "ops.yml", *, is_watched: b
     files = {} if read_config(config, labels=None)[0].github.actions else own_program.read_program()
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
-    if SETUP in files:
-        files[SETUP] = keep_packages(files[SETUP])
     limits = folder / "limits.yml"
     return files | ({"limits.yml": limits.read_bytes()} if limits.exists() else {})

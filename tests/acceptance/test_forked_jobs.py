@@ -1,0 +1,48 @@
+"""Forked commands of jobs: what they show is that of Python itself, and another program starts Python."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from ops.tools import own_program
+
+SETUP, RUN = ".github/actions/setup/install.py", ".github/actions/run/command.py"
+STARTED = "import time:"
+"""Python shows it at its start with PYTHONPROFILEIMPORTTIME."""
+
+
+def test_job_of_this_program_is_forked_and_of_another_is_not(pip_cache: Path, tmp_path: Path) -> None:
+    python, program = pip_cache / "ops-programs" / "python3", tmp_path / "program"
+    own_program.write_program(program)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPS_WHEELS": str(pip_cache / "ops-wheels")}
+    packages = tmp_path / "packages"
+    lock = ("--lock", str(program / "locks" / "runtime.txt"))
+    setup = [str(python), "-I", str(program / SETUP), "install", *lock, "--target", str(packages)]
+
+    def run(command: str) -> tuple[int, str, bool]:
+        paths = {"PYTHONPATH": f"{packages}:{program}", "GITHUB_WORKSPACE": str(tmp_path)}
+        more = {"OPS_COMMAND": command, "OPS_INPUTS": "{}", "PYTHONPROFILEIMPORTTIME": "1"}
+        argv = [str(python), "-P", "-B", str(program / RUN)]
+        done = subprocess.run(
+            argv,
+            env={**environ, **paths, **more},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        lines = [line for line in done.stderr.splitlines() if not line.startswith(STARTED)]
+        return done.returncode, "\n".join([done.stdout, *lines]), STARTED in done.stderr
+
+    subprocess.run(setup, env=environ, check=True)
+    forked = run("config check"), run("nothing")
+    (program / "ops" / "added.py").write_text("")
+    started = run("config check"), run("nothing")
+
+    assert packages.is_symlink()
+    assert [each[2] for each in (*forked, *started)] == [False, False, True, True]
+    assert [each[:2] for each in forked] == [each[:2] for each in started]
+    assert (forked[0][0], forked[1][0]) == (2, 1)
+    assert "ops.yml" in forked[0][1]
+    assert 'no command of this name: "nothing"' in forked[1][1]

@@ -1,0 +1,107 @@
+"""Cheap Python for the jobs of a runner: forked commands of `ops`, and packages unpacked once.
+
+Four of five seconds that a job takes are the start of Python with its modules, and those of its packages. Everything
+that belongs to a process is real: its id, session, folder, environment, standard files, signals and exit code. The
+workflow files and actions are ours, unchanged. A job of another program than this one starts Python itself. So do the
+jobs of a runner with another `pip_cache`: those of drills in a process of their own, and of tests about imported
+modules, processes and packages.
+"""
+
+import atexit
+import functools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ops.tools import own_program
+from sandbox.actions.act import share_compiled_modules
+
+HERE = Path(__file__).parent
+PYTHON = Path(sys.base_prefix) / "bin" / "python3"
+SHIM = """\
+#!/bin/sh
+case "$1 $2 $3 $4" in
+"-P -B "*/.github/actions/run/command.py" ")
+  exec '{python}' -I -S '{client}' '{address}' '{python}' "$@"
+  ;;
+"-I "*/.github/actions/setup/install.py" install --lock")
+  before= names= files="$2"
+  for word in "$@"; do
+    case "$before" in
+    --lock) name="${{word##*/}}" names="$names-${{name%.txt}}" files="$files $word" ;;
+    --target) target="$word" ;;
+    esac
+    before="$word"
+  done
+  sum=$(cat $files | cksum) kept='{cache}'
+  kept="$kept/unpacked$names-${{sum%% *}}"
+  if [ -e "$kept" ]; then
+    exec ln -s "$kept" "$target"
+  fi
+  '{python}' "$@" || exit
+  cp -r "$target" "$kept.$$"
+  mv -T "$kept.$$" "$kept" 2> /dev/null || rm -r "$kept.$$" # another job was faster
+  exit 0
+  ;;
+esac
+exec '{python}' "$@"
+"""
+
+
+def shared_cache() -> Path:
+    """Return a folder in which wheels are downloaded, and modules compiled, only once by all workers."""
+    base = Path(tempfile.gettempdir()).parent  # `temporary_folder` in tests/conftest.py
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pip"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@functools.cache
+def job_cache() -> Path:
+    """Return a folder of this process for `pip_cache`, with a program `python3` for jobs."""
+    shared, folder = shared_cache(), Path(tempfile.mkdtemp(prefix="jobs-"))
+    for name in ("ops-wheels", "ops-compiled"):
+        (shared / name).mkdir(exist_ok=True)
+        (folder / name).symlink_to(shared / name)
+    program, address, shim = folder / "program", folder / "socket", folder / "ops-programs" / "python3"
+    own_program.write_program(program)
+    shim.parent.mkdir()
+    shim.write_text(SHIM.format(python=PYTHON, client=HERE / "job_client.py", address=address, cache=shared))
+    shim.chmod(0o755)
+    _start_server(address, _install(shim, program, shared), program, shared)
+    return folder
+
+
+def _install(shim: Path, program: Path, shared: Path) -> Path:
+    """Unpack the packages of most jobs, unless another worker did, and return their folder."""
+    action, lock = program / ".github/actions/setup/install.py", program / "locks/runtime.txt"
+    argv = [str(shim), "-I", str(action), "install", "--lock", str(lock), "--target", str(program.parent / "packages")]
+    done = subprocess.run(
+        argv, env={**os.environ, "OPS_WHEELS": str(shared / "ops-wheels")}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = (each for each in shared.glob("unpacked-runtime-*") if each.suffix == "")
+    return found
+
+
+def _start_server(address: Path, packages: Path, program: Path, shared: Path) -> None:
+    """Start the forking process, and wait until it has its modules: the first job must not take longer than others."""
+    home = address.parent / "home"
+    share_compiled_modules(home, shared / "ops-compiled")
+    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        listening.listen(100)
+        number = listening.fileno()
+        argv = [str(PYTHON), "-P", "-B", str(HERE / "job_server.py"), str(number), str(packages), str(program)]
+        process = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, pass_fds=[number], start_new_session=True)
+    assert process.stdin
+    atexit.register(process.wait)
+    atexit.register(process.stdin.close)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(address))
+        asking.shutdown(socket.SHUT_WR)
+        asking.recv(1)
