@@ -285,12 +285,9 @@ class Gate:
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
-        answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self._widest)
+        answer, _ = self._check_sender(due)
         at = due.at.isoformat()
-        if label := due.label:
-            self._warn_on_failure(
-                "label", lambda number: triggers.remove_label(self.repository, number, label), due.incident
-            )
+        self.take_label(due.label, due.incident)
         self._write_outputs(
             go="false", report="true", incident=str(due.incident), requested_at=at, permission=answer.permission
         )
@@ -300,12 +297,10 @@ class Gate:
 
     def _check_outage(self, asked: outcomes.OutageCheck) -> int:
         """Pass on that a check for an outage is due, in the environment of the first label of ops.yml."""
-        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self._widest)
+        answer, login = self._check_sender(asked)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
-        self._warn_on_failure(
-            "label", lambda number: triggers.remove_label(self.repository, number, asked.label), asked.incident
-        )
+        self.take_label(asked.label, asked.incident)
         environments = (*(label.environment for label in self.config.labels.values()), *self.config.environments)
         self._write_outputs(
             go="false", report="false", check="true", incident=str(asked.incident), environment=environments[0]
@@ -315,19 +310,17 @@ class Gate:
 
     def _actions_due(self, asked: outcomes.ActionsDue) -> int:
         """Pass on that a report needs issues for its action items. The job after this one reads and answers there."""
-        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self._widest)
+        answer, login = self._check_sender(asked)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
-        self._warn_on_failure(
-            "label", lambda number: triggers.remove_label(self.repository, number, asked.label), asked.incident
-        )
+        self.take_label(asked.label, asked.incident)
         self._write_outputs(go="false", report="false", check="actions", incident=str(asked.incident))
         self.say(f"the label requests issues for the action items of #{asked.incident}")
         return 0
 
     def _hand_over(self, event: outcomes.LeadChange) -> int:
         """Record who leads the incident. The record is the answer; if it cannot be written, the job fails."""
-        answer, login = self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
+        answer, login = self._check_sender(event)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, event, self._widest))
         if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._widest)) is not None:
@@ -336,15 +329,13 @@ class Gate:
         run, job = f"lead-{actions.run_id(self.environ)}", actions.job_number(self.environ)
         record = lead.HandOverRecord(run, event.login, by=login, at=event.at, job=job)
         lead.save_lead(self.repository, event.incident, record, self.warn)
-        self._warn_on_failure(
-            "label", lambda number: triggers.remove_label(self.repository, number, event.label), event.incident
-        )
+        self.take_label(event.label, event.incident)
         self.say(f"{event.login} leads incident {event.incident}")
         return 0
 
     def _change_stop(self, event: outcomes.StopEvent) -> int:
         """Stop all recoveries, or lift the stop. If GitHub does not take that, the job fails."""
-        answer, login = self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
+        answer, login = self._check_sender(event)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, event, self._widest))
         self._write_outputs(go="false", report="false", incident=str(event.incident))
@@ -362,9 +353,7 @@ class Gate:
             self.say(
                 stop.stop_recoveries(self.repository, event.incident, change, self._widest, self.warn, clock=clock)
             )
-        self._warn_on_failure(
-            "label", lambda number: triggers.remove_label(self.repository, number, event.label), event.incident
-        )
+        self.take_label(event.label, event.incident)
         return 0
 
     @property
@@ -383,6 +372,10 @@ class Gate:
         self, sender: str, sender_id: int, actor: str, lists: Sequence[ResponderList]
     ) -> tuple[permissions.PermissionCheck, str]:
         return check_people(self.repository, permissions.Requester(sender, sender_id), actor, self._attempt, lists)
+
+    def _check_sender(self, event: outcomes.IncidentEvent) -> tuple[permissions.PermissionCheck, str]:
+        """Check the sender of an event that starts no recovery, as `check_people` does."""
+        return self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
 
     def _malformed(self, malformed: outcomes.MalformedEvent) -> int:
         refusal = outcomes.RefusedRequest(
@@ -426,11 +419,8 @@ class Gate:
         if self._answer(refusal, body, record):
             actions.write_outputs(self.environ, {"answered": "true"})
             self._delete_announcement(refusal.incident)
-        if refusal.label is not None and takes_label:
-            label = refusal.label
-            self._warn_on_failure(
-                "label", lambda number: triggers.remove_label(self.repository, number, label), refusal.incident
-            )
+        if takes_label:
+            self.take_label(refusal.label, refusal.incident)
         return EXIT_CODES[Decision.REFUSED]
 
     @property
@@ -474,6 +464,13 @@ class Gate:
             actions.write_summary(self.environ, self.redactor.redact_text(body))
         except OSError as error:
             self.warn(f"warning: the job's summary page cannot be written ({error.strerror})")
+
+    def take_label(self, label: str | None, incident: int) -> None:
+        """Take the label off, if there is one: it was a request, and no state."""
+        if label is not None:
+            self._warn_on_failure(
+                "label", lambda number: triggers.remove_label(self.repository, number, label), incident
+            )
 
     def _warn_on_failure(self, what: str, call: Callable[[int], object], number: int) -> bool:
         """Call GitHub and return whether it worked; a failure is one warning."""

@@ -55,12 +55,14 @@ class RecoveryRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentEvent:
-    """An event on an incident, with its sender, and the person who started this attempt."""
+    """An event on an incident, with its sender, and the person who started this attempt. It starts no recovery."""
 
     incident: int
     sender: str
     sender_id: int
     actor: str
+    label: str | None = None
+    """Label that requested it; None for a button, or for an issue that was closed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,6 @@ class LeadChange(IncidentEvent):
 
     login: str
     at: datetime
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,6 @@ class StopEvent(IncidentEvent):
 
     lifts: bool
     at: datetime
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +96,16 @@ class ReportDue(IncidentEvent):
     """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
     at: datetime
-    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutageCheck(IncidentEvent):
     """A label that requests a check for an outage. The check only reads."""
 
-    label: str
-
 
 @dataclass(frozen=True, kw_only=True)
 class ActionsDue(IncidentEvent):
     """A label on a report that requests issues for its action items. Nothing is recovered."""
-
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +114,6 @@ class UpdateRequest(IncidentEvent):
 
     state: PublicState
     at: datetime
-    label: str | None = None
     components: str = ""
     """Names, separated by commas, each with `=CONDITION` if it has its own; empty: by the incident."""
     condition: str = ""

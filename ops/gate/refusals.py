@@ -20,15 +20,11 @@ from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord
 from ops.gate import payload as fields
 from ops.gate.outcomes import (
-    ActionsDue,
     ApprovalEvent,
     GateJob,
-    LeadChange,
-    OutageCheck,
+    IncidentEvent,
     RecoveryRequest,
     RefusedRequest,
-    StopEvent,
-    UpdateRequest,
 )
 from ops.render import button_text, code_span, escape_markdown, linked
 
@@ -305,7 +301,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 def no_permission(
     answer: "PermissionCheck",
     login: str,
-    asked: RecoveryRequest | OutageCheck | ActionsDue | LeadChange | StopEvent | UpdateRequest,
+    asked: RecoveryRequest | IncidentEvent,
     lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None

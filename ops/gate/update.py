@@ -128,7 +128,7 @@ class UpdateGate(Gate):
                 return self._malformed(outcome)
             case outcomes.RefusedRequest():
                 return self._refuse(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
-        answer, login = self._check_permission(outcome.sender, outcome.sender_id, outcome.actor, self._widest)
+        answer, login = self._check_sender(outcome)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, outcome, self._widest))
         refused = self._refuse_issue(outcome)
@@ -152,13 +152,6 @@ class UpdateGate(Gate):
         """Answer on the issue, take the label off, and return the exit code."""
         place = None if refused.reason == Reason.UNKNOWN_INCIDENT and not request.label else request.incident
         return self._refuse(refusals.replace_fields(refused, incident=place, label=request.label))
-
-    def take_label(self, request: UpdateRequest) -> None:
-        """Take the label off: it was a request, and no state."""
-        if label := request.label:
-            self._warn_on_failure(
-                "label", lambda number: triggers.remove_label(self.repository, number, label), request.incident
-            )
 
 
 def split_components(text: str) -> list[tuple[str, str]]:

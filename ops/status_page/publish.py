@@ -97,7 +97,7 @@ def publish_event(
     if is_new and last and (refused := _refuse_old_attempt(request, last[0], actions.run_attempt(environ))):
         return gate.refuse(request, refused)
     _save_comment(repository, publication, config, environ, redactor)
-    gate.take_label(request)
+    gate.take_label(request.label, request.incident)
     outputs = {"published": "true", "incident": str(request.incident)}
     if publication.update.state.is_end:
         outputs["over"] = "true"  # starts the job that removes the banner
