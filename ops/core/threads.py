@@ -30,6 +30,15 @@ def start_call(call: Callable[[], T]) -> Future[T]:
     return future
 
 
+def start_timed_call(call: Callable[[], T], seconds: float) -> Callable[[], T]:
+    """Start the call. The returned function waits for it, at most until so many real seconds from now.
+
+    It raises what the call raised, or TimeoutError.
+    """
+    pending, until = start_call(call), time.monotonic() + seconds
+    return lambda: pending.result(timeout=max(0.0, until - time.monotonic()))
+
+
 def result_so_far(future: Future[T]) -> T | None:
     """Return the result of a call without waiting; None if it is not there yet, or the call failed."""
     return future.result() if future.done() and future.exception() is None else None

@@ -4,7 +4,6 @@ Only that event counts, never a text: one by the bot of the workflows, or by a p
 docs.github.com/rest/issues/events#list-issue-events
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWri
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.redaction import Redactor
 from ops.core.responders import ResponderList, describe_permitted
-from ops.core.threads import run_parallel, start_call
+from ops.core.threads import run_parallel, start_timed_call
 from ops.github.client import connect, newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT
 from ops.github.issues import LabelStyle, sync_labels
@@ -79,12 +78,11 @@ def start_reading(
     repository: "Repository", lists: Sequence[ResponderList], now: datetime, seconds: float = STOP_WAIT
 ) -> Callable[[], StopAnswer]:
     """Begin to read the stops, and return what waits for them, at most so long from now. It never raises."""
-    reading, until = start_call(partial(read_stops, repository, lists, now)), time.monotonic() + seconds
+    wait = start_timed_call(partial(read_stops, repository, lists, now), seconds)
 
     def finish() -> StopAnswer:
         try:
-            stops = reading.result(timeout=max(0.0, until - time.monotonic()))
-            return StopAnswer(next(iter(stops), None))
+            return StopAnswer(next(iter(wait()), None))
         except ProviderError as error:
             return StopAnswer(problem=error.message)
         except TimeoutError:

@@ -4,7 +4,6 @@ Publishing follows the recovery: nothing here raises, and the end of a run waits
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +17,7 @@ from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
 from ops.core.run_record import PreviousRuns, RecordRules, job_of, make_note
-from ops.core.threads import run_in_background, start_call
+from ops.core.threads import run_in_background, start_call, start_timed_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
 from ops.github.actions import repository_page
@@ -101,12 +100,12 @@ class IssuePublisher:
         """
         if not self._is_on or incident is None:
             return PreviousRuns
-        deadline, reading = time.monotonic() + wait, start_call(lambda: self._previous_runs(incident, rules))
+        finish = start_timed_call(lambda: self._previous_runs(incident, rules), wait)
         warned = list[str]()
 
         def result() -> PreviousRuns:
             try:
-                runs = reading.result(timeout=max(0.0, deadline - time.monotonic()))
+                runs = finish()
             except Exception as error:  # noqa: BLE001  a recovery does without
                 warn(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
                 return PreviousRuns()

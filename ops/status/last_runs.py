@@ -1,7 +1,6 @@
 """The newest runs, on this machine and on the open incidents; results of staging drills."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,7 +27,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run import Run
-from ops.core.threads import run_parallel, start_call
+from ops.core.threads import run_parallel, start_timed_call
 from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, is_configured, provider_errors
 
@@ -57,11 +56,11 @@ def start_github_read(
     """
     if not is_configured(environ):
         return lambda: (None, "set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    reading, until = start_call(read), time.monotonic() + seconds
+    wait = start_timed_call(read, seconds)
 
     def finish() -> tuple[T | None, str]:
         try:
-            return reading.result(timeout=max(0.0, until - time.monotonic())), ""
+            return wait(), ""
         except OpsError as error:
             return None, error.message
         except TimeoutError:

@@ -4,7 +4,6 @@ A source that cannot be read is reported; the other sources are still read.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from ops.core.runtime_contract import (
     SWITCH_KEY_PREFIX,
     RuntimeState,
 )
-from ops.core.threads import run_parallel, start_call
+from ops.core.threads import run_parallel, start_call, start_timed_call
 from ops.maintenance import drift, steps
 from ops.maintenance.drift import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.former_configuration import find_service
@@ -366,11 +365,12 @@ def _read_runtime(session: Session) -> RuntimeStatus:
 def _ask_for_switches(session: Session) -> Iterator[UndeclaredSwitch]:
     """Ask each Worker, without a `runtime` in ops.yml, whether one of its switches is still set."""
     workers = [each for each in session.environment.services.values() if each.worker and each.url]
-    asked = [start_call(partial(session.web.fetch_runtime_state, each.url)) for each in workers]
-    started = time.monotonic()
-    for service, pending in zip(workers, asked, strict=True):
+    asked = [
+        start_timed_call(partial(session.web.fetch_runtime_state, each.url), SHOWN_STATE_TIMEOUT) for each in workers
+    ]
+    for service, wait in zip(workers, asked, strict=True):
         try:
-            shown = pending.result(timeout=max(0.0, SHOWN_STATE_TIMEOUT - (time.monotonic() - started)))
+            shown = wait()
         except TimeoutError:
             continue
         yield from _find_undeclared(service.name, shown, (), session.clock.now())
