@@ -21,10 +21,11 @@ RESULT_MARKER = "<!-- backout limits applied -->"
 MAX_COMMENT_ROWS = 100
 """Most rows in a comment; the job log has the whole table."""
 REVIEW_TEXT = (
-    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
-    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
-    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
-    "nothing. At `until` the previous limits apply again automatically."
+    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. A "
+    "workflow opened this pull request, so its checks wait: press *Approve workflows to run*. If there is no such "
+    "button, close and reopen the pull request. After a person merges it, the workflow *limits* applies it and "
+    "comments here; a merge by a workflow with GITHUB_TOKEN starts nothing. At `until` the previous limits apply again "
+    "automatically."
 )
 CONFLICT_TEXT = "If GitHub shows a conflict after one of them is merged, request the other limits again."
 
