@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
+
+import pytest
 
 from ops.cli.verify_platform import GITHUB_TOKEN, READ_TOKEN, TOKEN
 from ops.core.verification_name import is_verification_name
 from ops.github.own_writes import own_branch_of
 from ops.platform.github_verification import STRANGER
 from sandbox import Sandbox
+from sandbox.github import GitHub
 from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord
 from sandbox.switches import GitHubSwitches, Switches
 from tests.conftest import Outcome, World
+from tests.support.interleavings import Killed
 
 SECRET = "v1.0-token-of-the-verification"
 READ_SECRET = "v1.0-token-that-only-reads"
@@ -50,6 +54,26 @@ class MeasuredPlatform:
         option = () if self.option[0] in arguments else self.option
         given = (*option, *arguments, "--config", str(self.folder / "ops.yml"), *output)
         return World(self.sandbox, self.folder).ops("verify-platform", *given, **{**self.environ, **environ})
+
+    @property
+    def measured(self) -> Sandbox | GitHub:
+        """What gets the writes of a run."""
+        return self.sandbox
+
+    def verify_killed(self, request: int, moment: str) -> None:
+        """Run it with --yes, and kill it before or after its request with this number."""
+        measured, sent = self.measured, self.measured.requests
+
+        def die() -> NoReturn:
+            raise Killed
+
+        dies: dict[str, Any] = {moment: die, "times": 1, "is_prompt": True}
+        at = measured.fault(when=lambda _: len(sent) == request + 1, **dies)
+        gone = measured.fault(when=lambda _: len(sent) > request + 1, before=die, times=None, is_prompt=True)
+        with pytest.raises(Killed):
+            self.verify("--yes")
+        for each in (at, gone):
+            each.remove()
 
     def measure(self, *arguments: str) -> dict[str, Any]:
         """Run it with --yes, and return the JSON result."""
@@ -128,6 +152,10 @@ class MeasuredRepository(MeasuredPlatform):
         github = self.sandbox.github.environ()
         addresses = {name: github[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL")}
         return {**super().environ, **addresses, GITHUB_TOKEN: GITHUB_SECRET}
+
+    @property
+    def measured(self) -> GitHub:
+        return self.sandbox.github
 
     def merge_on_request(self) -> None:
         """Merge each pull request of a run into the default branch at its next sleep."""
