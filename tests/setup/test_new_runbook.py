@@ -1,6 +1,7 @@
 """`ops new-runbook`: its output passes the guards, inside a repository copy and outside."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from check.__main__ import CHECKS
 from tests.conftest import REFERENCE, ROOT, WORKER, World
 from tests.support import team_files
 from tests.support.commands import Command
@@ -123,12 +125,27 @@ def test_contributing_commands_add_a_runbook(tmp_path: Path) -> None:
     shutil.copy(REFERENCE / "limits.yml", copy)
     for words in (["init"], ["add", "--all"]):  # the checks read the files that Git tracks
         subprocess.run(["git", *words], cwd=copy, check=True, capture_output=True)
-    said = [run_module(copy, *command) for command in commands((ROOT / "CONTRIBUTING.md").read_text())]
+    *adding, checking = commands((ROOT / "CONTRIBUTING.md").read_text())
+    said = [run_module(copy, *command) for command in adding]
 
     assert "1 passed" in said[1]
     assert "turn-off-address.yml" in said[2]
     assert NAME in (copy / "tests/contract.json").read_text()
-    pytest_in(copy, "tests/test_dry_run.py", "-m", "not slow", "-k", NAME)
+    assert checking == ["check"]
+    for check in CHECKS:
+        run_module(copy, *narrow(check))
+
+
+def narrow(check: str) -> list[str]:
+    """Return the check for the new files: the others have their own, and the tests of the pages have just passed.
+
+    The tests of the tree share a process with a generic test, which finds the new runbook.
+    """
+    words = [word for word in shlex.split(check) if word != "."]
+    if words[0] == "pytest":
+        ignored = "--ignore=tests/static/test_docs.py"
+        return [*words, "-n0", "-pno:randomly", ignored, "tests/test_dry_run.py", "-k", f"static or {NAME}"]
+    return words if words[0] == "ops" else [*words, str(FILE), str(TEST)]
 
 
 def commands(text: str) -> list[list[str]]:

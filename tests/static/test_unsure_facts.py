@@ -24,6 +24,8 @@ DOUBT = re.compile(
     r"|\bdocuments no \w+|\bdo(?:es)? not document\b|\bno (?:page|report) (?:says|names|of it)\b|\bno [a-z ]*(?:is|are) documented\b",
     re.IGNORECASE,
 )
+WORDS = ("unsure", "document", "no page", "no report")
+"""One of them is in each doubt. The pattern takes 2 s on all lines."""
 NEAR = 3
 """Lines between a doubt and its mark, at most."""
 
@@ -44,7 +46,8 @@ def unmarked(text: str) -> list[int]:
     """Return the lines with a doubt that have no mark near them."""
     lines = text.splitlines()
     marked = {number for number, line in enumerate(lines) if MARK.search(line)}
-    doubtful = [number for number, line in enumerate(lines) if DOUBT.search(line)]
+    possible = [number for number, line in enumerate(lines) if any(word in line.lower() for word in WORDS)]
+    doubtful = [number for number in possible if DOUBT.search(lines[number])]
     return [number + 1 for number in doubtful if not any(abs(number - each) <= NEAR for each in marked)]
 
 
