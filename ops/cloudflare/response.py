@@ -17,10 +17,11 @@ import email.utils
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")

@@ -1,7 +1,8 @@
 """A finding of a command that looks for due work, which people must see."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from ops.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

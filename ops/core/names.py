@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from ops.core.dataclass import dataclass
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 """Names in ops.yml, such as that of a service."""

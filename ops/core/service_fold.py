@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 
 from ops.core.clock import format_utc
+from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.core.incident_state import (
     BOT_NAME,

@@ -1,7 +1,8 @@
 """The state of a run while the engine executes it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from ops.core.dataclass import dataclass
 from ops.core.errors import Interrupted, OpsError
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import LiveState, Progress

@@ -4,11 +4,12 @@ docs.github.com/rest/issues/timeline
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
+from ops.core.dataclass import dataclass
 from ops.core.incident_state import IncidentJournal, IssueAction, IssueRecord
 from ops.core.run_record import RecordRules, RunRecord, is_edited, read_record
 from ops.core.threads import run_parallel_mixed

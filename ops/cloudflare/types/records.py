@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote
 
 from ops.cloudflare.types.workers import short_id
-from ops.core.anonymization import anonymize_text
 from ops.core.clock import Period
+from ops.core.dataclass import dataclass
 from ops.core.sequential_test import MAX_ERROR_RATE, Count, error_rate, is_above
 
 MAX_LOGGED_ERRORS = 5
@@ -79,6 +78,8 @@ def describe_logged_errors(errors: tuple[LoggedError, ...] | str) -> tuple[str, 
     """Return the most frequent logged errors, without e-mail addresses."""
     if isinstance(errors, str):
         return (f"unknown: {errors}",)
+    from ops.core.anonymization import anonymize_text  # here, because the gate never needs it
+
     rows = tuple(
         f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
         for each in errors[:MAX_LOGGED_ERRORS]
