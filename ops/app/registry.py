@@ -67,26 +67,26 @@ class RunbookFile:
     @property
     def help_line(self) -> str:
         """Return the first line of the class's docstring, read as text."""
-        return next(iter(self._body()), "").strip().strip('"')
+        return next(iter(self._read_class_lines()), "").strip().strip('"')
 
     @property
     def name(self) -> str:
         """Return the `name` of the class, read as text; empty if the file has no runbook."""
-        return self._fact("name") or ""
+        return self._read_class_attribute("name") or ""
 
     @property
     def section(self) -> str:
         """Return the section of its command in `ops --help`, read as text."""
-        section = self._fact("section")
+        section = self._read_class_attribute("section")
         return Runbook.section if section is None else section
 
-    def _fact(self, name: str) -> str | None:
+    def _read_class_attribute(self, name: str) -> str | None:
         """Return a text that the class assigns to a name; None if it assigns none."""
         start = f"    {name} = "
-        lines = (line.removeprefix(start) for line in self._body() if line.startswith(start))
+        lines = (line.removeprefix(start) for line in self._read_class_lines() if line.startswith(start))
         return next((line.strip().strip('"') for line in lines), None)
 
-    def _body(self) -> list[str]:
+    def _read_class_lines(self) -> list[str]:
         """Return the lines below the class statement."""
         path = _outside.get(self.module) or OPS / self.package / f"{self.module}.py"
         lines = path.read_text(encoding="utf-8").splitlines()

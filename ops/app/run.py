@@ -384,16 +384,18 @@ class StatusWarning:
 
     def watch(self, options: RunOptions) -> RunOptions:
         """Return the options of a run that looks for the answer when it shows the plan, and when it confirms."""
-        return replace(options, show_plan=self._before(options.show_plan), confirm=self._before(options.confirm))
+        return replace(
+            options, show_plan=self._warn_before(options.show_plan), confirm=self._warn_before(options.confirm)
+        )
 
-    def _before(self, step: Callable[[Plan], Any]) -> Callable[[Plan], Any]:
+    def _warn_before(self, step: Callable[[Plan], Any]) -> Callable[[Plan], Any]:
         def looking(plan: Plan) -> Any:
-            self._warn()
+            self._warn_of_provider_trouble()
             return step(plan)
 
         return looking
 
-    def _warn(self) -> None:
+    def _warn_of_provider_trouble(self) -> None:
         if self._reading is None or not self._reading.done():
             return
         reading, self._reading = self._reading, None

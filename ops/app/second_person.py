@@ -55,9 +55,9 @@ class SecondPerson:
             self._refuse_on_closed()
             self._require_one_person()
         elif self.ctx.request.approval is None:
-            return self._wait(plan.terms, self.ctx.request.requesters)
+            return self._wait_for_approval(plan.terms, self.ctx.request.requesters)
         else:
-            self._verify(self.ctx.request.approval, plan.terms)
+            self._verify_approval(self.ctx.request.approval, plan.terms)
         return None
 
     def _require_one_person(self) -> None:
@@ -73,9 +73,9 @@ class SecondPerson:
             raise Refused(text, reason=Reason.NEEDS_TWO_PEOPLE, hint=ask + alone)
         ctx.timeline.record(EventKind.APPROVED, f"by nobody: {ctx.request.actor} acts alone (--one-person)")
 
-    def _wait(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> RunOutcome:
+    def _wait_for_approval(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> RunOutcome:
         """Publish the request on the incident, and return the end of this run. Raises Refused."""
-        request = self._publish(terms, requesters)
+        request = self._publish_approval_request(terms, requesters)
         text = f"{request.target} waits for a second person until {request.until:%H:%M} UTC"
         ctx, alone = self.ctx, None
         if len({login.casefold() for login in ctx.config.responders}) == 1:
@@ -85,7 +85,7 @@ class SecondPerson:
                 alone = replace(ctx.suggest(self.runbook.name, **terms.params, one_person=True), button="")
         return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text, alone)
 
-    def _publish(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> WaitingRequest:
+    def _publish_approval_request(self, terms: ApprovalTerms, requesters: tuple[int, ...]) -> WaitingRequest:
         ctx, incident = self.ctx, self.ctx.request.incident
         if incident is None:
             raise Refused(
@@ -107,12 +107,12 @@ class SecondPerson:
             environment=ctx.environment.name,
             requesters=requesters,
             now=ctx.clock.now(),
-        ).signed(self.session.token.reveal(), self._repository)
+        ).signed(self.session.token.reveal(), self._repository_name)
         text = f"digest {request.full_digest}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
         ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
         return request
 
-    def _verify(self, approval: Approval, terms: ApprovalTerms) -> None:
+    def _verify_approval(self, approval: Approval, terms: ApprovalTerms) -> None:
         """Verify request and plan, and use the approval up. Raises Refused, with a new request if the plan changed."""
         from ops.github import approvals
 
@@ -121,7 +121,7 @@ class SecondPerson:
             raise _changed_request("the approval names no incident")
         try:
             repository = client.connect(self.environ, self.redactor)
-            recorded = approvals.read_approvals(repository, incident, self._rules)
+            recorded = approvals.read_approvals(repository, incident, self._record_rules)
         except ProviderError as error:
             raise _unreadable_approval(error) from None
         named = (each for each in recorded.requests if each.full_digest == approval.digest)
@@ -130,13 +130,13 @@ class SecondPerson:
             raise _changed_request("the approved request was edited or deleted, or the token changed since")
         refuse_approval(request, approval, recorded.uses)
         if request.digest != digest_terms(terms, self.runbook.name, ctx.environment.name):
-            self._publish(terms, request.requesters)
+            self._publish_approval_request(terms, request.requesters)
             raise _changed_request(f"the plan differs from the approved one ({request.code})", _READ_NEW_PLAN)
         if growth := request.limit.find_growth(terms.lost_seconds, terms.lost_rows):
-            self._publish(terms, request.requesters)
+            self._publish_approval_request(terms, request.requesters)
             raise Refused(growth, reason=Reason.LOSS_GREW, hint=_READ_NEW_PLAN)
         self._refuse_on_closed()
-        self._use(repository, incident, request, approval)
+        self._use_approval(repository, incident, request, approval)
         terms.limit.replace_by(request.limit)
 
     def _refuse_on_closed(self) -> None:
@@ -164,17 +164,19 @@ class SecondPerson:
         given = {name: value for name, value in vars(self.ctx.params).items() if value}
         asked = (request.incident, request.runbook, request.environment, dict(request.params))
         here = (incident, self.runbook.name, self.ctx.environment.name, given)
-        return asked == here and request.is_signed(self.session.token.reveal(), self._repository)
+        return asked == here and request.is_signed(self.session.token.reveal(), self._repository_name)
 
     @property
-    def _rules(self) -> RecordRules:
+    def _record_rules(self) -> RecordRules:
         return registry.record_rules(self.ctx.config)
 
     @property
-    def _repository(self) -> str:
+    def _repository_name(self) -> str:
         return actions.require_variable(self.environ, "GITHUB_REPOSITORY")
 
-    def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: Approval) -> None:
+    def _use_approval(
+        self, repository: "Repository", incident: int, request: WaitingRequest, approval: Approval
+    ) -> None:
         """Record on the incident that the approval is used, before the first write. Raises Refused."""
         from ops.github import approvals
         from ops.publish.comment import render_approval
@@ -199,7 +201,7 @@ class SecondPerson:
         )
         try:
             first = approvals.save_use(
-                repository, incident, use, embed_record(text, record), self._rules, clock=self.ctx.clock
+                repository, incident, use, embed_record(text, record), self._record_rules, clock=self.ctx.clock
             )
         except ProviderError as error:
             raise _unreadable_approval(error) from None

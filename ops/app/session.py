@@ -59,7 +59,7 @@ class Session:
         """Guards of the clients that can write."""
         self._environ = environ
         self._closers: list[Callable[[], object]] | None = []
-        ending.callback(self._close)
+        ending.callback(self._close_clients)
         self._runbook, self._with_passes = runbook, with_passes
         self.cloudflare = CloudflareClients(lambda: self.client, self.account_id, self.clock)
         self.web = WebClients(
@@ -84,7 +84,7 @@ class Session:
                 return
         close()
 
-    def _close(self) -> None:
+    def _close_clients(self) -> None:
         with self.lock:
             closers, self._closers = self._closers or [], None
         for close in reversed(closers):

@@ -56,7 +56,7 @@ class StopOverride:
             if answer.stop is None:
                 return options.confirm(plan)
             has_taken_time = options.override(str(answer.stop))
-            self._record(answer.stop)
+            self._record_override(answer.stop)
             return has_taken_time
 
         return replace(options, confirm=confirm)
@@ -73,13 +73,13 @@ class StopOverride:
 
         return start_asking(find_lists(context.config, RequestScope()), self._environ, self._redactor, STOP_WAIT)
 
-    def _record(self, stop: "Stop") -> None:
+    def _record_override(self, stop: "Stop") -> None:
         """Record the override in the run, and begin to write it to the issue of the stop."""
         self._timeline.record(EventKind.WARNING, f"override: {stop}")
         if stop.issue != self._context.request.incident:  # there the comment of the run says it
-            self._telling = start_call(lambda: self._tell(stop))
+            self._telling = start_call(lambda: self._comment_on_stop(stop))
 
-    def _tell(self, stop: "Stop") -> None:
+    def _comment_on_stop(self, stop: "Stop") -> None:
         from ops.github.client import connect, provider_errors
         from ops.github.comments import own_login, save_record
         from ops.publish.comment import render_note

@@ -94,7 +94,7 @@ class StepRequest:
 
         config = read_config(self.config)[0]
         watch = config.watch
-        step = self._step(watch.max_steps if watch and watch.on_relapse == "next" else 0)
+        step = self._build_automatic_step(watch.max_steps if watch and watch.on_relapse == "next" else 0)
         if not step.most:
             raise step.refuse("`watch` in ops.yml has no `on_relapse: next`")
         if not self.is_by_rule:
@@ -127,11 +127,11 @@ class StepRequest:
             return
         try:
             issue = find_incident(self.environ, self.redactor, self.incident)
-            give_back_claim(self._step(0), issue, find_clock(self.environ), result.decision)
+            give_back_claim(self._build_automatic_step(0), issue, find_clock(self.environ), result.decision)
         except OpsError as error:
             echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
 
-    def _step(self, most: int) -> "AutomaticStep":
+    def _build_automatic_step(self, most: int) -> "AutomaticStep":
         from ops.app.configuration import program_name, read_config
         from ops.app.registry import record_rules
         from ops.watch.automatic_step import AutomaticStep, command_by_hand

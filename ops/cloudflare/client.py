@@ -161,7 +161,7 @@ class CloudflareClient(WriteGuard):
         self._transport = transport
         self._settings = settings
         self._http: httpx.Client | None = None
-        self._under_way = CallTracker(self._end)
+        self._under_way = CallTracker(self._close_http_client)
         self.budget = CallBudget(clock)
         self.server_date = ""
         """Header `Date` of the latest response, by Cloudflare's clock; empty before the first one."""
@@ -180,18 +180,18 @@ class CloudflareClient(WriteGuard):
             limits=limits,
             verify=ssl_context(verify=is_secure, trust_env=trust),
             trust_env=trust,
-            auth=self._sign,
+            auth=self._add_authorization,
             transport=self._transport,
         )
 
     def close(self) -> None:
         self._under_way.close()
 
-    def _end(self) -> None:
+    def _close_http_client(self) -> None:
         if self._http is not None:
             self._http.close()
 
-    def _sign(self, request: httpx.Request) -> httpx.Request:
+    def _add_authorization(self, request: httpx.Request) -> httpx.Request:
         request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
         return request
 
@@ -207,9 +207,9 @@ class CloudflareClient(WriteGuard):
 
         Raises ProviderError.
         """
-        return self._retried(
+        return self._send_with_retries(
             f"GET {without_account(path)}",
-            lambda: self._send("GET", path, params=params, headers=headers, most=most),
+            lambda: self._send_api_request("GET", path, params=params, headers=headers, most=most),
         )
 
     def list_reader(
@@ -240,19 +240,19 @@ class CloudflareClient(WriteGuard):
         body, limits = {"query": query, "variables": dict(variables)}, _read_limits(timeout)
 
         def send() -> CloudflareResponse:
-            return self._send("POST", GRAPHQL, decoder=decode_graphql_response, json=body, **limits)
+            return self._send_api_request("POST", GRAPHQL, decoder=decode_graphql_response, json=body, **limits)
 
-        return self._retried(f"POST {GRAPHQL}", send, RETRY_DELAYS if timeout is None else ())
+        return self._send_with_retries(f"POST {GRAPHQL}", send, RETRY_DELAYS if timeout is None else ())
 
     def read_by_post(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> CloudflareResponse:
         """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
 
         def send() -> CloudflareResponse:
-            return self._send("POST", path, json=dict(body), **_read_limits(timeout))
+            return self._send_api_request("POST", path, json=dict(body), **_read_limits(timeout))
 
-        return self._retried(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
+        return self._send_with_retries(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
 
-    def _retried(
+    def _send_with_retries(
         self, call: str, send: Callable[[], CloudflareResponse], pauses: tuple[float, ...] = RETRY_DELAYS
     ) -> CloudflareResponse:
         deadline = self._clock.monotonic() + RETRY_BUDGET
@@ -289,7 +289,7 @@ class CloudflareClient(WriteGuard):
         try:
             body = {"json": json, "files": files, "content": content, "timeout": timeout or TIMEOUT}
             within = max(timeout or 0.0, LONGEST_CALL)
-            return self._send(method, path, within=within, params=params, headers=headers, **body)
+            return self._send_api_request(method, path, within=within, params=params, headers=headers, **body)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_APPLIED:
                 retry = error.retry_after
@@ -303,7 +303,7 @@ class CloudflareClient(WriteGuard):
         except httpx.RequestError as error:
             raise UnclearWrite(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
-    def _send(
+    def _send_api_request(
         self,
         method: str,
         path: str,

@@ -116,7 +116,7 @@ class D1Api:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the batch.
         """
-        return self._change(database, _batch_body(statements), len(statements), timeout=timeout)
+        return self._run_writing_sql(database, _batch_body(statements), len(statements), timeout=timeout)
 
     def run_script(self, database: str, sql: str) -> None:
         """Run the statements of a text as one transaction, as wrangler sends a migration; sent once.
@@ -125,13 +125,13 @@ class D1Api:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the text.
         """
-        self._change(database, {"sql": sql})
+        self._run_writing_sql(database, {"sql": sql})
 
-    def _change(
+    def _run_writing_sql(
         self, database: str, body: Mapping[str, Any], count: int | None = None, *, timeout: float = WRITE_TIMEOUT
     ) -> tuple[SqlResult, ...]:
         """Send SQL once, and return its results: `count` of them, if it is known."""
-        answer = self._write(f"{self._databases}/{database}/query", json=body, timeout=timeout)
+        answer = self._post_d1_write(f"{self._databases}/{database}/query", json=body, timeout=timeout)
         try:
             return _parse_sql_results(answer.result, len(answer.result) if count is None else count)
         except (LookupError, TypeError, ValueError, AttributeError):
@@ -145,13 +145,13 @@ class D1Api:
             UnclearWrite: it is unknown whether D1 restored the state.
         """
         path = f"{self._databases}/{database}/time_travel/restore"
-        answer = self._write(path, params={"bookmark": bookmark})
+        answer = self._post_d1_write(path, params={"bookmark": bookmark})
         try:
             return D1Restore(*(require_text(answer.result[name]) for name in ("bookmark", "previous_bookmark")))
         except (LookupError, TypeError, ValueError):
             raise _unclear_sql(f"the answer to a restore of {database} has no bookmark", answer) from None
 
-    def _write(self, path: str, *, timeout: float = WRITE_TIMEOUT, **content: Any) -> CloudflareResponse:
+    def _post_d1_write(self, path: str, *, timeout: float = WRITE_TIMEOUT, **content: Any) -> CloudflareResponse:
         return self._client.write("POST", path, timeout=timeout, **content)
 
 

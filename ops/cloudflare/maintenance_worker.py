@@ -28,23 +28,23 @@ class MaintenanceWorkerApi:
         self._script = f"/accounts/{account_id}/workers/scripts/{worker}"
 
     @cached_property
-    def _source(self) -> bytes:
+    def _read_worker_source(self) -> bytes:
         return Path(__file__).with_name(MAIN_MODULE).read_bytes()
 
     @property
     def source_tag(self) -> str:
         """Return the tag of versions with this machine's source."""
-        return sha256(self._source).hexdigest()[:16]
+        return sha256(self._read_worker_source).hexdigest()[:16]
 
     def create_worker(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """Create and deploy the Worker."""
-        self._client.write("PUT", self._script, files=self._form(variables, mark))
+        self._client.write("PUT", self._script, files=self._build_upload_form(variables, mark))
 
     def upload_version(self, variables: Mapping[str, Any], *, mark: DeploymentMark) -> None:
         """Upload a version with these variables, without a deployment."""
-        self._client.write("POST", f"{self._script}/versions", files=self._form(variables, mark))
+        self._client.write("POST", f"{self._script}/versions", files=self._build_upload_form(variables, mark))
 
-    def _form(self, variables: Mapping[str, Any], mark: DeploymentMark) -> list[Any]:
+    def _build_upload_form(self, variables: Mapping[str, Any], mark: DeploymentMark) -> list[Any]:
         bindings = [
             {"type": "plain_text", "name": name, "text": value}
             if isinstance(value, str)
@@ -59,5 +59,5 @@ class MaintenanceWorkerApi:
         }
         return [
             ("metadata", (None, json.dumps(metadata).encode(), "application/json")),
-            (MAIN_MODULE, (MAIN_MODULE, self._source, "application/javascript+module")),
+            (MAIN_MODULE, (MAIN_MODULE, self._read_worker_source, "application/javascript+module")),
         ]

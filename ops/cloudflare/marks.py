@@ -63,10 +63,10 @@ class DeploymentMark:
     @property
     def keeps_release(self) -> bool:
         """Return whether the deployment concerns only secrets, memory or a rehearsal, not a release."""
-        return bool(self.rehearsed or any(names for _, names in self._lists))
+        return bool(self.rehearsed or any(names for _, names in self._name_lists))
 
     @property
-    def _lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def _name_lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         names = ("revoked", "rotated", "restored", "reset")
         return tuple((name, getattr(self, name)) for name in names)
 
@@ -74,7 +74,7 @@ class DeploymentMark:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
         if self.rehearsed:
             head += f" rehearsed={self.rehearsed}"
-        elif what := next(((name, names) for name, names in self._lists if names), None):
+        elif what := next(((name, names) for name, names in self._name_lists if names), None):
             head += f" {what[0]}="
             head += ",".join(_escape_fitting_names(what[1], MAX_MESSAGE_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""

@@ -29,7 +29,7 @@ class R2Api:
     )
     def list_public_domains(self) -> tuple[str, ...]:
         """Return the enabled domains at which everybody can read the bucket. Raises ProviderError."""
-        managed, custom = (self._read(f"{self._bucket}/domains/{kind}") for kind in ("managed", "custom"))
+        managed, custom = (self._read_r2(f"{self._bucket}/domains/{kind}") for kind in ("managed", "custom"))
         listed = parse_result(managed, "the r2.dev domain", lambda: list(_enabled_domains([managed.result])))
         return (
             *listed,
@@ -39,7 +39,7 @@ class R2Api:
     @reads("GET /accounts/{account}/r2/buckets/{bucket}/objects")
     def has_object(self, key: str, content: bytes) -> bool:
         """Return whether the bucket has an object of this key and content, by its MD5. Raises ProviderError."""
-        answer = self._read(f"{self._bucket}/objects", prefix=key)
+        answer = self._read_r2(f"{self._bucket}/objects", prefix=key)
         found = parse_result(answer, "objects of R2", lambda: {each["key"]: each["etag"] for each in answer.result})
         return found.get(key) == hashlib.md5(content, usedforsecurity=False).hexdigest()
 
@@ -52,7 +52,7 @@ class R2Api:
         path = f"{self._bucket}/objects/{key}"
         self._client.write("PUT", path, headers=headers, content=content, timeout=WRITE_TIMEOUT)
 
-    def _read(self, path: str, **params: str) -> Any:
+    def _read_r2(self, path: str, **params: str) -> Any:
         return self._client.read(path, params=params, headers=self._headers)
 
 

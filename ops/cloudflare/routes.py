@@ -55,12 +55,12 @@ class RoutesApi:
         An existing pattern (HTTP 409) is UnclearWrite: another run may have added the same route.
         """
         body = {"pattern": pattern, "script": script}
-        self._write("POST", f"/zones/{zone}/workers/routes", json=body)
+        self._write_route("POST", f"/zones/{zone}/workers/routes", json=body)
 
     def update_route(self, zone: str, route: str, pattern: str, script: str) -> None:
         """Point a route to another Worker. A missing route (HTTP 404) is UnclearWrite, so it is read again."""
         body = {"pattern": pattern, "script": script}
-        self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
+        self._write_route("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 
     def delete_route(self, zone: str, route: str) -> bool:
         """Delete a route; return False if it did not exist.
@@ -75,7 +75,7 @@ class RoutesApi:
             raise
         return True
 
-    def _write(self, method: str, path: str, **body: Any) -> None:
+    def _write_route(self, method: str, path: str, **body: Any) -> None:
         try:
             self._client.write(method, path, **body)
         except CloudflareApiError as error:

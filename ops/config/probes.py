@@ -276,7 +276,8 @@ class ProbeSet:
         `named`: versions that the answers of a healthy round name; None: no answer yet, and the probes may read one.
         """
         told = (
-            each.tells_version if named is None else not each.versions.isdisjoint(named) for each in self._expecting
+            each.tells_version if named is None else not each.versions.isdisjoint(named)
+            for each in self._sets_with_versions
         )
         return self.verify.successes if all(told) else self.verify.successes_without_version
 
@@ -286,7 +287,7 @@ class ProbeSet:
         return any(probe.http and probe.http.version for probe in self.probes)
 
     @property
-    def _expecting(self) -> list["ProbeSet"]:
+    def _sets_with_versions(self) -> list["ProbeSet"]:
         """Return the sets that want certain versions and send requests; a program decides how often it asks."""
         sets = (self, *self.other_services)
         return [each for each in sets if each.versions and any(not probe.command for probe in each.probes)]

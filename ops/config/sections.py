@@ -87,7 +87,7 @@ class DatabaseQuery(ConfigModel):
 
     @field_validator("sql")
     @classmethod
-    def _reads(cls, sql: str) -> str:
+    def _check_query_reads(cls, sql: str) -> str:
         if not is_read_only(sql):
             raise ValueError("not a query that provably only reads; write one SELECT")
         return sql
@@ -136,7 +136,7 @@ class Database(ConfigModel):
 
     @field_validator("migrations_pattern")
     @classmethod
-    def _known(cls, pattern: str) -> str:
+    def _check_migrations_pattern(cls, pattern: str) -> str:
         if problem := find_pattern_problem(pattern):
             raise ValueError(f"{problem}; write a pattern such as {DEFAULT_PATTERN}")
         return pattern
@@ -204,7 +204,7 @@ class DurableObject(ConfigModel):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_object_endpoints(self) -> Self:
         if (self.reset or self.state) and self.token is None:
             raise ValueError("its endpoints need a token; write the NAME of its variable under token")
         if (self.state is None) != (self.proof is None):
@@ -268,7 +268,7 @@ class SwitchConfig(ConfigModel):
         return self.states[0]
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_switch_states(self) -> Self:
         if len(set(self.states)) < len(self.states):
             raise ValueError("a state is listed twice; keep one")
         if unknown := {*self.effect, *filter(None, [self.on_unknown])} - {*self.states}:
@@ -382,7 +382,7 @@ class RotatedSecret(ConfigModel):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_secret_rotation(self) -> Self:
         if self.rotate == "generate" and self.provider is not None:
             raise ValueError("a provider does not accept generated keys; write rotate: provided, or leave provider out")
         if self.rotate != "never" and not self.consumers:

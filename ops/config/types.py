@@ -338,7 +338,7 @@ class RunnerConfig(ConfigModel):
     group: RunnerGroup | None = Field(default=None, description="Group of runners (default: any).")
 
     @model_validator(mode="after")
-    def _chooses(self) -> Self:
+    def _check_runner_choice(self) -> Self:
         if not self.labels and self.group is None:
             raise ValueError("no runner; write a label, such as ubuntu-latest, or a group")
         return self

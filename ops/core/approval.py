@@ -179,12 +179,12 @@ class WaitingRequest:
 
     def signed(self, token: str, repository: str) -> "WaitingRequest":
         """Return the request with the signature of a token, for one repository on GitHub: owner/name."""
-        return replace(self, signature=self._sign(token, repository))
+        return replace(self, signature=self._sign_approval_request(token, repository))
 
     def is_signed(self, token: str, repository: str) -> bool:
-        return hmac.compare_digest(self.signature.encode(), self._sign(token, repository).encode())
+        return hmac.compare_digest(self.signature.encode(), self._sign_approval_request(token, repository).encode())
 
-    def _sign(self, token: str, repository: str) -> str:
+    def _sign_approval_request(self, token: str, repository: str) -> str:
         purpose = b"%s, %s" % (_PURPOSE, repository.lower().encode())
         key = hmac.digest(token.encode(), purpose, "sha256")
         return hmac.new(key, _canonical_request(replace(self, signature="")), "sha256").hexdigest()

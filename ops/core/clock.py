@@ -63,7 +63,7 @@ class SandboxClock:
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         try:
-            answer = self._ask("GET")
+            answer = self._ask_sandbox_clock("GET")
             self._is_virtual, self._stands_at = bool(answer["virtual"]), parse_utc(answer["now"])
             longest = answer.get("longest_sleep")
             self._longest_sleep = math.inf if longest is None else float(longest)
@@ -75,19 +75,19 @@ class SandboxClock:
             ) from None
 
     def now(self) -> datetime:
-        return self._stands_at if self._is_virtual else parse_utc(self._ask("GET")["now"])
+        return self._stands_at if self._is_virtual else parse_utc(self._ask_sandbox_clock("GET")["now"])
 
     def monotonic(self) -> float:
         return self._stands_at.timestamp() if self._is_virtual else time.monotonic() + self._skipped
 
     def sleep(self, seconds: float) -> None:
         if self._is_virtual or seconds > self._longest_sleep:
-            self._stands_at = parse_utc(self._ask("POST", {"advance": seconds})["now"])
+            self._stands_at = parse_utc(self._ask_sandbox_clock("POST", {"advance": seconds})["now"])
             self._skipped += seconds
         else:
             time.sleep(seconds)
 
-    def _ask(self, method: str, body: Any = None) -> Any:
+    def _ask_sandbox_clock(self, method: str, body: Any = None) -> Any:
         """Send one request on its own connection, because threads share the clock.
 
         A raw socket is ten times faster than an HTTP client here.

@@ -220,7 +220,7 @@ class Redactor:
         clean = self._clean
         if len(text) < self._fewest or text in clean:
             return text
-        spans = self._spans(text)
+        spans = self._find_masked_spans(text)
         if not spans and len(text) <= LONGEST_REMEMBERED:
             if len(clean) >= MOST_REMEMBERED:
                 clean.clear()
@@ -230,28 +230,30 @@ class Redactor:
     def redact_tail(self, text: str, length: int) -> str:
         """Return the last `length` characters, masked. A secret across the cut is masked as a whole."""
         cut = max(0, len(text) - length)
-        spans = self._spans(text)
+        spans = self._find_masked_spans(text)
         cut = next((end for start, end in spans if start < cut < end), cut)
         return _mask_spans(text[cut:], [(start - cut, end - cut) for start, end in spans if start >= cut])
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
+    def _find_masked_spans(self, text: str) -> list[tuple[int, int]]:
         """Return the ranges to mask, in order; overlapping ranges are joined."""
         if len(text) < self._fewest:
             return []
         spans: list[tuple[int, int]] = []
-        for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_encoded(text)]):
+        for start, end in sorted(
+            [*self._find_secret_forms(text), *self._found_across_lines(text), *self._found_encoded(text)]
+        ):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
                 spans.append((start, end))
         return spans
 
-    def _found(self, text: str) -> list[tuple[int, int]]:
+    def _find_secret_forms(self, text: str) -> list[tuple[int, int]]:
         return [span for form in self._forms.values() if form.anchor in text for span in form.spans(text)]
 
     def _found_across_lines(self, text: str) -> Iterator[tuple[int, int]]:
         """Find values across line breaks, as `base64` and `fold` insert them."""
-        if "\n" in text and (spans := list(self._found(text.replace("\n", "").replace("\r", "")))):
+        if "\n" in text and (spans := list(self._find_secret_forms(text.replace("\n", "").replace("\r", "")))):
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
             yield from ((places[start], places[end - 1] + 1) for start, end in spans)
 
@@ -325,7 +327,7 @@ class _Form:
         return len(self.text) if self.text.isascii() else 1
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        beginning, rest = self._patterns
+        beginning, rest = self._anchor_patterns
         reach = LONGEST_SPELLING * (self._at + 1)
         at = 0
         while match := rest.search(text, at):
@@ -335,7 +337,7 @@ class _Form:
             at += 1  # a value may overlap itself
 
     @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    def _anchor_patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
         """Return what ends before the anchor, and what begins with it: a search for plain characters is fast.
 
         Compiled at the first hit, because compiling costs a thousand searches for the anchor.

@@ -116,11 +116,11 @@ class Run:
 
     @property
     def reason(self) -> str:
-        return self._data(EventKind.ENDED, "reason")
+        return self._read_event_text(EventKind.ENDED, "reason")
 
     @property
     def message(self) -> str:
-        return self._data(EventKind.ENDED, "message")
+        return self._read_event_text(EventKind.ENDED, "message")
 
     @property
     def explanation(self) -> str:
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def hint(self) -> str:
-        return self._data(EventKind.FAILED, "hint") or self._data(EventKind.ENDED, "hint")
+        return self._read_event_text(EventKind.FAILED, "hint") or self._read_event_text(EventKind.ENDED, "hint")
 
     @property
     def suggested_command(self) -> SuggestedCommand | None:
@@ -140,20 +140,20 @@ class Run:
 
     @property
     def runbook(self) -> str:
-        return self._data(EventKind.REQUESTED, "runbook")
+        return self._read_event_text(EventKind.REQUESTED, "runbook")
 
     @property
     def environment(self) -> str:
-        return self._data(EventKind.REQUESTED, "environment")
+        return self._read_event_text(EventKind.REQUESTED, "environment")
 
     @property
     def sandbox(self) -> str:
         """Return the URL of the sandbox in which it ran; "" for Cloudflare."""
-        return self._data(EventKind.REQUESTED, "sandbox")
+        return self._read_event_text(EventKind.REQUESTED, "sandbox")
 
     @property
     def service(self) -> str:
-        return self._data(EventKind.REQUESTED, "service") or text_in(self.params, "service")
+        return self._read_event_text(EventKind.REQUESTED, "service") or text_in(self.params, "service")
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -186,7 +186,7 @@ class Run:
     @property
     def log_url(self) -> str:
         """Return the URL of the workflow run, or "". Other URLs, as in an edited record, are ignored."""
-        url = self._data(EventKind.REQUESTED, "log")
+        url = self._read_event_text(EventKind.REQUESTED, "log")
         return url if LOG.fullmatch(url) else ""
 
     @property
@@ -194,13 +194,13 @@ class Run:
         """Return the address of the page about its reason, or its path in Backout; empty before the end."""
         if self.reason not in [*Reason]:
             return ""
-        base = self._data(EventKind.REQUESTED, "docs")
+        base = self._read_event_text(EventKind.REQUESTED, "docs")
         return f"{base if DOCS.fullmatch(base) else ''}{page_of(self.reason)}"
 
     @property
     def laptop_variables(self) -> str:
         """Return the variables that its command on a laptop needs, each with the place of its value."""
-        return self._data(EventKind.REQUESTED, "laptop_variables")
+        return self._read_event_text(EventKind.REQUESTED, "laptop_variables")
 
     @property
     def requester(self) -> str:
@@ -257,13 +257,13 @@ class Run:
 
     def _add_place(self, claim: str) -> str:
         """Return a claim with where the probes saw it; an older record does not say that."""
-        return add_place(claim, self._data(EventKind.VERIFIED, "seen_from"))
+        return add_place(claim, self._read_event_text(EventKind.VERIFIED, "seen_from"))
 
     @property
     def live(self) -> LiveState | None:
         """Return what is live, as the end says, else by the last step; None for an older record that has an end."""
         if self.decision:
-            live = self._data(EventKind.ENDED, "live")
+            live = self._read_event_text(EventKind.ENDED, "live")
             return LiveState(live) if live in [*LiveState] else None
         steps = [each.kind for each in self.events if each.kind in _LIVE_BY_STEP]
         is_partly = 0 < steps.count(EventKind.READ_BACK) < len(self.plan.changes if self.plan else ())
@@ -360,7 +360,7 @@ class Run:
         probed = (event.data for event in self.events if event.kind == EventKind.PROBED)
         return next((text_in(data, "health") for data in probed if "health" in data), "")
 
-    def _data(self, kind: EventKind, name: str) -> str:
+    def _read_event_text(self, kind: EventKind, name: str) -> str:
         event = self.last_event(kind)
         return text_in(event.data, name) if event else ""
 

@@ -352,14 +352,14 @@ class PreviousRuns:
     @property
     def uploaded_versions(self) -> frozenset[str]:
         """Return the Worker versions that these runs uploaded."""
-        return self._written(_UPLOADED)
+        return self._find_written_ids(_UPLOADED)
 
     @property
     def deployments(self) -> frozenset[str]:
         """Return the IDs of the Worker deployments that these runs created."""
-        return self._written(_DEPLOYED)
+        return self._find_written_ids(_DEPLOYED)
 
-    def _written(self, named: re.Pattern[str]) -> frozenset[str]:
+    def _find_written_ids(self, named: re.Pattern[str]) -> frozenset[str]:
         """Return the IDs in the answers to writes that begin like `named`."""
         written = (row.text for run in self.runs for row in run.rows if row.kind == "written")
         return frozenset(match[1] for text in written if (match := named.match(text)))

@@ -76,10 +76,10 @@ class RunEvent:
         }
 
     def to_line(self) -> str:
-        return self._line
+        return self._json_line
 
     @cached_property
-    def _line(self) -> str:
+    def _json_line(self) -> str:
         """Made once for the record on disk and the terminal."""
         return to_json_line(self.to_json())
 
@@ -150,10 +150,10 @@ class Timeline:
             )
             self.events.append(event)
             for sink in tuple(self._sinks):
-                self._deliver(sink, event)
+                self._deliver_event(sink, event)
             return event
 
-    def _deliver(self, sink: EventSink, event: RunEvent) -> None:
+    def _deliver_event(self, sink: EventSink, event: RunEvent) -> None:
         try:
             sink(event)
         except Exception as error:  # noqa: BLE001  the record must not stop a recovery

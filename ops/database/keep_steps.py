@@ -46,9 +46,9 @@ class RowKeeping:
 
     @property
     def section(self) -> PlanSection:
-        return PlanSection("Rows kept", tuple(map(self._describe, self.tables)))
+        return PlanSection("Rows kept", tuple(map(self._describe_kept_table, self.tables)))
 
-    def _describe(self, table: KeptTable) -> str:
+    def _describe_kept_table(self, table: KeptTable) -> str:
         name = quote_name(table.name)
         if table.problem:
             return f"{name}: not kept, accepted by name: {table.problem}"

@@ -123,7 +123,7 @@ class LocalCopy:
         for own in (migration_holds.CREATE_TABLE, applies.CREATE_TABLE):
             self._connection.execute(own.sql)
         try:
-            self._create(schema)
+            self._create_schema(schema)
         except SqlRejectedError:
             self._connection.close()
             raise
@@ -151,12 +151,12 @@ class LocalCopy:
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         self._connection.execute("BEGIN")
         self._connection.execute("PRAGMA defer_foreign_keys = on")
-        self._connection.set_authorizer(self._authorize)
+        self._connection.set_authorizer(self._authorize_statement)
         try:
             for number, sql in enumerate(statements, start=1):
                 self._run_statement(number, sql)
             self._connection.set_authorizer(None)
-            self._commit()
+            self._commit_copy()
         finally:
             self._connection.set_authorizer(None)
             self._connection.set_progress_handler(None, 0)
@@ -224,7 +224,7 @@ class LocalCopy:
         except sqlite3.Error as error:
             raise SqlRejectedError(f"the table {quote_name(table)} cannot be read: {error}") from None
 
-    def _create(self, schema: Iterable[SchemaObject]) -> None:
+    def _create_schema(self, schema: Iterable[SchemaObject]) -> None:
         """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
         objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
         shadows = set[object](name for _, name, _ in objects if name.lower() in _OWN_TABLES)
@@ -260,7 +260,7 @@ class LocalCopy:
             if self._losses:
                 self._connection.set_authorizer(None)
                 self._losses.end_statement()
-                self._connection.set_authorizer(self._authorize)
+                self._connection.set_authorizer(self._authorize_statement)
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             late = f"it takes longer than {self._time_limit:.0f} s" if str(error) == "interrupted" else ""
             raise _rejected_statement(number, sql, late or self._refusal or str(error)) from None
@@ -277,7 +277,7 @@ class LocalCopy:
         ).fetchone()
         return int(count)
 
-    def _commit(self) -> None:
+    def _commit_copy(self) -> None:
         """Commit, without rows that refer to missing ones: the database may have those, so only D1 can judge."""
         try:
             for _ in range(0 if self._has_rows else MAX_CLEANINGS):
@@ -290,7 +290,7 @@ class LocalCopy:
         except sqlite3.Error as error:
             raise SqlRejectedError(f"at the end of the transaction: {error}") from None
 
-    def _authorize(
+    def _authorize_statement(
         self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
     ) -> int:
         if self._losses:

@@ -53,7 +53,7 @@ class _Search:
         A foreign key compares texts by the collation of the parent's column (sqlite.org/foreignkeys.html), and IN by
         that of the child's, so that a table with one has an unknown number of rows.
         """
-        self._add(key, effect, rows, is_again=key in path)
+        self._add_affected_rows(key, effect, rows, is_again=key in path)
         if key in path:
             return
         parent = self.tables[key]
@@ -67,7 +67,7 @@ class _Search:
                     its = its and replace(its, is_bound=its.is_bound or effect == Effect.CHANGED)
                     self.follow(child_key, then, its, frozenset(map(fold_name, reference.columns)), (*path, key))
 
-    def _add(self, key: str, effect: Effect, rows: Affected | None, *, is_again: bool) -> None:
+    def _add_affected_rows(self, key: str, effect: Effect, rows: Affected | None, *, is_again: bool) -> None:
         """Add rows. A circle of foreign keys goes on for as many steps as the rows have; all rows are all rows."""
         known = self.found.get((key, effect), rows)
         is_all = known is not None and not known.where and not known.is_bound
@@ -199,7 +199,10 @@ class LossTracker:
         New rows, and values of a column that the same transaction added, are none.
         """
         rebuilt = self._find_rebuilt()
-        found = [*self._losses, *(self._bound(key, loss) for key, loss in self._removed.items() if key not in rebuilt)]
+        found = [
+            *self._losses,
+            *(self._bound_row_loss(key, loss) for key, loss in self._removed.items() if key not in rebuilt),
+        ]
         found += [loss for key in self._removed if key in rebuilt for loss in rebuilt[key].losses]
         ordered = sorted(dict.fromkeys(found), key=lambda each: each.statement)
         kept = self._tables.keys() | {fold_name(name) for name in self._names.values()}
@@ -208,7 +211,7 @@ class LossTracker:
             replace(each, is_kept=(key := fold_name(each.table)) in kept, key=numbered.get(key, "")) for each in ordered
         )
 
-    def _bound(self, key: str, loss: RowLoss) -> RowLoss:
+    def _bound_row_loss(self, key: str, loss: RowLoss) -> RowLoss:
         """Return the loss of a removed table; another one of its name may have some of its rows."""
         if key not in self._tables or loss.affected is None:
             return loss

@@ -177,7 +177,7 @@ class _PageReader:
         size = max(1, min(MAX_PAGE, PAGE_BYTES // max(1, self.table.longest)))
         after: Row = ()
         while True:
-            page = self._read(after, size)
+            page = self._read_rows(after, size)
             rows = [row[: len(self.shape.columns)] for row in page]
             if any(sum(len(each.encode()) for each in row) > MAX_ROW for row in rows):
                 raise NotKeptError(self.table.name, f"a row of over {MAX_ROW // 1000} kB was added since the plan")
@@ -186,12 +186,12 @@ class _PageReader:
                 return
             after = page[-1][-1:] if self.shape.rowid else self.shape.key_of(page[-1])
 
-    def _read(self, after: Row, size: int) -> list[Row]:
+    def _read_rows(self, after: Row, size: int) -> list[Row]:
         """Return the rows of a page, each with its place at the end. Doubtful texts are read again, in digits."""
-        rows = self._query(after, size, exact=False)
-        return self._query(after, size, exact=True) if any(map(_is_doubtful, rows)) else rows
+        rows = self._query_rows(after, size, exact=False)
+        return self._query_rows(after, size, exact=True) if any(map(_is_doubtful, rows)) else rows
 
-    def _query(self, after: Row, size: int, *, exact: bool) -> list[Row]:
+    def _query_rows(self, after: Row, size: int, *, exact: bool) -> list[Row]:
         page = page_sql(self.shape, self.table.rule, after, size, skips_large=self.table.large > 0, exact=exact)
         names = [*(f"c{n}" for n in range(len(self.shape.columns))), *([PLACE] if self.shape.rowid else [])]
         try:

@@ -92,7 +92,7 @@ class Table:
 
         sqlite.org/autoinc.html
         """
-        return "" if "AUTOINCREMENT" in self._words else self.number_key
+        return "" if "AUTOINCREMENT" in self._sql_words else self.number_key
 
     @property
     def number_key(self) -> str:
@@ -102,10 +102,10 @@ class Table:
     @property
     def has_collation(self) -> bool:
         """Return whether some texts that differ are equal in the table (sqlite.org/datatype3.html#collation)."""
-        return "COLLATE" in self._words
+        return "COLLATE" in self._sql_words
 
     @property
-    def _words(self) -> frozenset[str]:
+    def _sql_words(self) -> frozenset[str]:
         return frozenset(token.text for token in tokenize(self.sql) or () if token.kind == "word")
 
     def find_column(self, name: str) -> Column | None:

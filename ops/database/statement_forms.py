@@ -102,13 +102,13 @@ class _Reader:
         self._sql, self._tokens, self._place = sql, tokens, 0
 
     def read(self) -> Fill | RowStatement:
-        if self._skip("INSERT", "INTO"):
+        if self._skip_sql_words("INSERT", "INTO"):
             return self._read_fill()
-        if self._skip("DELETE", "FROM"):
+        if self._skip_sql_words("DELETE", "FROM"):
             table = self._read_table()
             alias = self._read_alias()
             return self._read_rows(table, alias, ())
-        if self._skip("UPDATE"):
+        if self._skip_sql_words("UPDATE"):
             table = self._read_table()
             alias = self._read_alias()
             return self._read_rows(table, alias, self._read_columns_set())
@@ -116,15 +116,15 @@ class _Reader:
 
     def _read_fill(self) -> Fill:
         table, columns = self._read_table(), None
-        if self._skip("("):
+        if self._skip_sql_words("("):
             columns = self._read_names()
-        self._require("SELECT")
-        if self._peek() in {"DISTINCT", "ALL"}:
+        self._require_sql_word("SELECT")
+        if self._peek_sql_word() in {"DISTINCT", "ALL"}:
             raise _UnknownFormError
         raw = self._read_list("FROM")
         source = self._read_table()
         alias = self._read_alias()
-        where = self._write(self._read_where())
+        where = self._sql_of_tokens(self._read_where())
         items = tuple(self._read_item(each, {fold_name(source), fold_name(alias)}) for each in raw)
         return Fill(table, columns, items, source, alias, where)
 
@@ -132,16 +132,16 @@ class _Reader:
         plain = tokens
         if len(tokens) > 2 and tokens[-2].text == "AS" and tokens[-2].kind == "word":
             plain = tokens[:-2]
-        sql = self._write(plain)
+        sql = self._sql_of_tokens(plain)
         match [token.text for token in plain]:
             case ["*"]:
                 return Item(sql, is_star=True)
-            case [_, ".", "*"] if fold_name(self._name(plain[0])) in tables:
+            case [_, ".", "*"] if fold_name(self._decode_sql_name(plain[0])) in tables:
                 return Item(sql, is_star=True)
             case [word] if plain[0].kind == "name" or (plain[0].kind == "word" and word not in _VALUES):
-                return Item(sql, self._name(plain[0]))
-            case [_, ".", _] if fold_name(self._name(plain[0])) in tables:
-                return Item(sql, self._name(plain[2]))
+                return Item(sql, self._decode_sql_name(plain[0]))
+            case [_, ".", _] if fold_name(self._decode_sql_name(plain[0])) in tables:
+                return Item(sql, self._decode_sql_name(plain[2]))
         calls = {one.text for one, other in pairwise(plain) if other.text == "(" and one.kind in {"word", "name"}}
         if calls - _SCALAR:
             raise _UnknownFormError
@@ -150,7 +150,7 @@ class _Reader:
     def _read_list(self, end: str) -> list[list[Token]]:
         """Return the tokens between commas, up to a word outside of parentheses; the word is read too."""
         parts, depth = [list[Token]()], 0
-        while (token := self._next()).text != end or depth or token.kind != "word":
+        while (token := self._next_sql_token()).text != end or depth or token.kind != "word":
             depth = _parenthesis_depth(token, depth)
             if token.text == "," and not depth:
                 parts.append([])
@@ -162,13 +162,13 @@ class _Reader:
 
     def _read_columns_set(self) -> tuple[str, ...]:
         """Return the columns of `SET a = …, b = …`, up to WHERE or the end."""
-        self._require("SET")
+        self._require_sql_word("SET")
         names, depth, is_start = list[str](), 0, True
-        while self._place < len(self._tokens) and (depth or self._peek() != "WHERE"):
-            token = self._next()
+        while self._place < len(self._tokens) and (depth or self._peek_sql_word() != "WHERE"):
+            token = self._next_sql_token()
             if is_start:
-                names.append(self._name(token))
-                self._require("=")
+                names.append(self._decode_sql_name(token))
+                self._require_sql_word("=")
             elif not depth and token.kind == "word" and token.text in _ENDS_WHERE:
                 raise _UnknownFormError
             depth = _parenthesis_depth(token, depth)
@@ -179,16 +179,18 @@ class _Reader:
 
     def _read_rows(self, table: str, alias: str, columns: tuple[str, ...]) -> RowStatement:
         tokens = self._read_where()
-        quoted = tuple(self._name(token) for token in tokens if token.kind == "name" and token.text[0] == '"')
+        quoted = tuple(
+            self._decode_sql_name(token) for token in tokens if token.kind == "name" and token.text[0] == '"'
+        )
         in_table = any(one.text == "IN" and other.text != "(" for one, other in pairwise(tokens))
         reads_others = in_table or any(token.kind == "word" and token.text == "SELECT" for token in tokens)
-        return RowStatement(table, self._write(tokens), alias, columns, quoted, reads_others)
+        return RowStatement(table, self._sql_of_tokens(tokens), alias, columns, quoted, reads_others)
 
     def _read_where(self) -> Sequence[Token]:
         """Return the tokens of WHERE up to the end; none for all rows."""
         if self._place == len(self._tokens):
             return ()
-        self._require("WHERE")
+        self._require_sql_word("WHERE")
         tokens, depth = self._tokens[self._place :], 0
         for token in tokens:
             depth = _parenthesis_depth(token, depth)
@@ -199,29 +201,29 @@ class _Reader:
         self._place = len(self._tokens)
         return tokens
 
-    def _write(self, tokens: Sequence[Token]) -> str:
+    def _sql_of_tokens(self, tokens: Sequence[Token]) -> str:
         """Return the text of some tokens."""
         return self._sql[tokens[0].start : tokens[-1].end] if tokens else ""
 
     def _read_table(self) -> str:
-        name = self._name(self._next())
-        if self._skip("."):
+        name = self._decode_sql_name(self._next_sql_token())
+        if self._skip_sql_words("."):
             if fold_name(name) != "main":
                 raise _UnknownFormError
-            name = self._name(self._next())
+            name = self._decode_sql_name(self._next_sql_token())
         return name
 
     def _read_alias(self) -> str:
-        return self._name(self._next()) if self._skip("AS") else ""
+        return self._decode_sql_name(self._next_sql_token()) if self._skip_sql_words("AS") else ""
 
     def _read_names(self) -> tuple[str, ...]:
-        names = [self._name(self._next())]
-        while self._skip(","):
-            names.append(self._name(self._next()))
-        self._require(")")
+        names = [self._decode_sql_name(self._next_sql_token())]
+        while self._skip_sql_words(","):
+            names.append(self._decode_sql_name(self._next_sql_token()))
+        self._require_sql_word(")")
         return tuple(names)
 
-    def _name(self, token: Token) -> str:
+    def _decode_sql_name(self, token: Token) -> str:
         """Return the name that a token writes."""
         text = self._sql[token.start : token.end]
         if token.kind == "word":
@@ -230,19 +232,19 @@ class _Reader:
             raise _UnknownFormError
         return text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
 
-    def _peek(self) -> str:
+    def _peek_sql_word(self) -> str:
         if self._place == len(self._tokens):
             raise _UnknownFormError
         token = self._tokens[self._place]
         return token.text if token.kind in {"word", "sign"} else ""
 
-    def _next(self) -> Token:
+    def _next_sql_token(self) -> Token:
         if self._place == len(self._tokens):
             raise _UnknownFormError
         self._place += 1
         return self._tokens[self._place - 1]
 
-    def _skip(self, *texts: str) -> bool:
+    def _skip_sql_words(self, *texts: str) -> bool:
         """Read these words or signs if they follow."""
         found = self._tokens[self._place : self._place + len(texts)]
         if [token.text for token in found if token.kind in {"word", "sign"}] != [*texts]:
@@ -250,8 +252,8 @@ class _Reader:
         self._place += len(texts)
         return True
 
-    def _require(self, text: str) -> None:
-        if not self._skip(text):
+    def _require_sql_word(self, text: str) -> None:
+        if not self._skip_sql_words(text):
             raise _UnknownFormError
 
 

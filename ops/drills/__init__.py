@@ -419,7 +419,7 @@ class _Trigger:
         before = incident.last_record
         failing = self.drill.github_fails or self.scenario.github_fails or None
         with github.github_failures(incident, self.drill.trigger, failing):
-            result = self._start(incident, params)
+            result = self._start_drilled_run(incident, params)
         result |= {"journal": incident.has_complete_record(before), "imported": False}
         if result["decision"] == Decision.RECOVERED and not result["journal"]:
             source = result["workflow_run"]["log"] if "workflow_run" in result else result["run"]
@@ -427,7 +427,7 @@ class _Trigger:
             result["imported"] = incident.has_complete_record(before)
         return result
 
-    def _start(self, incident: github.DrillIncident, params: command.Params) -> dict[str, Any]:
+    def _start_drilled_run(self, incident: github.DrillIncident, params: command.Params) -> dict[str, Any]:
         if self.drill.trigger != "command":
             pressed = incident, self.config, self.drill.trigger, params
             return github.run_workflow(*pressed, self.say, changed_at=self.scenario.changed_at)

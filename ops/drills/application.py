@@ -85,7 +85,9 @@ class Application:
             **world.environ,
         }.items():
             hub.put_secret(secret, value)
-        workflow = json.dumps(self._workflow([*self._deploy_steps(), *(self._guard_steps(on_bad) if on_bad else ())]))
+        workflow = json.dumps(
+            self._build_deploy_workflow([*self._deploy_steps(), *(self._guard_steps(on_bad) if on_bad else ())])
+        )
         hub.add_commit(
             "Deploy", world.responder, files={".github/workflows/deploy.yml": workflow, "deploy.py": _DEPLOY_PROGRAM}
         )
@@ -118,7 +120,7 @@ class Application:
         said = [line.removeprefix("hold check: ") for line in lines if line.startswith("hold check: ")]
         return (said[-1] if said else ""), run
 
-    def _workflow(self, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    def _build_deploy_workflow(self, steps: list[dict[str, Any]]) -> dict[str, Any]:
         job = {"name": "deploy", "runs-on": "ubuntu-latest", "permissions": {"contents": "read"}, "steps": steps}
         inputs = {"commit": {"description": "SHA to deploy", "required": True}}
         on = {"workflow_dispatch": {"inputs": inputs}}
@@ -128,7 +130,7 @@ class Application:
         """Yield the steps of docs/how-to/hold.md, and the deployment."""
         world, commit = self.world, "${{ inputs.commit }}"
         yield {"uses": _CHECKOUT, "with": {"ref": commit, "persist-credentials": False}}
-        yield self._action(
+        yield self._build_action_step(
             "hold-check",
             {
                 "worker": self.service.worker,
@@ -150,9 +152,9 @@ class Application:
         world, token = self.world, "${{ secrets.OPERATIONS_TOKEN }}"
         operations = world.sandbox.github.repository
         yield {"uses": _CHECKOUT, "with": {"repository": operations, "path": "operations", "token": token}}
-        yield self._action("setup", {}, {})
+        yield self._build_action_step("setup", {}, {})
         given = {"service": self.service.name, "environment": world.environment.name, "on-bad": on_bad}
-        yield self._action(
+        yield self._build_action_step(
             "guard",
             {**given, "config": "operations/ops.yml", "commit": "${{ inputs.commit }}"},
             {
@@ -163,7 +165,7 @@ class Application:
             },
         )
 
-    def _action(self, name: str, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, Any]:
+    def _build_action_step(self, name: str, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, Any]:
         uses = f"{github.actions_repository(self.world)}/.github/actions/{name}@{UNPINNED}"
         return {"id": name, "uses": uses, "with": dict(given), "env": dict(variables)}
 

@@ -126,10 +126,13 @@ class _PlayedAnswers:
 
     def profile(self, path: Path, recorded: RecordedPlatform) -> PlatformProfile:
         description = f"measured {format_rfc3339(recorded.at)} by Backout {recorded.program}"
-        lags, answers = self._split(self._lags), self._split([*self._lags, *self._answers])
+        lags, answers = (
+            self._split_played_answers(self._lags),
+            self._split_played_answers([*self._lags, *self._answers]),
+        )
         return PlatformProfile(path, description, lags, answers, (*self._notes, *_describe_unmeasured(recorded)))
 
-    def _split(self, values: Sequence[str]) -> PlayedSwitches:
+    def _split_played_answers(self, values: Sequence[str]) -> PlayedSwitches:
         names = {field.name for field in fields(self._defaults[1])}
         of_github = [each for each in values if each.partition("=")[0] in names]
         return PlayedSwitches(tuple(each for each in values if each not in of_github), tuple(of_github))

@@ -415,7 +415,7 @@ class Writer:
         """`write` adds a row, and returns whether the application accepted it."""
         self._write = write
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._write_drill_rows, daemon=True)
         self.accepted = 0
         self.refused = 0
 
@@ -434,7 +434,7 @@ class Writer:
             self._stop.wait(0.05)
         return self.accepted >= rows
 
-    def _run(self) -> None:
+    def _write_drill_rows(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + 1 / ROWS_PER_SECOND, time.monotonic() - 1)  # catch up for one second at most

@@ -69,16 +69,16 @@ class OutageDrill:
         sandbox, before = self.sandbox, self.live()
         if (observed := self.probe()).verdict != Verdict.HEALTHY:
             message = f"the drill's own release does not pass the probes of ops.yml: {observed.detail}"
-            return self._result(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, message)
-        self._begin()
+            return self._build_drill_result(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, message)
+        self._begin_sandbox_outage()
         if (observed := self.probe()).verdict != Verdict.UNHEALTHY:
-            return self._result(
+            return self._build_drill_result(
                 Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, f"the outage broke nothing: {observed.detail}"
             )
         self.say(f"the probes say: {observed.detail}")
         asked_at, sent = sandbox.clock.now(), len(sandbox.requests)
         with faults.active(sandbox, self.rules):
-            verdict, more = self._check()
+            verdict, more = self._check_outage()
         seconds = round((sandbox.clock.now() - asked_at).total_seconds(), 3)
         durations = {"trigger_to_write": None, "trigger_to_verified": seconds, "total": seconds}
         writes = [each for each in sandbox.requests[sent:] if _is_write(each)]
@@ -92,9 +92,9 @@ class OutageDrill:
         )
         is_good = verdict == OutageVerdict.THEIRS and not writes and is_same and after.verdict == Verdict.HEALTHY
         outcome = (EXPECTED, Reason.PROVIDER_OUTAGE) if is_good else (Decision.FAILED, Reason.STILL_UNHEALTHY)
-        return {**self._result(*outcome, message), **more, "verdict": verdict, "durations": durations}
+        return {**self._build_drill_result(*outcome, message), **more, "verdict": verdict, "durations": durations}
 
-    def _begin(self) -> None:
+    def _begin_sandbox_outage(self) -> None:
         """Let Cloudflare fail for users, and its status page report it."""
         sandbox, service = self.sandbox, self.world.environment.service(self.world.service)
         outage = OUTAGES[self.name]
@@ -105,7 +105,7 @@ class OutageDrill:
         sandbox.clock.advance(sandbox.switches.status_pages_lag_seconds + SECONDS_UNTIL_SHOWN)
         self.say(f"its status page reports an outage of {product}")
 
-    def _check(self) -> tuple[str, dict[str, Any]]:
+    def _check_outage(self) -> tuple[str, dict[str, Any]]:
         """Check by the trigger. Return the verdict, and further fields of the result."""
         if self.incident is None:
             return self._run_command({}), {}
@@ -113,14 +113,14 @@ class OutageDrill:
             self._run_command(self.incident.environ(), "--incident", str(self.incident.number))
             more: dict[str, Any] = {}
         else:
-            (run,) = github.finish_workflows(self.world, self._act, self.say)
+            (run,) = github.finish_workflows(self.world, self._press_outage_button, self.say)
             more = {"workflow_run": github.describe_run(run)}
         record = self.incident.last_record
         is_check = record is not None and record.source == "outage"
         verdict = record.decision if record and is_check else ""
         return verdict, {**more, "trigger": self.trigger, "journal": is_check, **self.incident.describe()}
 
-    def _act(self) -> None:
+    def _press_outage_button(self) -> None:
         """Press the button, or add the label, as the responder."""
         assert self.incident is not None
         hub, person, number = self.sandbox.github, self.world.responder, self.incident.number
@@ -144,7 +144,7 @@ class OutageDrill:
             self.say(done.stderr.strip())
         return str(json.loads(done.stdout or "{}").get("verdict", ""))
 
-    def _result(self, decision: Decision, reason: Reason, message: str) -> dict[str, Any]:
+    def _build_drill_result(self, decision: Decision, reason: Reason, message: str) -> dict[str, Any]:
         return {
             **NO_RESULT,
             "schema": 1,

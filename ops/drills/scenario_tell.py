@@ -150,16 +150,16 @@ class _OwnPage:
 
     def read(self) -> tuple[str, dict[str, str]]:
         """Return the public state of the incident, and the texts of page and feed."""
-        front = self._fetch("/")
-        linked = [self._fetch(f"/{path}") for path in INCIDENT_LINK.findall(front)]
-        texts = {"status page": "\n".join([front, *linked]), "feed": self._fetch("/feed.atom")}
-        summary = self._fetch("/status.json")
+        front = self._fetch_status_page("/")
+        linked = [self._fetch_status_page(f"/{path}") for path in INCIDENT_LINK.findall(front)]
+        texts = {"status page": "\n".join([front, *linked]), "feed": self._fetch_status_page("/feed.atom")}
+        summary = self._fetch_status_page("/status.json")
         if not summary:
             return NOTHING, texts
         listed = json.loads(summary)["incidents"]
         return listed[0]["status"] if listed else PublicState.RESOLVED.value, texts
 
-    def _fetch(self, path: str) -> str:
+    def _fetch_status_page(self, path: str) -> str:
         """Return the file; empty if the page does not answer."""
         from sandbox.server import HttpRequest
 

@@ -196,9 +196,9 @@ class _RunningDrill:
 
     def score(self, environment: str) -> ScoredDrill:
         seconds, started = time.monotonic() - self._since, self.started.replace(microsecond=0)
-        return score_result(self.planned, environment, self._result(), started, seconds)
+        return score_result(self.planned, environment, self._read_drill_result(), started, seconds)
 
-    def _result(self) -> Mapping[str, Any]:
+    def _read_drill_result(self) -> Mapping[str, Any]:
         """Return the printed result; if there is none, one with the error of the command."""
         if self.is_hung:
             message = f"it did not end within {format_duration(LONGEST)}"

@@ -48,9 +48,9 @@ class DrillSupport:
     def check(self, config: "Config", edge: Edge, trigger: Trigger | None) -> None:
         """Raise ConfigError if the drill does not run with this edge and trigger."""
         if reason := self.reason(config, edge, trigger):
-            raise ConfigError(reason, hint=self._hint(config, edge))
+            raise ConfigError(reason, hint=self._suggest_drill_option(config, edge))
 
-    def _hint(self, config: "Config", edge: Edge) -> str:
+    def _suggest_drill_option(self, config: "Config", edge: Edge) -> str:
         if edge in self.unsupported:
             return f"Use --edge {next(each for each in EDGES if each not in self.unsupported)}."
         known = [f"--trigger {each}" for each in TRIGGERS if not self.reason(config, edge, each)]

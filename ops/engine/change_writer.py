@@ -140,7 +140,7 @@ class ChangeWriter:
                     raise
                 record(EventKind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
-                world = self._settle(sent, error, last=last)
+                world = self._settle_unclear_write(sent, error, last=last)
                 if world is not None:
                     return sent.is_ours(world)
             else:
@@ -158,7 +158,7 @@ class ChangeWriter:
         sent.record(EventKind.COMPARED, world.text, state=world.state.value)
         return world.state == ChangeState.PLANNED and not world.is_uncertain
 
-    def _settle(self, sent: SentChange, error: OpsError, *, last: bool) -> ObservedState | None:
+    def _settle_unclear_write(self, sent: SentChange, error: OpsError, *, last: bool) -> ObservedState | None:
         """Return the state that settles an unclear or rejected write, or one that the probes must settle.
 
         Return None if the write may be sent once more. A rejected second attempt does not settle an unclear first one.
@@ -234,7 +234,7 @@ class ChangeWriter:
                 raise
             failure = error.message
         if world is None or _may_still_appear(sent, world):
-            world = self._wait(sent, world, began + sent.patience, failure)
+            world = self._wait_for_change(sent, world, began + sent.patience, failure)
         if world.is_uncertain:
             record(EventKind.WARNING, f"not proved: {world.text}")
             return world
@@ -260,7 +260,9 @@ class ChangeWriter:
             hint=f"Start the same command again in a minute: {sent.words.repeat}",
         )
 
-    def _wait(self, sent: SentChange, world: ObservedState | None, deadline: float, failure: str) -> ObservedState:
+    def _wait_for_change(
+        self, sent: SentChange, world: ObservedState | None, deadline: float, failure: str
+    ) -> ObservedState:
         """Read until the change is visible or excluded, or the deadline; an unreadable state is read again."""
         clock = sent.ctx.clock
         until = format_utc(clock.now() + timedelta(seconds=deadline - clock.monotonic())).split(maxsplit=1)[1]

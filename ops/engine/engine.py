@@ -104,7 +104,7 @@ class Engine:
         """Execute the runbook and return the ended run. An OpsError is an end too; other exceptions are bugs."""
         run = RunState()
         try:
-            decision, reason, message = self._phases(runbook, ctx, options, run)
+            decision, reason, message = self._run_phases(runbook, ctx, options, run)
             message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
             hint, press = _next_step(runbook, ctx, run, decision, reason)
@@ -136,7 +136,7 @@ class Engine:
             has_moved_traffic=bool(run.progress.moved_traffic),
         )
 
-    def _phases(
+    def _run_phases(
         self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         options.permit()
@@ -167,14 +167,14 @@ class Engine:
             is_proved = outcome.decision not in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
             message = outcome.message if is_proved else lead_with_state(outcome.message, run.live)
             return outcome.decision, outcome.reason, message
-        return self._prove(ctx, run, plan, find_probes)
+        return self._prove_recovery(ctx, run, plan, find_probes)
 
-    def _prove(
+    def _prove_recovery(
         self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]"
     ) -> tuple[Decision, Reason, str]:
         """Return the end of a run that its probes decide. Final and undo changes follow their verdict."""
         probes = find_probes()
-        run.after = self._verify(ctx, plan, probes)
+        run.after = self._verify_plan(ctx, plan, probes)
         if run.after.former:
             run.unproved = f"the application still shows another value: {run.after.former}"
         for sent in run.lagging:
@@ -200,7 +200,7 @@ class Engine:
         run.progress.note_undone({step.target for step in (*plan.changes, *plan.undo_changes)})
         return True
 
-    def _rehearse(self, ctx: Context[Any], run: RunState, step: Step) -> bool:
+    def _rehearse_step(self, ctx: Context[Any], run: RunState, step: Step) -> bool:
         """Rehearse the change if its step plans it. Return whether that took a while."""
         planned = step.plan_rehearsal(ctx)
         if isinstance(planned, Rehearsal):
@@ -222,7 +222,7 @@ class Engine:
         for step, following in zip_longest(steps, steps[1:]):
             try:
                 compare = keep_rate(ctx, step) or compare
-                self._make(ctx, run, step, find_probes, compare=compare)
+                self._make_step(ctx, run, step, find_probes, compare=compare)
                 if step.batch is None or following is None or following.batch is not step.batch:
                     self._read_back_batch(run, find_probes)
             except Interrupted:
@@ -243,14 +243,14 @@ class Engine:
             run.progress.begin_read_back(sent.step)
             self._settle_read_back(run, sent, self._read_back(sent, find_probes))
 
-    def _make(
+    def _make_step(
         self, ctx: Context[Any], run: RunState, step: Step, find_probes: "Callable[[], ProbeSet]", *, compare: bool
     ) -> None:
         """Make one change, unless it is already done. `compare` is False if the plan was made within MAX_AGE."""
         progress = run.progress
         if (awaited := step.find_awaited_probes(ctx)) is not None:
-            self._await(ctx, step, awaited, run.progress)
-        if self._rehearse(ctx, run, step) or compare:
+            self._await_step_probes(ctx, step, awaited, run.progress)
+        if self._rehearse_step(ctx, run, step) or compare:
             world = step.check(ctx)
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
             if world.state == ChangeState.DONE:
@@ -334,7 +334,7 @@ class Engine:
             sent.note_applied(world)
         record(EventKind.READ_BACK, world.text)
 
-    def _await(self, ctx: Context[Any], step: Step, probes: "ProbeSet", progress: Progress) -> None:
+    def _await_step_probes(self, ctx: Context[Any], step: Step, probes: "ProbeSet", progress: Progress) -> None:
         """Probe until the change may be made. Raises ProviderError if the probes do not become healthy in time."""
         seen = self._probe(ctx, probes, f"before {step.target}")
         if seen.verdict != Verdict.HEALTHY:
@@ -360,7 +360,7 @@ class Engine:
         run_rounds = self.prober.run_until_decided if is_settled else self.prober.run_until_healthy
         return run_rounds(probes, on_round=on_round)
 
-    def _verify(self, ctx: Context[Any], plan: StepPlan, probes: "ProbeSet") -> ProbeObservation:
+    def _verify_plan(self, ctx: Context[Any], plan: StepPlan, probes: "ProbeSet") -> ProbeObservation:
         after = self._probe(ctx, probes, "after", is_settled=plan.if_unproved is not None)
         is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
         is_healthy = after.verdict == Verdict.HEALTHY

@@ -68,7 +68,7 @@ class SignalHandler:
     def install(self) -> None:
         """Install the handlers until the end of the process."""
         for number in _handled_signals():
-            signal.signal(number, self._handle)
+            signal.signal(number, self._handle_signal)
 
     @contextmanager
     def in_run(self) -> Iterator["SignalHandler"]:
@@ -77,7 +77,7 @@ class SignalHandler:
             yield self
             return
         self._raised, self._unanswered = False, None
-        former = {number: signal.signal(number, self._handle) for number in _handled_signals()}
+        former = {number: signal.signal(number, self._handle_signal) for number in _handled_signals()}
         report, sys.unraisablehook = sys.unraisablehook, _without_signals(sys.unraisablehook)
         try:
             self._in_run = True  # last: until here a signal ends the command, and not a run
@@ -111,9 +111,9 @@ class SignalHandler:
         """Raise a signal that was delayed, or that was raised where Python ignored it."""
         number = self._unanswered if self._raised else self._pending
         if number is not None and not self._delaying:
-            self._raise(number)
+            self._raise_signal(number)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self._delaying or self._raised:
             self._pending = number
         elif _is_in_import(frame):
@@ -121,14 +121,14 @@ class SignalHandler:
             signal.signal(signal.SIGALRM, self._handle_later)
             signal.setitimer(signal.ITIMER_REAL, IMPORT_TAKES)
         else:
-            self._raise(number)
+            self._raise_signal(number)
 
     def _handle_later(self, _number: int, frame: FrameType | None) -> None:
         """Handle a signal that came during an import, unless a step has raised it meanwhile."""
         if self._pending is not None:
-            self._handle(self._pending, frame)
+            self._handle_signal(self._pending, frame)
 
-    def _raise(self, number: int) -> None:
+    def _raise_signal(self, number: int) -> None:
         _end_timer()
         self._raised, self._unanswered, self._pending = True, number, None
         name = signal.Signals(number).name

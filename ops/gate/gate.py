@@ -81,12 +81,12 @@ class Gate:
     annotate: Annotate
 
     def authorize(self, event: str, payload: Any) -> int:
-        outcome = events.read_event(event, payload, self.config, registry.parameter_types(), self._job(event))
+        outcome = events.read_event(event, payload, self.config, registry.parameter_types(), self._gate_job(event))
         match outcome:
             case outcomes.IgnoredEvent():
-                return self._ignore(outcome, payload)
+                return self._ignore_event(outcome, payload)
             case outcomes.MalformedEvent():
-                return self._malformed(outcome)
+                return self._refuse_malformed_event(outcome)
             case outcomes.ReportDue():
                 return self._report_due(outcome)
             case outcomes.OutageCheck():
@@ -101,17 +101,17 @@ class Gate:
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
                 # The label is for the workflow that `ops workflows sync` writes, which may run too.
-                return self._refuse(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
+                return self._refuse_request(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
             case _:
                 return self._check_request(outcome)
 
-    def _job(self, event: str) -> outcomes.GateJob:
+    def _gate_job(self, event: str) -> outcomes.GateJob:
         return outcomes.GateJob(
             repository=actions.require_variable(self.environ, "GITHUB_REPOSITORY"),
             ref=actions.require_variable(self.environ, "GITHUB_REF"),
             workflow_ref=actions.require_variable(self.environ, "GITHUB_WORKFLOW_REF"),
             run_attempt=actions.run_attempt(self.environ),
-            actor=self._actor,
+            actor=self._job_actor,
             now=current_time(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             page=actions.repository_page(self.environ),
@@ -119,16 +119,16 @@ class Gate:
         )
 
     @property
-    def _attempt(self) -> int:
+    def _run_attempt(self) -> int:
         return actions.run_attempt(self.environ)
 
     @property
-    def _actor(self) -> str:
+    def _job_actor(self) -> str:
         """The person who started this attempt.
 
         act sets only the second variable, which names the person of the first attempt.
         """
-        others = () if self._attempt > 1 else ("GITHUB_ACTOR",)
+        others = () if self._run_attempt > 1 else ("GITHUB_ACTOR",)
         return actions.require_variable(self.environ, "GITHUB_TRIGGERING_ACTOR", *others)
 
     def _pressed_at(self) -> datetime | None:
@@ -149,26 +149,26 @@ class Gate:
         try:
             lists = self._find_lists(request)
         except ProviderError as error:
-            return self._refuse(refuse_unknown_changes(request, self._attempt, error.message))
+            return self._refuse_request(refuse_unknown_changes(request, self._run_attempt, error.message))
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, lists)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, request, lists))
-        if self._attempt > 1 and (refusal := check.refuse_rerun(request)) is not None:
-            return self._refuse(refusal)
+            return self._refuse_request(refusals.no_permission(answer, login, request, lists))
+        if self._run_attempt > 1 and (refusal := check.refuse_rerun(request)) is not None:
+            return self._refuse_request(refusal)
         if request.other_labels and (refusal := check.refuse_simultaneous(request)) is not None:
-            return self._refuse(refusal)
+            return self._refuse_request(refusal)
         began, refusal = check.check_issue(request, reading)
         if refusal is not None:
-            return self._refuse(refusal)
+            return self._refuse_request(refusal)
         stopped = finish_stop()
         if stopped.stop is not None:
-            return self._refuse(stop.refuse_stopped(stopped.stop, request))
+            return self._refuse_request(stop.refuse_stopped(stopped.stop, request))
         if request.label is not None and (refusal := self._remove_label(request, request.label)) is not None:
-            return self._refuse(refusal, takes_label=False)
+            return self._refuse_request(refusal, takes_label=False)
         began = request.began if request.label else began
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         login = refusals.plain_text("{who}", {"who": request.actor})
-        return self._start(
+        return self._start_request(
             request,
             answer,
             f"requested by {login}{checked}",
@@ -180,7 +180,7 @@ class Gate:
 
     @property
     def _incident_check(self) -> IncidentCheck:
-        return IncidentCheck(self.repository, self.config, self.environ, self._attempt, self.warn)
+        return IncidentCheck(self.repository, self.config, self.environ, self._run_attempt, self.warn)
 
     def _warn_of_unread_stop(self, stopped: "StopAnswer") -> str:
         """Return the output for the acting job, which warns too: an unread stop refuses nothing."""
@@ -189,14 +189,14 @@ class Gate:
         self.warn(f"warning: {stopped.warning}; the recovery goes on")
         return stop.UNREAD
 
-    def _start(
+    def _start_request(
         self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
     ) -> int:
         """Write the outputs that start the acting job, and show the request to reviewers."""
         if (refusal := refusals.refuse_files(request, self.config, self.environ)) is not None:
-            return self._refuse(refusal, takes_label=False)
+            return self._refuse_request(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
-        comment = self._announced or self._incident_check.announce(request)
+        comment = self._announcement_id or self._incident_check.announce(request)
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
@@ -231,24 +231,24 @@ class Gate:
     def _check_approval(self, event: outcomes.ApprovalEvent) -> int:
         """Judge the approval of a second person, and start the job that acts on it. Everything unknown refuses."""
         given = event.approval
-        answer, login = self._check_permission(given.login, given.id, event.actor, self._widest)
+        answer, login = self._check_permission(given.login, given.id, event.actor, self._responders)
         if answer.reason is not None or not answer.checked:
-            return self._refuse(refusals.no_second_person(answer, login, event, self._widest))
+            return self._refuse_request(refusals.no_second_person(answer, login, event, self._responders))
         request = approval.judge_approval(self.repository, self.config, event)
         if isinstance(request, outcomes.RefusedRequest):
-            return self._refuse(request)
+            return self._refuse_request(request)
         lists = self._find_lists(request)
         if refused := permissions.check_lists(given.login, lists):
-            return self._refuse(refusals.no_second_person(refused, given.login, event, lists))
+            return self._refuse_request(refusals.no_second_person(refused, given.login, event, lists))
         finish_stop = stop.start_reading(self.repository, self.config, request, current_time(self.environ))
         _, refusal = self._incident_check.check_issue(request)
         stopped = finish_stop()
         if refusal is None and stopped.stop is not None:
             refusal = stop.refuse_stopped(stopped.stop, request)
         if refusal is not None:
-            return self._refuse(refusals.replace_fields(refusal, request=None))
+            return self._refuse_request(refusals.replace_fields(refusal, request=None))
         more = {"approval": json.dumps(given.to_json()), "stop": self._warn_of_unread_stop(stopped)}
-        return self._start(request, answer, f"approved by {given.login}", **more)
+        return self._start_request(request, answer, f"approved by {given.login}", **more)
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest, comment: str) -> None:
         """Show the request on the page of the run, where reviewers approve, and in the comment that announces it."""
@@ -262,7 +262,7 @@ class Gate:
             "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
         )
         if comment and run and request.incident:
-            mark, redacted = request_mark(run, self._attempt), self.redactor.redact_text(text)
+            mark, redacted = request_mark(run, self._run_attempt), self.redactor.redact_text(text)
             self._warn_on_failure(
                 "waiting",
                 lambda number: triggers.add_to_request(self.repository, number, mark, int(comment), redacted),
@@ -282,7 +282,7 @@ class Gate:
                 return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be removed ({error.message}): remove it by hand")
             return None
-        return None if is_ours or self._attempt > 1 else refusals.missing_label(request, label)
+        return None if is_ours or self._run_attempt > 1 else refusals.missing_label(request, label)
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
@@ -300,7 +300,7 @@ class Gate:
         """Pass on that a check for an outage is due, in the environment of the first label of ops.yml."""
         answer, login = self._check_sender(asked)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
+            return self._refuse_request(refusals.no_permission(answer, login, asked, self._responders))
         self.take_label(asked.label, asked.incident)
         environments = (*(label.environment for label in self.config.labels.values()), *self.config.environments)
         self._write_outputs(
@@ -313,7 +313,7 @@ class Gate:
         """Pass on that a report needs issues for its action items. The job after this one reads and answers there."""
         answer, login = self._check_sender(asked)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
+            return self._refuse_request(refusals.no_permission(answer, login, asked, self._responders))
         self.take_label(asked.label, asked.incident)
         self._write_outputs(go="false", report="false", check="actions", incident=str(asked.incident))
         self.say(f"the label requests issues for the action items of #{asked.incident}")
@@ -323,9 +323,9 @@ class Gate:
         """Record who leads the incident. The record is the answer; if it cannot be written, the job fails."""
         answer, login = self._check_sender(event)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, event, self._widest))
-        if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._widest)) is not None:
-            return self._refuse(refusals.replace_fields(refusal, incident=event.incident, label=event.label))
+            return self._refuse_request(refusals.no_permission(answer, login, event, self._responders))
+        if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._responders)) is not None:
+            return self._refuse_request(refusals.replace_fields(refusal, incident=event.incident, label=event.label))
         self._write_outputs(go="false", report="true", incident=str(event.incident))
         run, job = f"lead-{actions.run_id(self.environ)}", actions.job_number(self.environ)
         record = lead.HandOverRecord(run, event.login, by=login, at=event.at, job=job)
@@ -338,7 +338,7 @@ class Gate:
         """Stop all recoveries, or lift the stop. If GitHub does not take that, the job fails."""
         answer, login = self._check_sender(event)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, event, self._widest))
+            return self._refuse_request(refusals.no_permission(answer, login, event, self._responders))
         self._write_outputs(go="false", report="false", incident=str(event.incident))
         change = stop.StopChange(
             f"stop-{actions.run_id(self.environ)}",
@@ -352,13 +352,13 @@ class Gate:
         else:
             clock = find_clock(self.environ)
             self.say(
-                stop.stop_recoveries(self.repository, event.incident, change, self._widest, self.warn, clock=clock)
+                stop.stop_recoveries(self.repository, event.incident, change, self._responders, self.warn, clock=clock)
             )
         self.take_label(event.label, event.incident)
         return 0
 
     @property
-    def _widest(self) -> Sequence[ResponderList]:
+    def _responders(self) -> Sequence[ResponderList]:
         return find_lists(self.config, RequestScope())
 
     def _find_lists(self, request: outcomes.RecoveryRequest) -> Sequence[ResponderList]:
@@ -367,18 +367,18 @@ class Gate:
         A later attempt has the files of the request's commit, so its lists may be outdated.
         """
         scope = scope_of(self.config.environments[request.environment], request.runbook, request.params)
-        return find_lists(self.config, scope) if self._attempt == 1 else current_lists(self.repository, scope)
+        return find_lists(self.config, scope) if self._run_attempt == 1 else current_lists(self.repository, scope)
 
     def _check_permission(
         self, sender: str, sender_id: int, actor: str, lists: Sequence[ResponderList]
     ) -> tuple[permissions.PermissionCheck, str]:
-        return check_people(self.repository, permissions.Requester(sender, sender_id), actor, self._attempt, lists)
+        return check_people(self.repository, permissions.Requester(sender, sender_id), actor, self._run_attempt, lists)
 
     def _check_sender(self, event: outcomes.IncidentEvent) -> tuple[permissions.PermissionCheck, str]:
         """Check the sender of an event that starts no recovery, as `check_people` does."""
-        return self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
+        return self._check_permission(event.sender, event.sender_id, event.actor, self._responders)
 
-    def _malformed(self, malformed: outcomes.MalformedEvent) -> int:
+    def _refuse_malformed_event(self, malformed: outcomes.MalformedEvent) -> int:
         refusal = outcomes.RefusedRequest(
             reason=Reason.EVENT_MALFORMED,
             message=f"the event cannot be read: {malformed.cause}",
@@ -386,17 +386,17 @@ class Gate:
             incident=malformed.incident,
             label=malformed.label,
         )
-        self._refuse(refusal)
+        self._refuse_request(refusal)
         return MALFORMED
 
-    def _ignore(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
+    def _ignore_event(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
         self.say(f"not for us: {outcome.cause}")
-        if self._announced:
+        if self._announcement_id:
             with contextlib.suppress(fields.MalformedFieldError):
                 self._delete_announcement(fields.number_field(payload, "issue", "number"))
         return 0
 
-    def _refuse(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
+    def _refuse_request(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
         """Refuse the request.
 
         The outputs come first, so that the acting job does not start even if GitHub fails next.
@@ -411,13 +411,13 @@ class Gate:
         variables = refusals.list_laptop_variables(self.config, refusal.request)
         if variables:
             self.warn(f" set first on a laptop: {variables}")
-        body = self._body(refusal, commands, variables)
+        body = self._render_refusal(refusal, commands, variables)
         self._show_on_run("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
         run, at = f"gate-{actions.run_id(self.environ) or 'unknown'}", current_time(self.environ)
         record = refusals.build_record(refusal, self.redactor.redact_text(message), run, at)
-        if self._answer(refusal, body, record):
+        if self._comment_refusal(refusal, body, record):
             actions.write_outputs(self.environ, {"answered": "true"})
             self._delete_announcement(refusal.incident)
         if takes_label:
@@ -425,28 +425,28 @@ class Gate:
         return EXIT_CODES[Decision.REFUSED]
 
     @property
-    def _announced(self) -> str:
+    def _announcement_id(self) -> str:
         """Id of the comment that a step of a workflow of version 0.1 posted before the gate; "" without one."""
         text = self.environ.get("OPS_COMMENT", "")
         return text if re.fullmatch("[1-9][0-9]{0,19}", text) else ""
 
     def _delete_announcement(self, incident: int) -> None:
         """Delete the comment that announced the run, because nothing starts."""
-        comment, run = self._announced, actions.run_id(self.environ)
+        comment, run = self._announcement_id, actions.run_id(self.environ)
         if not (comment and run):
             return
-        mark = request_mark(run, self._attempt)
+        mark = request_mark(run, self._run_attempt)
         self._warn_on_failure(
             "request", lambda number: triggers.withdraw_request(self.repository, number, mark, int(comment)), incident
         )
 
-    def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
+    def _render_refusal(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
         docs = actions.docs_base(self.environ, self.config.github.actions)
         page = f"{docs}{page_of(refusal.reason)}" if docs else ""
         body = refusals.render_comment(refusal, page=page, commands=commands, variables=variables)
         return self.redactor.redact_text(body)
 
-    def _answer(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
+    def _comment_refusal(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
         """Write the refusal comment: one per issue, with the latest refusal, so that none can flood it."""
 
         def text(former: RunRecord | None) -> str:
@@ -489,5 +489,5 @@ class Gate:
         return True
 
     def _write_outputs(self, **values: str) -> None:
-        values |= {"attempt": str(self._attempt), "actor": self._actor}
+        values |= {"attempt": str(self._run_attempt), "actor": self._job_actor}
         actions.write_outputs(self.environ, {name: values.get(name, "") for name in actions.GATE_OUTPUTS})

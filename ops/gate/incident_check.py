@@ -53,7 +53,9 @@ class IncidentCheck:
         number, reading = request.incident, reading or self.start_reading(request)
         if reading is None:
             return None, None
-        issue = self._wait(reading, f"cannot check whether #{number} is an open incident", "; the recovery goes on")
+        issue = self._wait_for_github(
+            reading, f"cannot check whether #{number} is an open incident", "; the recovery goes on"
+        )
         if issue is None:
             return None, None
         if issue.state == "missing" and request.label:
@@ -83,7 +85,7 @@ class IncidentCheck:
         assert number is not None
         reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
         problem = "cannot check for a second label within the same second"
-        labels = self._wait(reading, problem, "; the recovery goes on")
+        labels = self._wait_for_github(reading, problem, "; the recovery goes on")
         if labels is None:
             return None
         others = [label for label in request.other_labels if label.lower() in labels]
@@ -108,9 +110,9 @@ class IncidentCheck:
         mark = request_mark(run, self.attempt)
         body = f"{_describe_request(request, self.environ, self.attempt)}\n\n{mark}\n"
         posting = start_call(lambda: triggers.post_request(self.repository, number, body))
-        return str(self._wait(posting, "the comment that announces the run could not be written") or "")
+        return str(self._wait_for_github(posting, "the comment that announces the run could not be written") or "")
 
-    def _wait(self, answer: "Future[T]", problem: str, end: str = "") -> T | None:
+    def _wait_for_github(self, answer: "Future[T]", problem: str, end: str = "") -> T | None:
         """Return the answer; None, with a warning, if GitHub fails or takes too long."""
         try:
             return answer.result(timeout=WAIT)

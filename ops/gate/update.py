@@ -120,17 +120,17 @@ class UpdateGate(Gate):
 
     def check(self, event: str, payload: Any) -> UpdateRequest | int:
         """Return the request of a person who may publish, or the exit code. Raises ConfigError."""
-        outcome = read_update(event, payload, self._job(event))
+        outcome = read_update(event, payload, self._gate_job(event))
         match outcome:
             case outcomes.IgnoredEvent():
-                return self._ignore(outcome, payload)
+                return self._ignore_event(outcome, payload)
             case outcomes.MalformedEvent():
-                return self._malformed(outcome)
+                return self._refuse_malformed_event(outcome)
             case outcomes.RefusedRequest():
-                return self._refuse(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
+                return self._refuse_request(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
         answer, login = self._check_sender(outcome)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, outcome, self._widest))
+            return self._refuse_request(refusals.no_permission(answer, login, outcome, self._responders))
         refused = self._refuse_issue(outcome)
         return outcome if refused is None else self.refuse(outcome, refused)
 
@@ -151,7 +151,7 @@ class UpdateGate(Gate):
     def refuse(self, request: UpdateRequest, refused: RefusedRequest) -> int:
         """Answer on the issue, take the label off, and return the exit code."""
         place = None if refused.reason == Reason.UNKNOWN_INCIDENT and not request.label else request.incident
-        return self._refuse(refusals.replace_fields(refused, incident=place, label=request.label))
+        return self._refuse_request(refusals.replace_fields(refused, incident=place, label=request.label))
 
 
 def split_components(text: str) -> list[tuple[str, str]]:

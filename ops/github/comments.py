@@ -153,11 +153,11 @@ class RunComments:
         if part == 1 and self._request:
             self._continue_in(self._request)
         if part in self._unconfirmed:
-            self._find(part)
+            self._find_comment_part(part)
         if part not in self._ids:
-            self._create(part, body)
-        elif not self._edit(part, body):
-            self._replace(part, body)
+            self._create_comment_part(part, body)
+        elif not self._edit_comment_part(part, body):
+            self._replace_comment_part(part, body)
 
     def _continue_in(self, comment: int) -> None:
         """Continue in the comment if it is ours and names this run and attempt of GitHub Actions."""
@@ -166,29 +166,29 @@ class RunComments:
         announced = find_request(self._repository, self._number, mark, comment) if job else None
         self._request = None
         if announced is not None:
-            self._remember(1, announced)
+            self._remember_comment_part(1, announced)
 
-    def _find(self, part: int) -> None:
+    def _find_comment_part(self, part: int) -> None:
         own = own_login(self._repository)
         for comment, record in run_records(self._issue):
             is_open = self._completes and author_login(comment) == BOT and not record.decision
             if (record.run, record.part) == (self._run, part) and (author_login(comment) == own or is_open):
-                self._remember(part, comment)
+                self._remember_comment_part(part, comment)
                 break
         self._unconfirmed.discard(part)
 
-    def _create(self, part: int, body: str) -> None:
+    def _create_comment_part(self, part: int, body: str) -> None:
         """Create the comment. It stays doubtful until GitHub answers: a retry first looks for it."""
         self._unconfirmed.add(part)
-        self._remember(part, self._issue.create_comment(body))
+        self._remember_comment_part(part, self._issue.create_comment(body))
         self._unconfirmed.discard(part)
 
-    def _remember(self, part: int, comment: "IssueComment") -> None:
+    def _remember_comment_part(self, part: int, comment: "IssueComment") -> None:
         self._ids[part] = comment.id
         if part == 1:
             self.url = comment.html_url
 
-    def _edit(self, part: int, body: str) -> bool:
+    def _edit_comment_part(self, part: int, body: str) -> bool:
         """Edit and read back.
 
         Return False if GitHub reported success and kept the old text, for instance if it is too long.
@@ -200,17 +200,17 @@ class RunComments:
             kept = self._issue.get_comment(self._ids[part]).body
         except UnknownObjectException:  # a person deleted it
             del self._ids[part]
-            self._create(part, body)
+            self._create_comment_part(part, body)
             return True
         return is_saved(kept, body)
 
-    def _replace(self, part: int, body: str) -> None:
+    def _replace_comment_part(self, part: int, body: str) -> None:
         """Replace a comment that cannot be edited, once. The old one is deleted because its text is outdated."""
         if part in self._replaced:
             raise CommentNotSaved
         self._replaced.add(part)
         old = self._issue.get_comment(self._ids.pop(part))
-        self._create(part, body)
+        self._create_comment_part(part, body)
         old.delete()
 
 

@@ -79,7 +79,7 @@ class CommittedFile:
         # A workflow passes on `github.sha`: a local runner's GITHUB_SHA names its own copy.
         job_commit = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
         head = job_commit if actions.is_job(self._environ) else ""
-        checked_out = self._pulls.newest_commits(self._name, head or self._head())
+        checked_out = self._pulls.newest_commits(self._name, head or self._find_head_commit())
         newest = self._pulls.newest_commits(self._name, self._pulls.default_branch)
         if not checked_out or not newest:
             raise _unknown_commit(
@@ -89,7 +89,7 @@ class CommittedFile:
 
     def _commits_from_git(self) -> FileCommits:
         branch = self._git.default_branch()
-        tip, head = self._git.branch_head(branch), self._head()
+        tip, head = self._git.branch_head(branch), self._find_head_commit()
         checked_out = self._git.newest_commits_touching(head, self._name)
         newest = self._git.newest_commits_touching(tip, self._name) if tip else ()
         if not checked_out or not newest:
@@ -97,7 +97,7 @@ class CommittedFile:
         previous = "".join(checked_out[1:])
         return FileCommits(checked_out[0], newest[0], f"git, as fetched last from {branch}", previous)
 
-    def _head(self) -> str:
+    def _find_head_commit(self) -> str:
         """Return the commit of this checkout. Raises Refused if the file differs from it."""
         commit = self._git.find_commit("HEAD")
         if commit is None:

@@ -387,11 +387,11 @@ class TrustedAuthors:
         if login == BOT:
             return True
         if login not in self._can_write:
-            self._can_write[login] = bool(login) and (login == self._own or _may_write(self._repository, login))
+            self._can_write[login] = bool(login) and (login == self._own_login or _may_write(self._repository, login))
         return self._can_write[login]
 
     @cached_property
-    def _own(self) -> str:
+    def _own_login(self) -> str:
         return own_login(self._repository) if self._has_own else ""
 
     def wrote(self, written: "Issue | IssueComment") -> bool:

@@ -236,10 +236,12 @@ class PullRequests(WriteGuard):
 
     def create_branch(self, branch: str, sha: str) -> None:
         """Create a branch. Each write is sent once. Raises UnclearWrite."""
-        self._write(lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha))
+        self._write_pull_request(lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha))
 
     def commit(self, branch: str, path: str, text: str, *, replaces: str, message: str) -> None:
-        self._write(lambda repository: repository.update_file(path, message, text, replaces, branch=branch))
+        self._write_pull_request(
+            lambda repository: repository.update_file(path, message, text, replaces, branch=branch)
+        )
 
     def create_pull(self, branch: str, *, title: str, body: str) -> bool:
         """Create the pull request. Return False if the repository does not allow GitHub Actions to create any."""
@@ -257,9 +259,9 @@ class PullRequests(WriteGuard):
                 raise
             return True
 
-        return bool(self._write(create))
+        return bool(self._write_pull_request(create))
 
-    def _write(self, call: "Callable[[Repository], Any]") -> Any:
+    def _write_pull_request(self, call: "Callable[[Repository], Any]") -> Any:
         if not self._may_write:
             raise Refused("a branch on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
         with write_errors(HINT):

@@ -350,7 +350,7 @@ class TypedRequester(Requester):
     """Returns the clock on which the list is awaited that shows whether an unclear creation was applied."""
 
     @cached_property
-    def _connection(self) -> HTTPRequestsConnectionClass | HTTPSRequestsConnectionClass:
+    def _connection_class(self) -> HTTPRequestsConnectionClass | HTTPSRequestsConnectionClass:
         parts, options = urlsplit(self.base_url), self.kwargs
         kind = TlsApi if parts.scheme == "https" else PlainApi
         given = {name: options[name] for name in ("timeout", "retry", "pool_size", "verify")}
@@ -368,7 +368,7 @@ class TypedRequester(Requester):
 
     def close(self) -> None:
         super().close()
-        self._connection.close()
+        self._connection_class.close()
 
     def requestJsonAndCheck(  # noqa: N802  PyGithub's name
         self, verb: str, url: str, *arguments: Any, **options: Any
@@ -403,7 +403,7 @@ class TypedRequester(Requester):
             raise Refused(f"{verb} {path} is a write to GitHub, and only reads are allowed", reason=Reason.READ_ONLY)
         try:
             status, answer_headers, text = super().requestJson(
-                verb, url, parameters, headers, input, cnx or copy(self._connection), follow_302_redirect
+                verb, url, parameters, headers, input, cnx or copy(self._connection_class), follow_302_redirect
             )
         except (requests.RequestException, GithubException):
             raise

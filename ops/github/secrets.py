@@ -57,7 +57,7 @@ class AppTokens:
         self._environ, self._redactor, self._clock = environ, redactor, clock
         self._app_id = environ.get(APP_ID, "").strip()
         key = environ.get(APP_KEY, "").strip().replace("\\n", "\n")
-        self._mask(key)
+        self._mask_app_token(key)
         self._key = Secret(key)
         self._lock = threading.Lock()
         self._tokens: dict[str, Future[Secret]] = {}
@@ -93,7 +93,7 @@ class AppTokens:
         with self._lock:
             pending = self._tokens.get(repository)
             if pending is None or (pending.done() and pending.exception() is not None):
-                pending = self._tokens[repository] = start_call(partial(self._create, repository))
+                pending = self._tokens[repository] = start_call(partial(self._create_app_token, repository))
         try:
             return pending.result(timeout=CREATE_WAIT).reveal()
         except TimeoutError:
@@ -106,7 +106,7 @@ class AppTokens:
         with self._lock:
             made, self._tokens = self._tokens, {}
         budget = TimeBudget(REVOKE_WAIT)
-        revoking = [(name, start_call(partial(self._revoke, making))) for name, making in made.items()]
+        revoking = [(name, start_call(partial(self._revoke_app_token, making))) for name, making in made.items()]
         for name, future in revoking:
             try:
                 future.result(timeout=budget.rest())
@@ -117,49 +117,49 @@ class AppTokens:
                     f"and can change nothing but environments of {name}"
                 )
 
-    def _create(self, repository: str) -> Secret:
-        app = self._requester(self._jwt())
+    def _create_app_token(self, repository: str) -> Secret:
+        app = self._app_requester(self._create_jwt())
         name = repository.partition("/")[2]
-        with self._refusals(repository):
+        with self._app_refusals(repository):
             _, installation = app.requestJsonAndCheck("GET", f"/repos/{repository}/installation")
             path = f"/app/installations/{installation['id']}/access_tokens"
             scope = {"repositories": [name], "permissions": PERMISSIONS}
             _, answer = app.requestJsonAndCheck("POST", path, input=scope)
-        self._mask(answer["token"])
+        self._mask_app_token(answer["token"])
         return Secret(answer["token"])
 
-    def _revoke(self, pending: Future[Secret]) -> None:
+    def _revoke_app_token(self, pending: Future[Secret]) -> None:
         """Revoke the token unless GitHub never created it or already rejects it (401). Raises ProviderError."""
         if pending.exception() is not None:
             return
         try:
             with provider_errors():
-                self._requester(pending.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
+                self._app_requester(pending.result().reveal()).requestJsonAndCheck("DELETE", "/installation/token")
         except GitHubApiError as error:
             if error.status != 401:
                 raise
 
-    def _jwt(self) -> str:
+    def _create_jwt(self) -> str:
         import jwt
 
         assert self._private_key is not None, "refuse_malformed was called before"
         now = int(self._clock.now().timestamp())
         claims = {"iat": now - 60, "exp": now + JWT_SECONDS, "iss": self._app_id}
         encoded = jwt.encode(claims, self._private_key, algorithm="RS256")
-        self._mask(encoded)
+        self._mask_app_token(encoded)
         return encoded
 
-    def _requester(self, token: str) -> "Requester":
+    def _app_requester(self, token: str) -> "Requester":
         from github.Auth import AppAuthToken
 
         return make_requester(self._environ, AppAuthToken(token))
 
-    def _mask(self, secret: str) -> None:
+    def _mask_app_token(self, secret: str) -> None:
         self._redactor.add_secret(secret)
         actions.mask_command(self._environ, secret)
 
     @contextmanager
-    def _refusals(self, repository: str) -> Iterator[None]:
+    def _app_refusals(self, repository: str) -> Iterator[None]:
         """Translate GitHub's refusals to ProviderError with cause and hint.
 
         A lost response is no UnclearWrite here: an unused token changes nothing.
@@ -280,8 +280,8 @@ class EnvironmentSecrets(WriteGuard):
         """
         from github import UnknownObjectException
 
-        target = self._environment(repository, environment)
-        with provider_errors(self._hint):
+        target = self._github_environment(repository, environment)
+        with provider_errors(self._secrets_hint):
             target.get_public_key()
             try:
                 return target.get_secret(name).updated_at.astimezone(UTC)
@@ -292,15 +292,15 @@ class EnvironmentSecrets(WriteGuard):
         """Write the secret. It is sent once. Raises UnclearWrite and ProviderError."""
         if not self._may_write:
             raise Refused("a secret on GitHub may not be written before the plan is confirmed", reason=Reason.READ_ONLY)
-        target = self._environment(repository, environment)
-        with write_errors(self._hint):
+        target = self._github_environment(repository, environment)
+        with write_errors(self._secrets_hint):
             target.create_secret(name, value.reveal())
 
     @property
-    def _hint(self) -> str:
+    def _secrets_hint(self) -> str:
         return HINT if self._apps is None else "Check https://www.githubstatus.com/ and `github` in ops.yml."
 
-    def _environment(self, repository: str, environment: str) -> "Environment":
+    def _github_environment(self, repository: str, environment: str) -> "Environment":
         """Return a handle of the environment. Sends no request, but an App may create a token."""
         assert self._connect is not None
         return self._connect(repository).get_environment(environment)

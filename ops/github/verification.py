@@ -76,23 +76,23 @@ class VerificationWrites:
         with provider_errors():
             parent = str(read_json(self._repository, f"/git/ref/heads/{quote(base)}")["object"]["sha"])
         made = make_commit(self._repository, parent, files, message)
-        self._write("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
+        self._write_own_resource("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
         self._heads[branch] = made
         return made
 
     def commit(self, branch: str, files: Mapping[str, str | None], message: str) -> str:
         """Add a commit to a branch that `create_branch` made, and return it. A file with None is deleted."""
         made = make_commit(self._repository, self._heads[branch], files, message)
-        self._write("PATCH", f"/git/refs/heads/{branch}", {"sha": made})
+        self._write_own_resource("PATCH", f"/git/refs/heads/{branch}", {"sha": made})
         self._heads[branch] = made
         return made
 
     def delete_branch(self, branch: str) -> None:
-        self._write("DELETE", f"/git/refs/heads/{branch}")
+        self._write_own_resource("DELETE", f"/git/refs/heads/{branch}")
 
     def put_environment(self, name: str, rules: Mapping[str, Any]) -> None:
         """Create an environment, or replace its rules."""
-        self._write("PUT", f"/environments/{name}", rules)
+        self._write_own_resource("PUT", f"/environments/{name}", rules)
 
     def put_secret(self, environment: str, value: str) -> None:
         """Write the dummy secret of an environment."""
@@ -100,48 +100,50 @@ class VerificationWrites:
             self._repository.get_environment(environment).create_secret(SECRET, value)
 
     def delete_environment(self, name: str) -> None:
-        self._write("DELETE", f"/environments/{name}")
+        self._write_own_resource("DELETE", f"/environments/{name}")
 
     def create_label(self, name: str) -> None:
-        self._write("POST", "/labels", {"name": name, "color": "ededed", "description": "Of ops verify-platform"})
+        self._write_own_resource(
+            "POST", "/labels", {"name": name, "color": "ededed", "description": "Of ops verify-platform"}
+        )
 
     def delete_label(self, name: str) -> None:
-        self._write("DELETE", f"/labels/{name}")
+        self._write_own_resource("DELETE", f"/labels/{name}")
 
     def create_issue(self, title: str, body: str) -> int:
-        number = int(self._write("POST", "/issues", {"title": title, "body": body})["number"])
+        number = int(self._write_own_resource("POST", "/issues", {"title": title, "body": body})["number"])
         self._guard.own_issue(number, title)
         return number
 
     def edit_issue(self, number: int, body: str) -> None:
-        self._write("PATCH", f"/issues/{number}", {"body": body})
+        self._write_own_resource("PATCH", f"/issues/{number}", {"body": body})
 
     def close_issue(self, number: int, text: str) -> None:
         """Close an issue, and replace its text in the same request, which can be repeated."""
-        self._write("PATCH", f"/issues/{number}", {"state": "closed", "body": text})
+        self._write_own_resource("PATCH", f"/issues/{number}", {"state": "closed", "body": text})
 
     def comment(self, issue: int, text: str) -> int:
         """Add a comment, and return its ID."""
-        made = int(self._write("POST", f"/issues/{issue}/comments", {"body": text})["id"])
+        made = int(self._write_own_resource("POST", f"/issues/{issue}/comments", {"body": text})["id"])
         self._guard.own_comment(made, issue)
         return made
 
     def edit_comment(self, comment: int, text: str) -> None:
-        self._write("PATCH", f"/issues/comments/{comment}", {"body": text})
+        self._write_own_resource("PATCH", f"/issues/comments/{comment}", {"body": text})
 
     def add_label(self, issue: int, name: str) -> None:
-        self._write("POST", f"/issues/{issue}/labels", {"labels": [name]})
+        self._write_own_resource("POST", f"/issues/{issue}/labels", {"labels": [name]})
 
     def remove_label(self, issue: int, name: str) -> None:
-        self._write("DELETE", f"/issues/{issue}/labels/{name}")
+        self._write_own_resource("DELETE", f"/issues/{issue}/labels/{name}")
 
     def open_pull(self, branch: str, base: str, title: str, body: str) -> CreatedPullRequest:
-        made = self._write("POST", "/pulls", {"title": title, "head": branch, "base": base, "body": body})
+        made = self._write_own_resource("POST", "/pulls", {"title": title, "head": branch, "base": base, "body": body})
         self._guard.own_pull(made["number"], branch)
         return CreatedPullRequest(int(made["number"]), str(made["html_url"]))
 
     def close_pull(self, number: int) -> None:
-        self._write("PATCH", f"/pulls/{number}", {"state": "closed"})
+        self._write_own_resource("PATCH", f"/pulls/{number}", {"state": "closed"})
 
     def dispatch(self, ref: str, inputs: Mapping[str, str], *, names_run: bool = True) -> int | None:
         """Start the workflow with the file of a branch, and return the run; None if GitHub does not name it.
@@ -149,7 +151,7 @@ class VerificationWrites:
         `names_run`: whether to ask for the run, which an older server refuses.
         """
         body = {"ref": ref, "inputs": dict(inputs), **({"return_run_details": True} if names_run else {})}
-        answer = self._write("POST", f"/actions/workflows/{WORKFLOW}/dispatches", body)
+        answer = self._write_own_resource("POST", f"/actions/workflows/{WORKFLOW}/dispatches", body)
         if not answer:
             return None
         run = int(answer["workflow_run_id"])
@@ -162,7 +164,7 @@ class VerificationWrites:
             self._guard.own_run(run, str(read_json(self._repository, f"/actions/runs/{run}")["head_branch"]))
 
     def cancel_run(self, run: int) -> None:
-        self._write("POST", f"/actions/runs/{run}/cancel")
+        self._write_own_resource("POST", f"/actions/runs/{run}/cancel")
 
-    def _write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _write_own_resource(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return send_json(self._repository, method, path, body)

@@ -308,7 +308,7 @@ class StopCommand:
 
     def stop(self, reason: str, number: int | None) -> str:
         """Stop all recoveries on the issue, else on a new one, and return a line for people."""
-        repository, lists, change = self._begin(self.redactor.redact_text(to_one_line(reason)))
+        repository, lists, change = self._begin_stop(self.redactor.redact_text(to_one_line(reason)))
         with provider_errors(CHECK_HINT):
             title = f"{TITLE}{change.reason}"[:LONGEST_TITLE]
             issue = repository.create_issue(title).number if number is None else number
@@ -321,10 +321,10 @@ class StopCommand:
 
     def lift(self) -> str:
         """Lift all stops, and return a line for people."""
-        repository, _, change = self._begin("")
+        repository, _, change = self._begin_stop("")
         return gate.lift_stops(repository, (), change, self.warn)
 
-    def _begin(self, reason: str) -> "tuple[Repository, tuple[ResponderList, ...], gate.StopChange]":
+    def _begin_stop(self, reason: str) -> "tuple[Repository, tuple[ResponderList, ...], gate.StopChange]":
         """Return the repository, the lists of responders, and the change by the owner of the token."""
         lists = find_lists(load_config(self.config, self.environ, self.redactor), RequestScope())
         now, program = current_time(self.environ), program_name(self.environ)

@@ -100,13 +100,13 @@ class Limit(ConfigModel):
 
     def times(self, other: "Limit", limit: int) -> float:
         """Return the larger ratio of `limit` to the permanent value of `other`: burst or rate."""
-        return max(self._ratios(other, limit))
+        return max(self._limit_ratios(other, limit))
 
     def part(self, other: "Limit", limit: int) -> float:
         """Return the smaller ratio of `limit` to the permanent value of `other`: burst or rate."""
-        return min(self._ratios(other, limit))
+        return min(self._limit_ratios(other, limit))
 
-    def _ratios(self, other: "Limit", limit: int) -> tuple[float, float]:
+    def _limit_ratios(self, other: "Limit", limit: int) -> tuple[float, float]:
         return limit / other.limit, limit * other.period / (other.limit * self.period)
 
 

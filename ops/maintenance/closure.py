@@ -156,11 +156,11 @@ class Closure:
         """Describe the calls that close and reopen services by routes; none if there is no such service."""
         return tuple(
             plan_text.describe_calls(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
-            for each in self._routes
+            for each in self._route_closures
         )
 
     @property
-    def _routes(self) -> Iterator[closure_by_routes.RouteClosure]:
+    def _route_closures(self) -> Iterator[closure_by_routes.RouteClosure]:
         return (each for each in self.methods if isinstance(each, closure_by_routes.RouteClosure))
 
     def find_closed(self, ctx: Context[Any]) -> frozenset[str]:
@@ -254,7 +254,7 @@ class Closure:
                 again = ctx.suggest("maintenance", service=name, state=plan_by_switch.ON).command
                 until = format_utc(end)
                 yield f"that maintenance of {name} ends at {until}, also during this run. To keep it: `{again}`"
-        for each in self._routes:
+        for each in self._route_closures:
             yield from plan_text.wait_warnings(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
 
 

@@ -48,7 +48,7 @@ class SiteUndo:
             if worker is None or self.window not in worker.state.windows:
                 text = f"another run changed the maintenance of {self.window.scope}"
                 return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
-            self.taken_back = self._plan(ctx, worker)
+            self.taken_back = self._plan_site_undo(ctx, worker)
         step = steps.find_step(self.taken_back, target)
         return step.check(ctx) if step else ObservedState(ChangeState.DONE, f"nothing is left to take back: {target}")
 
@@ -57,7 +57,7 @@ class SiteUndo:
         assert step is not None
         return step.apply(ctx)
 
-    def _plan(self, ctx: Context[Any], worker: MaintenanceWorker) -> "Sequence[MaintenanceStep]":
+    def _plan_site_undo(self, ctx: Context[Any], worker: MaintenanceWorker) -> "Sequence[MaintenanceStep]":
         live, remaining = worker.deployment, tuple(each for each in worker.state.windows if each != self.window)
         keys = {each.key for each in self.window.closed}
         zones = sorted({zone for zone, _ in keys})

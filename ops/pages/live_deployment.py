@@ -264,9 +264,12 @@ class SiteObservation:
     @cached_property
     def compares_assets(self) -> bool:
         """Return whether only hashed assets identify the deployment: no content is equal, but one set of assets is."""
-        if self._equal(self.site, compares_assets=False):
+        if self._find_equal_deployments(self.site, compares_assets=False):
             return False
-        return any(page.assets_digest for page in self.site) and len(self._equal(self.site, compares_assets=True)) == 1
+        return (
+            any(page.assets_digest for page in self.site)
+            and len(self._find_equal_deployments(self.site, compares_assets=True)) == 1
+        )
 
     @property
     def digests(self) -> ContentDigests:
@@ -285,7 +288,7 @@ class SiteObservation:
 
     def matching_deployments(self, site: ObservedPages) -> frozenset[str]:
         """Return the deployments that the current site matches; none if a path could not be read."""
-        return self._equal(site, compares_assets=self.compares_assets)
+        return self._find_equal_deployments(site, compares_assets=self.compares_assets)
 
     def describe_comparison(self, name: str, paths: Sequence[str]) -> tuple[str, ...]:
         """Return how the site compares with a deployment at each path, for people."""
@@ -294,10 +297,10 @@ class SiteObservation:
 
     def has_switched_to(self, name: str, site: ObservedPages) -> bool:
         """Return whether the site now matches a deployment, if the live one was unknown before."""
-        if name in self._equal(site, compares_assets=False):
+        if name in self._find_equal_deployments(site, compares_assets=False):
             return True
         before, after = (site_digest(look, compares_assets=True) for look in (self.site, site))
-        return before != after and self._equal(site, compares_assets=True) == {name}
+        return before != after and self._find_equal_deployments(site, compares_assets=True) == {name}
 
     def serves_new_deployment(self, own: ObservedPages, site: ObservedPages) -> bool:
         """Return whether the site matches a deployment that is newer than the plan. `own`: pages at its own URL."""
@@ -306,7 +309,7 @@ class SiteObservation:
         before, after = (site_digest(look, compares_assets=True) for look in (self.site, site))
         return after is not None and before != after == deployment_digest(own, site, compares_assets=True)
 
-    def _equal(self, site: ObservedPages, *, compares_assets: bool) -> frozenset[str]:
+    def _find_equal_deployments(self, site: ObservedPages, *, compares_assets: bool) -> frozenset[str]:
         whole = site_digest(site, compares_assets=compares_assets)
         if whole is None:
             return frozenset()

@@ -66,13 +66,13 @@ class RollBackSite(SiteStep):
         newer = tuple(map(describe_deployment, new))
         if self.live is None:
             return self._observe_without_live(project.canonical_id, newer, site)
-        return self._observe(self.live, project.canonical_id, newer, site)
+        return self._observe_site(self.live, project.canonical_id, newer, site)
 
     def apply(self, ctx: Context[Any]) -> str:
         ctx.cloudflare.pages.roll_back(self.service.pages, self.chosen.id)
         return f"Cloudflare accepted the rollback to {self.chosen.id}"
 
-    def _observe(
+    def _observe_site(
         self, previous: PagesDeployment, canonical: str, newer: tuple[str, ...], site: ObservedPages
     ) -> ObservedState:
         if live_deployment.site_digest(site) is None:

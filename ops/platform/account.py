@@ -117,9 +117,9 @@ class VerificationAccount:
 
     def find_leftovers(self) -> tuple[list[Leftover], list[ProviderError]]:
         """Return the resources that verifications left, and the errors of products whose list cannot be read."""
-        return list_leftovers(self._finders(is_verification_name))
+        return list_leftovers(self._leftover_finders(is_verification_name))
 
-    def _kinds(self) -> Mapping[str, tuple[Callable[[], Iterable[NamedResource]], Callable[[str], None]]]:
+    def _resource_kinds(self) -> Mapping[str, tuple[Callable[[], Iterable[NamedResource]], Callable[[str], None]]]:
         """Return how to list and delete each kind. The Worker comes first: it binds others."""
         return {
             WORKER: (self._list_workers, self.api.delete_worker),
@@ -128,16 +128,18 @@ class VerificationAccount:
             DATABASE: (self.d1.list_databases, self.api.delete_database),
         }
 
-    def _finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
+    def _leftover_finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
         """Return a function per product, which lists its own resources."""
 
         def find(kind: str, list_resources: Callable[[], Iterable[NamedResource]]) -> list[Leftover]:
-            return [self._leftover(kind, each) for each in list_resources() if is_own(each.name)]
+            return [self._build_leftover(kind, each) for each in list_resources() if is_own(each.name)]
 
-        return tuple(partial(find, kind, list_resources) for kind, (list_resources, _) in self._kinds().items())
+        return tuple(
+            partial(find, kind, list_resources) for kind, (list_resources, _) in self._resource_kinds().items()
+        )
 
-    def _leftover(self, kind: str, resource: NamedResource) -> Leftover:
-        return Leftover(kind, resource.name, partial(self._delete_own, resource, self._kinds()[kind][1]))
+    def _build_leftover(self, kind: str, resource: NamedResource) -> Leftover:
+        return Leftover(kind, resource.name, partial(self._delete_own, resource, self._resource_kinds()[kind][1]))
 
     def _delete_own(self, resource: NamedResource, delete: Callable[[str], None]) -> None:
         self.transport.own_resource(resource)
@@ -146,7 +148,7 @@ class VerificationAccount:
     def own(self, kind: str, resource: NamedResource) -> None:
         """Permit writes to a resource of this run, and delete it at the end although no list may show it."""
         self.transport.own_resource(resource)
-        self._created.append(self._leftover(kind, resource))
+        self._created.append(self._build_leftover(kind, resource))
 
     def _list_workers(self) -> list[NamedResource]:
         return [NamedResource(each.name, each.name) for each in self.workers.list_workers()]
@@ -162,27 +164,27 @@ class VerificationAccount:
         Raises:
             ProviderError: a list cannot be read, or something is left after several passes.
         """
-        finders = self._finders(name.__eq__ if name else is_verification_name)
+        finders = self._leftover_finders(name.__eq__ if name else is_verification_name)
         seen, left, errors, quiet = set[Leftover](), set[Leftover](), list[ProviderError](), 0
         for _ in range(SWEEPS):
             listed, errors = list_leftovers(finders)
             left = {*self._created, *listed}
             seen |= left
             with self.client.writing():
-                kept = [each for each in sorted(left, key=self._order) if not _delete_resource(each)]
+                kept = [each for each in sorted(left, key=self._order_leftover) if not _delete_resource(each)]
             self._created = [each for each in self._created if each in kept]
             quiet = 0 if left or errors else quiet + 1
             if quiet == QUIET_LOOKS:
                 return len(seen)
             self.clock.sleep(PAUSE)
         if left:
-            raise _describe_rest(sorted(left, key=self._order), self.cleanup_command)
+            raise _describe_rest(sorted(left, key=self._order_leftover), self.cleanup_command)
         if errors:
             raise errors[0]
         return len(seen)
 
-    def _order(self, leftover: Leftover) -> tuple[int, str]:
-        return [*self._kinds()].index(leftover.kind), leftover.name
+    def _order_leftover(self, leftover: Leftover) -> tuple[int, str]:
+        return [*self._resource_kinds()].index(leftover.kind), leftover.name
 
     def read_created(self, read: Callable[[], Sequence[T]], subject: str) -> T:
         """Return the first row of a list, which may be behind a creation.

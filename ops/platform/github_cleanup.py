@@ -141,10 +141,10 @@ class RepositoryCleanup:
                     return []
                 raise
             going = {int(row["id"]) for row in rows if row["status"] != "completed"} - self._cancelled
-            found += [Leftover(RUN, str(run), partial(self._cancel, run, branch)) for run in going]
+            found += [Leftover(RUN, str(run), partial(self._cancel_workflow_run, run, branch)) for run in going]
         return found
 
-    def _cancel(self, run: int, branch: str) -> None:
+    def _cancel_workflow_run(self, run: int, branch: str) -> None:
         self._repository.guard.own_run(run, branch)
         try:
             self._api.cancel_run(run)
@@ -176,13 +176,13 @@ class RepositoryCleanup:
             if error.status == 404:  # the plan has none
                 return []
             raise
-        return self._named(ENVIRONMENT, (str(row["name"]) for row in rows), self._api.delete_environment)
+        return self._find_named_leftovers(ENVIRONMENT, (str(row["name"]) for row in rows), self._api.delete_environment)
 
     def _find_labels(self) -> list[Leftover]:
         rows = self._repository.list_rows("/labels")
-        return self._named(LABEL, (str(row["name"]) for row in rows), self._api.delete_label)
+        return self._find_named_leftovers(LABEL, (str(row["name"]) for row in rows), self._api.delete_label)
 
-    def _named(self, kind: str, names: Iterable[str], delete: Callable[[str], None]) -> list[Leftover]:
+    def _find_named_leftovers(self, kind: str, names: Iterable[str], delete: Callable[[str], None]) -> list[Leftover]:
         return [Leftover(kind, name, partial(self._delete_named, name, delete)) for name in names if self._is_own(name)]
 
     def _delete_named(self, name: str, delete: Callable[[str], None]) -> None:

@@ -78,7 +78,7 @@ class VerificationRepository:
             known = self._read_repository()
             self.default_branch = str(known["default_branch"])
             first = f"/git/ref/heads/{quote(self.default_branch)}"
-            self._get(first, "Add a README file to the repository on GitHub: it needs a first commit.")
+            self._get_repository_json(first, "Add a README file to the repository on GitHub: it needs a first commit.")
             self.login, self.user_id = str(user["login"]), int(user["id"])
             self.guard.open_pulls_into(self.default_branch)
             yield self
@@ -91,7 +91,7 @@ class VerificationRepository:
 
     def _read_repository(self) -> Any:
         try:
-            return self._get("", "Check OWNER/NAME, and that the token includes that repository.")
+            return self._get_repository_json("", "Check OWNER/NAME, and that the token includes that repository.")
         except Refused:  # by the guard
             raise ConfigError(
                 f"GitHub redirects {self.name}: the repository has another name now",
@@ -115,9 +115,9 @@ class VerificationRepository:
     def read(self, path: str, **parameters: object) -> Any:
         """Return the answer to a GET below the repository. Raises ProviderError."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        return self._get(f"{path}{query}")
+        return self._get_repository_json(f"{path}{query}")
 
-    def _get(self, path: str, hint: str = "") -> Any:
+    def _get_repository_json(self, path: str, hint: str = "") -> Any:
         with provider_errors(hint):
             return self.client.requester.requestJsonAndCheck("GET", f"{self.client.url}{path}")[1]
 

@@ -112,9 +112,13 @@ class GitHubChecks:
 
     def check_permissions(self) -> None:
         """Read the permission of the token's owner, of a stranger, and of a login that nobody has."""
-        self._compare("own-permission", lambda: self._read_permission(self._repository.login, describe_writing))
-        self._compare("stranger-permission", lambda: self._read_permission(STRANGER, lambda row: row["permission"]))
-        self._compare("unknown-login", lambda: self._read_permission(NOBODY, describe_writing), {404})
+        self._measure_github_answer(
+            "own-permission", lambda: self._read_permission(self._repository.login, describe_writing)
+        )
+        self._measure_github_answer(
+            "stranger-permission", lambda: self._read_permission(STRANGER, lambda row: row["permission"])
+        )
+        self._measure_github_answer("unknown-login", lambda: self._read_permission(NOBODY, describe_writing), {404})
 
     def _read_permission(self, login: str, describe: Callable[[Mapping[str, Any]], str]) -> str:
         with provider_errors():
@@ -125,8 +129,8 @@ class GitHubChecks:
         path = f"/issues/{self._issue}"
         comment = self._api.comment(self._issue, "one")
         self._api.add_label(self._issue, self._name)
-        self._compare("comment-readable", lambda: self._read_body(comment), {404})
-        waited = self._wait(lambda: self._is_listed(comment, path))
+        self._measure_github_answer("comment-readable", lambda: self._read_body(comment), {404})
+        waited = self._measure_delay(lambda: self._is_listed(comment, path))
         self._results.compare_time("list-lag", waited, LONGEST)
         host = urlsplit(str(self._repository.read(path)["url"])).netloc
         self._results.compare("answer-host", "the same" if host == self._repository.host else "another one")
@@ -142,9 +146,9 @@ class GitHubChecks:
 
     def check_labels(self) -> None:
         """Put the label on in capital letters, and remove it twice."""
-        self._compare("label-case", self._count_labels)
+        self._measure_github_answer("label-case", self._count_labels)
         self._api.remove_label(self._issue, self._name)
-        self._compare("label-removed-once", self._remove_label, {404})
+        self._measure_github_answer("label-removed-once", self._remove_label, {404})
 
     def _count_labels(self) -> str:
         self._api.add_label(self._issue, self._name.upper())
@@ -158,9 +162,9 @@ class GitHubChecks:
     def check_texts(self) -> None:
         """Edit the text of the issue, read its history, and send texts that are too long."""
         self._api.edit_issue(self._issue, "two")
-        self._compare("edit-history", self._count_edits)
-        self._compare("comment-limit", self._send_long_comment, {422})
-        self._compare("issue-body-limit", self._send_long_body, {422})
+        self._measure_github_answer("edit-history", self._count_edits)
+        self._measure_github_answer("comment-limit", self._send_long_comment, {422})
+        self._measure_github_answer("issue-body-limit", self._send_long_body, {422})
 
     def _count_edits(self) -> str:
         owner, _, name = self._repository.name.partition("/")
@@ -186,7 +190,7 @@ class GitHubChecks:
         try:
             self._api.commit(self._name, {}, f"Measure pull requests {SKIP}")
             read = self._repository.read
-            waited = self._wait(lambda: read(f"/pulls/{pull.number}")["mergeable"] is not None)
+            waited = self._measure_delay(lambda: read(f"/pulls/{pull.number}")["mergeable"] is not None)
             self._results.compare_time("mergeable-known", waited, LONGEST)
         finally:
             self._api.close_pull(pull.number)
@@ -194,27 +198,33 @@ class GitHubChecks:
     def check_plan(self) -> None:
         """Set rules of the environment, and read those of the default branch."""
         owner = self._repository.user_id
-        self._compare("environment-created", lambda: self._put({}, "created"), {404})
+        self._measure_github_answer("environment-created", lambda: self._try_environment_rules({}, "created"), {404})
         policy = {"protected_branches": False, "custom_branch_policies": True}
         rules = {"deployment_branch_policy": policy}
-        self._compare("environment-branches", lambda: self._put(rules, "accepted"), {422})
+        self._measure_github_answer(
+            "environment-branches", lambda: self._try_environment_rules(rules, "accepted"), {422}
+        )
         reviewers = {"reviewers": [{"type": "User", "id": owner}]}
-        self._compare("environment-reviewers", lambda: self._put(reviewers, "accepted"), {422})
+        self._measure_github_answer(
+            "environment-reviewers", lambda: self._try_environment_rules(reviewers, "accepted"), {422}
+        )
         branch = quote(self._repository.default_branch, safe="")
-        self._compare("branch-rules", lambda: self._list(f"/rules/branches/{branch}"), {403})
-        self._compare("rulesets", lambda: self._list("/rulesets"), {403})
+        self._measure_github_answer(
+            "branch-rules", lambda: self._describe_list_answer(f"/rules/branches/{branch}"), {403}
+        )
+        self._measure_github_answer("rulesets", lambda: self._describe_list_answer("/rulesets"), {403})
 
-    def _put(self, rules: Mapping[str, Any], answer: str) -> str:
+    def _try_environment_rules(self, rules: Mapping[str, Any], answer: str) -> str:
         """Replace the rules of the environment, and remove them again, because jobs of later steps use it."""
         self._api.put_environment(self._name, rules)
         if rules:
             self._api.put_environment(self._name, {})
         return answer
 
-    def _list(self, path: str) -> str:
+    def _describe_list_answer(self, path: str) -> str:
         return "a list" if isinstance(self._repository.read(path), list) else "another shape"
 
-    def _compare(self, name: str, read: Callable[[], str], statuses: Collection[int] = ()) -> None:
+    def _measure_github_answer(self, name: str, read: Callable[[], str], statuses: Collection[int] = ()) -> None:
         """Record an answer. A refusal with one of the statuses is an answer too."""
         try:
             self._results.compare(name, read())
@@ -226,7 +236,7 @@ class GitHubChecks:
         except ProviderError as error:
             self._results.record_error(name, error)
 
-    def _wait(self, is_shown: Callable[[], bool]) -> float | None:
+    def _measure_delay(self, is_shown: Callable[[], bool]) -> float | None:
         """Return the seconds until it is shown; None if it is not within LONGEST. Raises ProviderError."""
         clock, pause = self._repository.clock, STEP
         began = clock.monotonic()

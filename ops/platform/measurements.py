@@ -105,7 +105,7 @@ class Measurements:
     def compare(self, name: str, measured: str, seconds: float | None = None) -> None:
         """Record an answer: it is confirmed if it equals the expected one."""
         kind = MeasurementKind.CONFIRMED if measured == self._assumptions[name].expected else MeasurementKind.DIFFERS
-        self._add(name, kind, measured=measured, seconds=seconds)
+        self._add_measurement(name, kind, measured=measured, seconds=seconds)
 
     def compare_time(self, name: str, seconds: float | None, waited: float) -> None:
         """Record a time; None: it had not ended after `waited` seconds."""
@@ -113,9 +113,9 @@ class Measurements:
         assert longest is not None, name
         if seconds is None or seconds > longest:
             measured = f"more than {waited:.0f} s" if seconds is None else f"{seconds:.1f} s"
-            self._add(name, MeasurementKind.DIFFERS, measured=measured, seconds=seconds)
+            self._add_measurement(name, MeasurementKind.DIFFERS, measured=measured, seconds=seconds)
         else:
-            self._add(name, MeasurementKind.CONFIRMED, measured=f"{seconds:.1f} s", seconds=seconds)
+            self._add_measurement(name, MeasurementKind.CONFIRMED, measured=f"{seconds:.1f} s", seconds=seconds)
 
     def record_error(self, name: str, error: ProviderError) -> None:
         """Record the error of a read. Only an answer of Cloudflare to a token that may read shows a difference."""
@@ -124,14 +124,14 @@ class Measurements:
         elif is_outage(error):
             self.skip(name, describe_error(error))
         elif isinstance(error, MalformedCloudflareResponse):
-            self._add(name, MeasurementKind.DIFFERS, measured="another shape")
+            self._add_measurement(name, MeasurementKind.DIFFERS, measured="another shape")
         else:
-            self._add(name, MeasurementKind.DIFFERS, measured=describe_error(error))
+            self._add_measurement(name, MeasurementKind.DIFFERS, measured=describe_error(error))
 
     def skip(self, name: str, reason: str) -> None:
-        self._add(name, MeasurementKind.NOT_PROVABLE, reason=reason)
+        self._add_measurement(name, MeasurementKind.NOT_PROVABLE, reason=reason)
 
-    def _add(self, name: str, kind: MeasurementKind, **texts: object) -> None:
+    def _add_measurement(self, name: str, kind: MeasurementKind, **texts: object) -> None:
         if name not in self._found:
             after = self._clock.monotonic() - self._began
             self._found[name] = Measurement(self._assumptions[name], kind, after=after, **texts)  # type: ignore[arg-type]

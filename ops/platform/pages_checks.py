@@ -25,10 +25,10 @@ class PagesChecks:
     def check_rollback(self) -> None:
         """Deploy two releases, and roll back to the first one."""
         url = f"https://{self._account.read_created(self._list_addresses, 'addresses of the site')}/"
-        first = self._deploy("one")
-        second = self._deploy("two")
+        first = self._deploy_measured_site("one")
+        second = self._deploy_measured_site("two")
         stale = 0
-        while stale < MOST_READS and self._canonical() != second.id:
+        while stale < MOST_READS and self._read_canonical() != second.id:
             stale += 1
         self._results.compare("pages-canonical-lag", f"{stale} reads too early")
         shown = await_edge(self._account, url, _shows_release("two"), quiet=QUIET)
@@ -37,7 +37,7 @@ class PagesChecks:
         else:
             record_settling(self._results, "pages-propagation", shown)
             self._results.skip("pages-static-hit", "the site did not show its second release in time")
-        self._results.compare("pages-canonical", "stays" if self._canonical() == second.id else "follows")
+        self._results.compare("pages-canonical", "stays" if self._read_canonical() == second.id else "follows")
         if (seen := look(self._account, first.url)) is None:
             self._results.skip("pages-deployment-open", NO_ANSWER)
         else:
@@ -56,7 +56,7 @@ class PagesChecks:
     def check_refusal(self) -> None:
         """Roll back to a preview, which Cloudflare refuses."""
         preview = self._account.api.deploy_site(self._name, _make_files("one"), branch=PREVIEW)
-        self._await(preview)
+        self._await_measured_site(preview)
         try:
             self._account.pages.roll_back(self._name, preview)
             self._results.compare("pages-refusal", "accepted")
@@ -65,17 +65,17 @@ class PagesChecks:
         except UnclearWrite:
             self._results.compare("pages-refusal", "an unclear answer")
 
-    def _deploy(self, text: str) -> PagesDeployment:
+    def _deploy_measured_site(self, text: str) -> PagesDeployment:
         token = self._account.api.read_upload_token(self._name)
         self._account.transport.own_upload_token(token)
         uploader = self._account.client_with(token, UPLOAD_TOKEN)
         with uploader.writing():
             upload_files(uploader, _make_files(text))
-        deployment, early = self._await(self._account.api.deploy_site(self._name, _make_files(text)))
+        deployment, early = self._await_measured_site(self._account.api.deploy_site(self._name, _make_files(text)))
         self._results.compare("pages-queued", "some reads too early" if early else "no read too early")
         return deployment
 
-    def _await(self, deployment: str) -> tuple[PagesDeployment, int]:
+    def _await_measured_site(self, deployment: str) -> tuple[PagesDeployment, int]:
         """Return a deployment after it ended, and the number of reads before that."""
         for early in range(MOST_READS):
             read = self._account.pages.read_deployment(self._name, deployment)
@@ -87,7 +87,7 @@ class PagesChecks:
     def _list_addresses(self) -> tuple[str, ...]:
         return self._account.pages.read_project(self._name).domains
 
-    def _canonical(self) -> str:
+    def _read_canonical(self) -> str:
         canonical = self._account.pages.read_project(self._name).canonical
         return canonical.id if canonical else ""
 

@@ -83,16 +83,16 @@ class RecordChecks:
         return True
 
     @property
-    def _period(self) -> Period:
+    def _measured_period(self) -> Period:
         return Period(self._since, self._account.clock.now() + timedelta(seconds=1))
 
     def _is_in_audit_log(self) -> bool:
-        log = records.read_audit_log(self._account.client, self._account.account_id, self._period)
+        log = records.read_audit_log(self._account.client, self._account.account_id, self._measured_period)
         ending = f"/workers/scripts/{self._resources.name}/subdomain"
         return any(entry.uri.endswith(ending) for entry in log.entries)
 
     def _is_in_telemetry(self) -> bool:
-        name, period = self._resources.name, self._period
+        name, period = self._resources.name, self._measured_period
         return bool(records.count_requests(self._account.client, self._account.account_id, name, period))
 
     def _is_in_analytics(self) -> bool:
@@ -104,18 +104,18 @@ class RecordChecks:
             self._account.client,
             self._account.account_id,
             self._resources.name,
-            self._period,
+            self._measured_period,
             now=self._account.clock.now(),
             history=history,
         )
 
     def check_shapes(self) -> None:
         """Read a short page of the audit log, a long period of analytics, and a group of telemetry without a value."""
-        self._attempt("audit-pages", self._check_audit_pages)
-        self._attempt("analytics-history", self._check_history)
-        self._attempt("telemetry-groups", self._check_groups)
+        self._attempt_measurement("audit-pages", self._check_audit_pages)
+        self._attempt_measurement("analytics-history", self._check_history)
+        self._attempt_measurement("telemetry-groups", self._check_groups)
 
-    def _attempt(self, name: str, check: Callable[[], None]) -> None:
+    def _attempt_measurement(self, name: str, check: Callable[[], None]) -> None:
         try:
             check()
         except ProviderError as error:
@@ -141,7 +141,7 @@ class RecordChecks:
             self._account.client,
             self._account.account_id,
             self._resources.name,
-            self._period,
+            self._measured_period,
             {records.ERROR: "string"},
         )
         rows = _read_aggregates(answer)

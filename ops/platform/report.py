@@ -23,13 +23,17 @@ class PlatformReport:
     @property
     def affected_runbooks(self) -> tuple[str, ...]:
         """Return the runbooks that rely on an assumption that differs."""
-        return tuple(sorted({name for each in self._of(MeasurementKind.DIFFERS) for name in each.assumption.runbooks}))
+        return tuple(
+            sorted(
+                {name for each in self._measurements_of(MeasurementKind.DIFFERS) for name in each.assumption.runbooks}
+            )
+        )
 
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[Decision.FAILED] if self.affected_runbooks else 0
 
-    def _of(self, kind: MeasurementKind) -> list[Measurement]:
+    def _measurements_of(self, kind: MeasurementKind) -> list[Measurement]:
         return [each for each in self.results if each.kind is kind]
 
     def to_json(self) -> dict[str, Any]:
@@ -47,14 +51,14 @@ class PlatformReport:
     def lines(self) -> Iterator[str]:
         """Yield a line per assumption: first those that differ."""
         for kind in (MeasurementKind.DIFFERS, MeasurementKind.CONFIRMED, MeasurementKind.NOT_PROVABLE):
-            found = self._of(kind)
+            found = self._measurements_of(kind)
             yield f"{_NAMES[kind]}: {len(found)}"
             yield from (f"  {each.assumption.id:<26} {each.text}" for each in found)
         yield self.summary
 
     @property
     def summary(self) -> str:
-        counts = ", ".join(f"{len(self._of(kind))} {name.lower()}" for kind, name in _NAMES.items())
+        counts = ", ".join(f"{len(self._measurements_of(kind))} {name.lower()}" for kind, name in _NAMES.items())
         affected = f". Affected runbooks: {', '.join(self.affected_runbooks)}" if self.affected_runbooks else ""
         return f"{counts}, after {self.seconds:.0f} s and {self.requests} requests{affected}"
 

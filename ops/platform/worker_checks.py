@@ -47,11 +47,11 @@ class WorkerChecks:
 
     def check_rollback(self) -> None:
         """Deploy a second version, roll back to the first one, and sample the edge."""
-        first, second = self._resources.first_version, self._upload("two")
+        first, second = self._resources.first_version, self._upload_measured_version("two")
         self._results.compare("version-readable", f"{self._count_reads(second)} reads too early")
-        self._deploy({second: 100})
-        self._obstacle = self._obstacle or self._await(second)
-        made = self._deploy({first: 100})
+        self._deploy_measured_versions({second: 100})
+        self._obstacle = self._obstacle or self._await_measured_version(second)
+        made = self._deploy_measured_versions({first: 100})
         stale = 0
         while stale < MOST_READS and self._read_newest() != made:
             stale += 1
@@ -63,11 +63,11 @@ class WorkerChecks:
         listed = read_created(lambda: api.read_listed_fields(self._name), "Workers")
         self._results.compare("has-assets", "shown" if "has_assets" in listed else "not shown")
         try:
-            self._edit("0")
+            self._edit_measured_secret("0")
             self._results.compare("edit-of-former", "accepted")
         except LatestNotDeployed:
             self._results.compare("edit-of-former", "refused")
-        self._deploy({second: 100})
+        self._deploy_measured_versions({second: 100})
 
     def _count_reads(self, version: str) -> int:
         for early in range(MOST_READS):
@@ -82,7 +82,7 @@ class WorkerChecks:
             self._skip_sample(self._obstacle)
             return
         sample = sample_edge(
-            self._account, worker_url(self._resources), self._shows(target), quiet=QUIET, is_dense=True
+            self._account, worker_url(self._resources), self._shows_version(target), quiet=QUIET, is_dense=True
         )
         if not sample.places:
             self._skip_sample(NO_ANSWER)
@@ -98,55 +98,61 @@ class WorkerChecks:
 
     def check_secrets(self) -> None:
         """Edit a secret twice, then deploy the version with the former value, without and with force."""
-        self._edit("1")
+        self._edit_measured_secret("1")
         former = self._live_version()
-        self._edit("2")
+        self._edit_measured_secret("2")
         current = self._live_version()
         try:
-            self._deploy({former: 100})
+            self._deploy_measured_versions({former: 100})
             self._results.compare("secrets-changed", "accepted")
         except SecretsChanged as error:
             self._results.compare("secrets-changed", "refused" if error.names == (SECRET,) else "refused unnamed")
         try:
-            self._deploy({current: 100, former: 0})
+            self._deploy_measured_versions({current: 100, former: 0})
             self._results.compare("secrets-without-traffic", "accepted")
         except SecretsChanged:
             self._results.compare("secrets-without-traffic", "refused")
             self._results.skip("secrets-after-rehearsal", "a deployment at 0 % was refused")
         try:
-            self._deploy({former: 100})
+            self._deploy_measured_versions({former: 100})
             self._results.compare("secrets-after-rehearsal", "accepted")
         except SecretsChanged:
             self._results.compare("secrets-after-rehearsal", "refused")
-        self._deploy({current: 100}, force=True)  # a version that is deployed at 0 % keeps the secrets of then
-        self._deploy({former: 100}, force=True)
+        self._deploy_measured_versions(
+            {current: 100}, force=True
+        )  # a version that is deployed at 0 % keeps the secrets of then
+        self._deploy_measured_versions({former: 100}, force=True)
         self._check_forced(former)
-        self._deploy({current: 100}, force=True)
+        self._deploy_measured_versions({current: 100}, force=True)
 
     def _check_forced(self, version: str) -> None:
-        if obstacle := self._obstacle or self._await(version):
+        if obstacle := self._obstacle or self._await_measured_version(version):
             self._results.skip("forced-secrets", obstacle)
             return
         url = worker_url(self._resources)
         answers = (look(self._account, url) for _ in range(MOST_READS))  # a late machine may serve another version
-        value = next((shown_value(seen, "generation") for seen in answers if seen and self._shows(version)(seen)), "")
+        value = next(
+            (shown_value(seen, "generation") for seen in answers if seen and self._shows_version(version)(seen)), ""
+        )
         words = {"1": "the former value", "2": "the current value"}
         self._results.compare("forced-secrets", words.get(value, "no answer of that version"))
 
     def check_split(self) -> None:
         """Deploy a version at 0 % and request it by override; then edit a secret while it serves a half."""
-        current, new = self._live_version(), self._upload("three")
-        self._deploy({current: 100, new: 0})
+        current, new = self._live_version(), self._upload_measured_version("three")
+        self._deploy_measured_versions({current: 100, new: 0})
         if not self._obstacle:
             override = f'{self._name}="{new}"'
             url = worker_url(self._resources)
-            took = wait_for_edge(self._account, url, self._shows(new), at_most=SAMPLE_SECONDS, override=override)
+            took = wait_for_edge(
+                self._account, url, self._shows_version(new), at_most=SAMPLE_SECONDS, override=override
+            )
             self._results.compare("override-header", "this version" if took is not None else "another version", took)
         else:
             self._results.skip("override-header", self._obstacle)
-        self._deploy({current: 50, new: 50})
+        self._deploy_measured_versions({current: 50, new: 50})
         try:
-            self._edit("3")
+            self._edit_measured_secret("3")
             self._results.compare("edit-in-split", "accepted")
         except LatestNotDeployed:
             self._results.compare("edit-in-split", "refused")
@@ -155,7 +161,7 @@ class WorkerChecks:
         """Read the list of deployments by page, and upload a version with too many variables."""
         live = self._live_version()
         while self._deployments < DEPLOYMENTS:
-            self._deploy({live: 100})
+            self._deploy_measured_versions({live: 100})
         listed = self._account.workers.list_deployments(self._name, rehearsals=True)
         count = "10 rows" if len(listed) == 10 else "all rows" if len(listed) > 10 else "fewer rows"
         self._results.compare("deployments-page", count)
@@ -163,7 +169,7 @@ class WorkerChecks:
         is_paged = len(first) == PAGE and second and first.isdisjoint(second)
         self._results.compare("deployments-paged", "pages" if is_paged else "no pages")
         try:
-            self._upload("four", TOO_MANY_VARIABLES)
+            self._upload_measured_version("four", TOO_MANY_VARIABLES)
             self._results.compare("variables", "accepted")
         except CloudflareApiError:
             self._results.compare("variables", "refused")
@@ -172,27 +178,27 @@ class WorkerChecks:
         listed = self._account.workers.list_deployments(self._name, page=page, size=PAGE, rehearsals=True)
         return {each.id for each in listed}
 
-    def _shows(self, version: str) -> Callable[[Observation], bool]:
+    def _shows_version(self, version: str) -> Callable[[Observation], bool]:
         return lambda seen: shown_value(seen, "version") == version
 
-    def _await(self, version: str) -> str:
+    def _await_measured_version(self, version: str) -> str:
         """Wait until the edge shows a version. Return why it did not; empty if every answer soon came from it."""
-        sample = await_edge(self._account, worker_url(self._resources), self._shows(version), quiet=SHORT_QUIET)
+        sample = await_edge(self._account, worker_url(self._resources), self._shows_version(version), quiet=SHORT_QUIET)
         if sample.is_quiet:
             return ""
         return NOT_SHOWN if sample.places else NO_ANSWER
 
-    def _upload(self, release: str, variables: int = 0) -> str:
+    def _upload_measured_version(self, release: str, variables: int = 0) -> str:
         bindings = describe_bindings(self._resources.namespace.id, release, variables)
         return self._account.api.upload_version(self._name, MODULE, self._code, bindings)
 
-    def _deploy(self, shares: dict[str, float], *, force: bool = False) -> str:
+    def _deploy_measured_versions(self, shares: dict[str, float], *, force: bool = False) -> str:
         mark = DeploymentMark(None, self._name, None, "verification")
         made = self._account.workers.deploy(self._name, tuple(shares.items()), mark=mark, force=force)
         self._deployments += 1
         return made
 
-    def _edit(self, value: str) -> None:
+    def _edit_measured_secret(self, value: str) -> None:
         self._account.workers.secrets.edit(self._name, {SECRET: Secret(value)})
         self._deployments += 1
 
@@ -250,12 +256,12 @@ class D1Checks:
     def check_restore(self) -> None:
         """Write three rows, restore the state with one, then a later one, and undo."""
         self._d1.run_batch(self._database, [SqlStatement("CREATE TABLE measured (number INTEGER PRIMARY KEY)")])
-        self._insert(1)
+        self._insert_measured_row(1)
         self._results.compare("d1-read-after-write", f"{self._count_stale_reads(1)} reads too early")
         first = self._d1.read_bookmark(self._database)
-        self._insert(2)
+        self._insert_measured_row(2)
         second = self._d1.read_bookmark(self._database)
-        self._insert(3)
+        self._insert_measured_row(3)
         done = self._d1.restore(self._database, first)
         shown = self._d1.read_bookmark(self._database)
         self._results.compare("d1-bookmark-after-restore", "the new one" if shown == done.bookmark else "a former one")
@@ -268,7 +274,7 @@ class D1Checks:
         self._d1.restore(self._database, done.previous_bookmark)
         self._results.compare("d1-undo", self._describe_rows(3))
 
-    def _insert(self, number: int) -> None:
+    def _insert_measured_row(self, number: int) -> None:
         self._d1.run_batch(self._database, [SqlStatement("INSERT INTO measured VALUES (?)", (str(number),))])
 
     def _count_stale_reads(self, rows: int) -> int:

@@ -96,7 +96,7 @@ class WorkflowChecks:
         took = self._runs.wait(find_answer, LONGEST_ANSWER, ANSWER_STEP)
         if took is None:
             self._longest = LONGEST_START
-            self._skip(LABEL_ROWS, NOT_STARTED)
+            self._skip_measurements(LABEL_ROWS, NOT_STARTED)
             return
         self._results.compare_time("label-to-comment", took, took)
         if self._runs.wait(lambda: not self._has_label() or None, LONGEST_START) is None:
@@ -118,7 +118,7 @@ class WorkflowChecks:
         self._runs.commit(render_measured(self._resources.name))
         before = self._count_deployments()
         self._obstacle = NOT_ENDED
-        run = self._start("jobs", JOB_ROWS)
+        run = self._start_measured_workflow("jobs", JOB_ROWS)
         if self._runs.names_runs is not None:
             self._results.compare("dispatch-names-run", "the run" if self._runs.names_runs else "no run")
         if run is None or (state := self._await_end(run, JOB_ROWS)) is None:
@@ -128,20 +128,22 @@ class WorkflowChecks:
             self._results.compare("workflow-keys", "accepted" if jobs else "refused")
         if not any(each.steps for each in jobs.values()):
             self._obstacle = f"no job of a run began ({state.conclusion}): no runner, or no minutes, are left"
-            self._skip(JOB_ROWS, self._obstacle)
+            self._skip_measurements(JOB_ROWS, self._obstacle)
             return
         self._obstacle = ""
         self._check_artifact(run, jobs)
         answers = {"permission read": "read", "permission refused": "refused"}
-        self._compare("token-reads-permission", jobs, "token", answers, "another answer")
+        self._compare_job_answer("token-reads-permission", jobs, "token", answers, "another answer")
         answers = {"pull request refused": "refused", "pull request created": "created"}
-        self._compare("token-opens-pull", jobs, "token", answers, "another answer")
-        self._compare("outputs-filter", jobs, "after", {"outputs filtered": "of the job that has one"}, "another list")
+        self._compare_job_answer("token-opens-pull", jobs, "token", answers, "another answer")
+        self._compare_job_answer(
+            "outputs-filter", jobs, "after", {"outputs filtered": "of the job that has one"}, "another list"
+        )
         self._check_called(jobs)
         self._check_environment(jobs, before)
 
     def _check_artifact(self, run: int, jobs: Mapping[str, JobState]) -> None:
-        self._compare("artifact-next-job", jobs, "download", {"artifact read": "read"}, "not read")
+        self._compare_job_answer("artifact-next-job", jobs, "download", {"artifact read": "read"}, "not read")
         if jobs.get("upload", NO_JOB).conclusion != "success":
             self._results.skip("artifact-listed", "the upload did not succeed")
             return
@@ -154,22 +156,22 @@ class WorkflowChecks:
     def _check_called(self, jobs: Mapping[str, JobState]) -> None:
         names = {name for name in jobs if name.rpartition(" ")[2] == "secrets"}
         if not names:
-            self._skip(("called-names", "called-permissions"), "the API shows no called job")
+            self._skip_measurements(("called-names", "called-permissions"), "the API shows no called job")
             return
         callers = ("inherit", "without")
         has_callers = names == {f"{caller} / secrets" for caller in callers}
         self._results.compare("called-names", "caller / job" if has_callers else "another name")
         inherit, without = (next((name for name in names if name.startswith(each)), "") for each in callers)
         if not (inherit and without):
-            self._skip(("called-permissions", "called-secrets", "called-secrets-by-name"), NO_NAME)
+            self._skip_measurements(("called-permissions", "called-secrets", "called-secrets-by-name"), NO_NAME)
             return
         job = jobs[inherit]
         if job.conclusion == "success":
             may_read, may_write = job.has_passed("issue read"), job.has_passed("comment written")
             self._results.compare("called-permissions", "more" if may_write else "its own" if may_read else "less")
         if not self._find_obstacle(jobs):
-            self._compare("called-secrets", jobs, inherit, {"secret given": "given"}, "empty")
-            self._compare("called-secrets-by-name", jobs, without, {"secret given": "given"}, "empty")
+            self._compare_job_answer("called-secrets", jobs, inherit, {"secret given": "given"}, "empty")
+            self._compare_job_answer("called-secrets-by-name", jobs, without, {"secret given": "given"}, "empty")
 
     def _find_obstacle(self, jobs: Mapping[str, JobState]) -> str:
         """Return why the environment shows nothing; empty if it has a secret that jobs can have."""
@@ -182,17 +184,17 @@ class WorkflowChecks:
 
     def _check_environment(self, jobs: Mapping[str, JobState], before: int) -> None:
         if obstacle := self._find_obstacle(jobs):
-            self._skip(ENVIRONMENT_ROWS, obstacle)
+            self._skip_measurements(ENVIRONMENT_ROWS, obstacle)
             return
         given = {"secret given": "given"}
-        self._compare("environment-secrets", jobs, "deploying", given, "empty")
-        self._compare("deployment-false-secrets", jobs, "quiet", given, "empty")
+        self._compare_job_answer("environment-secrets", jobs, "deploying", given, "empty")
+        self._compare_job_answer("deployment-false-secrets", jobs, "quiet", given, "empty")
         if all(jobs.get(name, NO_JOB).conclusion == "success" for name in ("deploying", "quiet")):
             others = self._count_deployments() - before - 1
             words = {-1: "no deployment of the other job", 0: "no deployment"}
             self._results.compare("deployment-false", words.get(others, f"{others} deployments"))
         if jobs.get("after", NO_JOB).has_passed("plain output given"):
-            self._compare("masked-output", jobs, "after", {"masked output empty": "empty"}, "given")
+            self._compare_job_answer("masked-output", jobs, "after", {"masked output empty": "empty"}, "given")
 
     def _count_deployments(self) -> int:
         return self._runs.count_deployments(self._resources.name) if self._resources.has_environment else 0
@@ -200,11 +202,11 @@ class WorkflowChecks:
     def check_queue(self) -> None:
         """Start three runs with a job of one group. Cancel the second one while it waits; the others go on."""
         if self._obstacle:
-            self._skip(QUEUE_ROWS, self._obstacle)
+            self._skip_measurements(QUEUE_ROWS, self._obstacle)
             return
         started = list[int]()
         for part in ("queue", "call", "queue"):
-            run = self._start(part, QUEUE_ROWS)
+            run = self._start_measured_workflow(part, QUEUE_ROWS)
             if run is None:
                 return
             started.append(run)
@@ -214,7 +216,7 @@ class WorkflowChecks:
         self._repository.clock.sleep(SETTLING)
         displaced = [run for run in (second, third) if self._is_displaced(run)]
         if displaced:
-            self._skip(QUEUE_ROWS[1:], "GitHub canceled a run that waited")
+            self._skip_measurements(QUEUE_ROWS[1:], "GitHub canceled a run that waited")
         else:
             self._check_cancel(second)
         self._runs.commit(render_expression(self._resources.name, LONGEST_EXPRESSION - MARGIN))
@@ -256,7 +258,7 @@ class WorkflowChecks:
     def check_refused(self) -> None:
         """Start files that GitHub refuses: a call for more permissions, and an expression that is too long."""
         if self._runs.names_runs is None:
-            self._skip((*REFUSED_ROWS, *PUSH_ROWS), "no workflow could be started")
+            self._skip_measurements((*REFUSED_ROWS, *PUSH_ROWS), "no workflow could be started")
             return
         self._check_refused_push()
         try:
@@ -267,11 +269,11 @@ class WorkflowChecks:
             self._results.compare("dispatch-refused", f"a run: {state.conclusion}")
         except GitHubApiError as error:
             if error.status != 422:
-                self._skip(REFUSED_ROWS, _describe_refusal(error))
+                self._skip_measurements(REFUSED_ROWS, _describe_refusal(error))
                 return
             self._results.compare("dispatch-refused", "HTTP 422")
-        shorter = self._accepts(LONGEST_EXPRESSION - MARGIN)
-        longer = None if shorter is None else self._accepts(LONGEST_EXPRESSION + MARGIN)
+        shorter = self._accepts_expression(LONGEST_EXPRESSION - MARGIN)
+        longer = None if shorter is None else self._accepts_expression(LONGEST_EXPRESSION + MARGIN)
         if shorter is not None and longer is not None:
             words = {True: "accepted", False: "refused"}
             self._results.compare("expression-length", f"{words[shorter]}, then {words[longer]}")
@@ -280,12 +282,12 @@ class WorkflowChecks:
         """Push the files that GitHub refuses, unless that would start workflows of the team."""
         if self._runs.has_other_workflows():
             self._runs.commit(render_refused(self._resources.name))
-            self._skip(PUSH_ROWS, "a push would start other workflows: measure a repository without any")
+            self._skip_measurements(PUSH_ROWS, "a push would start other workflows: measure a repository without any")
             return
         self._runs.commit(render_refused(self._resources.name), starts_runs=True)
         run = self._runs.find_run("push")
         if run is None:
-            self._skip(PUSH_ROWS, NOT_STARTED)
+            self._skip_measurements(PUSH_ROWS, NOT_STARTED)
             return
         state = self._await_end(run, PUSH_ROWS, LONGEST_START)
         if state is not None:
@@ -294,7 +296,7 @@ class WorkflowChecks:
             is_that = state.title == PUSHED_TITLE
             self._results.compare("refused-run-title", "that of the file" if is_that else "another one")
 
-    def _accepts(self, length: int) -> bool | None:
+    def _accepts_expression(self, length: int) -> bool | None:
         """Return whether GitHub accepts a text of this length with an expression; None if it did not answer."""
         self._runs.commit(render_expression(self._resources.name, length))
         try:
@@ -308,33 +310,33 @@ class WorkflowChecks:
     def _run_to_end(self, *rows: str) -> WorkflowRunState | None:
         run = self._runs.dispatch()
         if run is None:
-            self._skip(rows, NOT_STARTED)
+            self._skip_measurements(rows, NOT_STARTED)
             return None
         return self._await_end(run, rows, LONGEST_START)
 
-    def _start(self, part: str, rows: Sequence[str]) -> int | None:
+    def _start_measured_workflow(self, part: str, rows: Sequence[str]) -> int | None:
         """Start a part of the measured workflow. Without a run, its rows are not provable."""
         inputs = {"part": part, "issue": str(self._resources.issue), "login": self._repository.login}
         try:
             run = self._runs.dispatch(inputs)
         except GitHubApiError as error:
-            self._skip(rows, _describe_refusal(error))
+            self._skip_measurements(rows, _describe_refusal(error))
             return None
         if run is None:
-            self._skip(rows, NOT_STARTED)
+            self._skip_measurements(rows, NOT_STARTED)
         return run
 
     def _await_end(self, run: int, rows: Sequence[str], longest: float = 0.0) -> WorkflowRunState | None:
         state = self._runs.await_end(run, longest or self._longest)
         if state is None:
-            self._skip(rows, NOT_ENDED)
+            self._skip_measurements(rows, NOT_ENDED)
         return state
 
-    def _skip(self, rows: Sequence[str], reason: str) -> None:
+    def _skip_measurements(self, rows: Sequence[str], reason: str) -> None:
         for name in rows:
             self._results.skip(name, reason)
 
-    def _compare(
+    def _compare_job_answer(
         self, row: str, jobs: Mapping[str, JobState], name: str, answers: Mapping[str, str], otherwise: str
     ) -> None:
         """Record the answer of the first step that ran. `answers`: step → answer."""

@@ -107,7 +107,7 @@ class DurableObjectAdmin(WriteGuard):
         assert spec.state is not None
         assert spec.proof is not None
         try:
-            response, body = self._send("GET", url + spec.state, spec, within=READ_TIMEOUT)
+            response, body = self._send_admin_request("GET", url + spec.state, spec, within=READ_TIMEOUT)
         except httpx.RequestError as error:
             return f"its state could not be read ({type(error).__name__})"
         answer = judge_answer(response.status_code, response.headers, body)
@@ -134,7 +134,7 @@ class DurableObjectAdmin(WriteGuard):
             raise Refused("a reset is a write, and writes are not allowed yet", reason=Reason.READ_ONLY)
         what = f"POST {spec.reset}"
         try:
-            response, body = self._send("POST", url + spec.reset, spec, content=b"")
+            response, body = self._send_admin_request("POST", url + spec.reset, spec, content=b"")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             text = f"{what} did not reach the application ({type(error).__name__})"
             raise NotApplied(text, reason=Reason.PROVIDER_UNAVAILABLE) from None
@@ -159,11 +159,13 @@ class DurableObjectAdmin(WriteGuard):
             )
         return f"{what} returned HTTP {status}"
 
-    def _send(self, method: str, url: str, spec: "DurableObject", **more: Any) -> tuple[httpx.Response, bytes]:
-        headers = {"authorization": f"Bearer {self._token(spec).reveal()}"}
+    def _send_admin_request(
+        self, method: str, url: str, spec: "DurableObject", **more: Any
+    ) -> tuple[httpx.Response, bytes]:
+        headers = {"authorization": f"Bearer {self._read_admin_token(spec).reveal()}"}
         return self._web().send(method, url, headers=headers, **more)
 
-    def _token(self, spec: "DurableObject") -> Secret:
+    def _read_admin_token(self, spec: "DurableObject") -> Secret:
         name = spec.token or ""
         if name not in self._tokens:
             raise ConfigError(

@@ -203,17 +203,17 @@ class DeploymentComparison:
         self._lock = threading.Lock()
 
     def compare(self, url: str, response: "httpx.Response", body: bytes) -> CachedContent:
-        wanted = self._find()
+        wanted = self._find_wanted_content()
         seen, _ = describe_response(url, response, body)
         if wanted is None or not seen.digest or len(body) >= MAX_BYTES:
             return CachedContent.UNKNOWN
         parts = urlsplit(remove_cache_buster(url))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        content = self._classify(wanted, target, seen)
+        content = self._classify_page(wanted, target, seen)
         return CachedContent.WANTED if content == CachedContent.IN_BOTH and self._is_shown(wanted) else content
 
-    def _classify(self, wanted: "WantedContent", target: str, seen: PageContent) -> CachedContent:
-        own, *others = (self._read(each.rstrip("/") + target) for each in (wanted.url, *wanted.others))
+    def _classify_page(self, wanted: "WantedContent", target: str, seen: PageContent) -> CachedContent:
+        own, *others = (self._read_page(each.rstrip("/") + target) for each in (wanted.url, *wanted.others))
         return classify_content(seen, own, others)
 
     def _is_shown(self, wanted: "WantedContent") -> bool:
@@ -223,12 +223,12 @@ class DeploymentComparison:
     def _is_live(self, wanted: "WantedContent") -> bool:
         """Return whether a compared path of the site shows the wanted deployment now, and none another one."""
         pages = ((path, read_once(self._web, wanted.site.rstrip("/") + path)) for path in wanted.paths)
-        contents = {self._classify(wanted, path, page) for path, page in pages}
+        contents = {self._classify_page(wanted, path, page) for path, page in pages}
         return CachedContent.WANTED in contents and CachedContent.REPLACED not in contents
 
     def explain(self, content: CachedContent, cached: str) -> tuple[str, str]:
         """Return why a cached answer does not count, and the hint. `cached`: its headers."""
-        wanted = self._find()
+        wanted = self._find_wanted_content()
         if wanted is None:
             return describe_no_proof(cached), ""
         answer, name = f"cached answer ({cached})", wanted.name
@@ -242,11 +242,11 @@ class DeploymentComparison:
             case _:
                 return f"{answer}, and it cannot be compared with {name}: proves nothing", UNREAD_HINT
 
-    def _find(self) -> "WantedContent | None":
+    def _find_wanted_content(self) -> "WantedContent | None":
         with self._lock:
             return self._wanted()
 
-    def _read(self, url: str) -> PageContent:
+    def _read_page(self, url: str) -> PageContent:
         if url not in self._known:
             page = read_once(self._web, url)
             if not page.digest or page.failure_status:

@@ -62,7 +62,7 @@ class ProbeRunner:
 
     def run_round(self, probes: "ProbeSet") -> ProbeObservation:
         """Run one round without browsers; a required browser probe is inconclusive. So is a set without probes."""
-        seen = self._round(probes)
+        seen = self._run_probe_round(probes)
         left = tuple(
             _not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
         )
@@ -87,7 +87,7 @@ class ProbeRunner:
         needed = probes.needed_rounds()
         while True:
             began, is_last = self._clock.monotonic(), in_a_row + 1 >= needed
-            seen = _reject_nameless(probes, self._round(probes, is_last=is_last), naming)
+            seen = _reject_nameless(probes, self._run_probe_round(probes, is_last=is_last), naming)
             rounds += 1
             in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
             named = {result.echoed_version for result in seen.results} if in_a_row else None
@@ -137,7 +137,7 @@ class ProbeRunner:
                 return ProbeObservation(Verdict.INCONCLUSIVE, seen.results, rounds=rounds)
             self._clock.sleep(pause)
 
-    def _round(self, probes: "ProbeSet", *, is_last: bool = False) -> ProbeObservation:
+    def _run_probe_round(self, probes: "ProbeSet", *, is_last: bool = False) -> ProbeObservation:
         """Run one round. The last round includes browsers; one that is not required has no vote."""
         all_probes = probes.all_probes
         quick, browsers = ([a for a in all_probes if (a[1].browser is None) == is_quick] for is_quick in (True, False))
@@ -188,7 +188,7 @@ class ProbeRunner:
                 redact=redact,
                 environ=self._environ(probe),
                 override=probes.override,
-                comparison=self._comparison(probes),
+                comparison=self._build_comparison(probes),
                 may_show_former=probes.may_show_former and probe.name == probes.deciding,
             )
         if probe.page is not None:
@@ -202,7 +202,7 @@ class ProbeRunner:
                 probes.url,
                 redact=redact,
                 environ=environ,
-                comparison=self._comparison(probes),
+                comparison=self._build_comparison(probes),
             )
         environ = self._environ(probe)
         if probe.browser is not None:
@@ -215,7 +215,7 @@ class ProbeRunner:
         assert probe.command is not None
         return run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
 
-    def _comparison(self, probes: "ProbeSet") -> "DeploymentComparison | None":
+    def _build_comparison(self, probes: "ProbeSet") -> "DeploymentComparison | None":
         """Return the comparison for cached answers of a site; None if no deployment can be compared."""
         if probes.find_content is None:
             return None

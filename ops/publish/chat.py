@@ -117,10 +117,10 @@ class ChatPublisher:
         for problem in self._problems:
             warn(f"no chat message is sent: {problem}")
         for channel in self._channels:
-            channel.begin(partial(self._fail, warn))
+            channel.begin(partial(self._note_chat_failure, warn))
         exit_stack.callback(self.end)
 
-    def _fail(self, warn: Warn, failure: str) -> None:
+    def _note_chat_failure(self, warn: Warn, failure: str) -> None:
         self.failures.append(failure)
         warn(f"cannot send a message to {failure}; the run goes on, so inform the team yourself")
 
@@ -279,36 +279,36 @@ class _Channel:
 
     def begin(self, warn: Warn) -> None:
         self._warn = warn
-        run_in_background(self._work)
+        run_in_background(self._send_queued_messages)
 
     def finish(self) -> None:
         self._queue.put(None)
 
     def wait(self, seconds: float) -> None:
         if not self._done.wait(seconds):
-            self._fail("timeout")
+            self._warn_of_channel("timeout")
         self._warn = None
 
-    def _work(self) -> None:
+    def _send_queued_messages(self) -> None:
         while (item := self._queue.get()) is not None:
             if isinstance(item, threading.Event):
                 item.set()
             else:
-                self._send(item)
+                self._send_chat_message(item)
         self._done.set()
 
-    def _send(self, message: ChatMessage) -> None:
+    def _send_chat_message(self, message: ChatMessage) -> None:
         sending = start_call(lambda: self._sender.send(message, self.thread))
         try:
             posted = sending.result(timeout=TIMEOUT)
             self.is_delivered = True
             self.thread = self.thread or posted
         except NotSentError as error:
-            self._fail(str(error))
+            self._warn_of_channel(str(error))
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the run goes on
-            self._fail(type(error).__name__)
+            self._warn_of_channel(type(error).__name__)
 
-    def _fail(self, why: str) -> None:
+    def _warn_of_channel(self, why: str) -> None:
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(f"{self._sender.name} ({why})")

@@ -75,8 +75,8 @@ class IssuePublisher:
         if not self._is_on or incident is None:
             return ()
         self._writer = CommentWriter(
-            self._connect,
-            self._render,
+            self._connect_issue,
+            self._render_run_comments,
             number=incident,
             run=self._run,
             clock=self._clock,
@@ -119,7 +119,7 @@ class IssuePublisher:
     def _previous_runs(self, incident: int, rules: RecordRules) -> PreviousRuns:
         from ops.github.records import read_previous_runs
 
-        return read_previous_runs(self._connect(), incident, rules)
+        return read_previous_runs(self._connect_issue(), incident, rules)
 
     def end(
         self, timeline: Timeline, menu: "Callable[[str, str], RecoveryMenu]", *, only_if_needed: bool = False
@@ -168,7 +168,7 @@ class IssuePublisher:
         from ops.github.comments import save_record
         from ops.render import escape_markdown
 
-        repository, whose = self._connect(), f"for incident #{incident}" if incident else "without an incident"
+        repository, whose = self._connect_issue(), f"for incident #{incident}" if incident else "without an incident"
         name, now = f"notice-{self._run}"[:64], self._clock.now()
         for number, text in notices.items():
             note = f"a run {whose} changed a state that this incident needs: {text}"
@@ -182,7 +182,7 @@ class IssuePublisher:
         from ops.publish import comment
 
         run = Run(self._run, events)
-        repository, page = self._connect(), repository_page(self._environ)
+        repository, page = self._connect_issue(), repository_page(self._environ)
         seen = f"Opened after a run in {run.environment} without an incident: {run.state}. {run.message}"
         body = comment.render_incident(service=run.service, symptom=seen)
         title = f"{run.runbook} on {run.service} in {run.environment}: {run.state}"
@@ -190,7 +190,7 @@ class IssuePublisher:
         def put_run(number: int) -> None:
             self.opened_incident = number
             comments = RunComments(repository, number, self._run)
-            for part, text in enumerate(self._render(events), start=1):
+            for part, text in enumerate(self._render_run_comments(events), start=1):
                 comments.put(part, text)
 
         # The time is limited, and the record of the run counts more than the menu.
@@ -202,10 +202,10 @@ class IssuePublisher:
             before_menu=put_run,
         ).url
 
-    def _connect(self) -> Any:
+    def _connect_issue(self) -> Any:
         return client.connect(self._environ, self._redactor)
 
-    def _render(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
+    def _render_run_comments(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
         from ops.publish import comment
 
         run = Run(
@@ -229,7 +229,7 @@ class IssuePublisher:
 
         try:
             with client.provider_errors():
-                login = own_login(self._connect())
+                login = own_login(self._connect_issue())
                 return "" if login == BOT else login
         except ProviderError:
             return ""
@@ -273,8 +273,8 @@ class CommentWriter:
 
         `request`: id of the comment that announced this run.
         """
-        self._connect = connect
-        self._render = render
+        self._connect_issue = connect
+        self._render_run_comments = render
         self._number, self._run, self._request = number, run, request
         self._clock, self._remaining = clock, remaining
         self._changed = threading.Condition()
@@ -298,7 +298,7 @@ class CommentWriter:
     def begin(self, warn: Callable[[str], object]) -> None:
         """Start the thread. `warn` gets the first failure."""
         self._warn = warn
-        run_in_background(self._work)
+        run_in_background(self._write_queued_events)
 
     def close(self) -> str:
         """Wait for the last edit, within the time budget. Return the comment's URL; "" if it was never written."""
@@ -306,23 +306,23 @@ class CommentWriter:
             self._closing = True
             self._changed.notify()
         if not self._done.wait(self._remaining()):
-            self._fail(TimeoutError())
+            self._note_publish_failure(TimeoutError())
         self._warn = None
         return self._comments.url if self._comments else ""
 
-    def _work(self) -> None:
+    def _write_queued_events(self) -> None:
         try:
             while not self._done.is_set():
-                events, last = self._wait()
-                is_written = self._write(events, tries=LAST_TRIES if last else 1)
+                events, last = self._wait_for_events()
+                is_written = self._try_to_publish(events, tries=LAST_TRIES if last else 1)
                 if last:
                     self.is_complete = is_written
                     self._done.set()
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the clock may be gone
-            self._fail(error)
+            self._note_publish_failure(error)
             self._done.set()
 
-    def _wait(self) -> tuple[tuple[RunEvent, ...], bool]:
+    def _wait_for_events(self) -> tuple[tuple[RunEvent, ...], bool]:
         """Wait until a write is due. Return its events, and whether it is the last write."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._is_due)
@@ -335,30 +335,30 @@ class CommentWriter:
             self._is_due = any(event.kind in {*STATES, EventKind.PREPARED} for event in self._events[len(events) :])
             return events, self._closing
 
-    def _write(self, events: tuple[RunEvent, ...], *, tries: int) -> bool:
+    def _try_to_publish(self, events: tuple[RunEvent, ...], *, tries: int) -> bool:
         """Return whether the comment shows the events."""
         for _ in range(tries):
             try:
-                self._publish(events)
+                self._publish_comments(events)
             except Exception as error:  # noqa: BLE001  GitHub, the network, a template: the run goes on
                 with self._changed:
                     self._is_due = True
-                self._fail(error)
+                self._note_publish_failure(error)
                 if getattr(error, "status", 0) in REFUSALS:
                     return False
             else:
                 return True
         return False
 
-    def _publish(self, events: tuple[RunEvent, ...]) -> None:
+    def _publish_comments(self, events: tuple[RunEvent, ...]) -> None:
         from ops.github.comments import RunComments
 
         if self._comments is None:
-            self._comments = RunComments(self._connect(), self._number, self._run, request=self._request)
-        for part, body in enumerate(self._render(events), start=1):
+            self._comments = RunComments(self._connect_issue(), self._number, self._run, request=self._request)
+        for part, body in enumerate(self._render_run_comments(events), start=1):
             self._comments.put(part, body)
 
-    def _fail(self, error: Exception) -> None:
+    def _note_publish_failure(self, error: Exception) -> None:
         warn, self._warn = self._warn, None
         if warn is not None:
             advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""

@@ -108,7 +108,7 @@ class RecoveryMenu:
         order = list(dict.fromkeys(each.service for each in self.likely))
         likely = sorted((each for each in sections if each.service in order), key=lambda e: order.index(e.service))
         others = [each for each in sections if each not in likely]
-        return self._render(shown=likely or others, folded=others if likely else [])
+        return self._render_menu(shown=likely or others, folded=others if likely else [])
 
     def _render_short(self, sections: Sequence[MenuSection]) -> str:
         """Return the likely services, as many as fit, and the names of the others."""
@@ -128,7 +128,7 @@ class RecoveryMenu:
         first, rest = likely[:shown], [each.service for each in likely[shown:]]
         others = [name for name in dict.fromkeys([*rest, *names]) if name not in {each.service for each in first}]
         parts = {"shown": first} if is_whole else {"likely": first}
-        return self._render(**parts, hidden=len(rest), others=others)
+        return self._render_menu(**parts, hidden=len(rest), others=others)
 
     @property
     def calm(self) -> str:
@@ -140,7 +140,7 @@ class RecoveryMenu:
         changes = "" if any(each.recent_deployment is None for each in seen) else "; no deployment within the hour"
         return f"{healthy} of {len(seen)} pass their probes now ({self.signs.read_at:%H:%M} UTC){changes}."
 
-    def _render(self, **parts: Any) -> str:
+    def _render_menu(self, **parts: Any) -> str:
         starts = [start for each in self.sections for row in each.rows for start in row.starts]
         text = (
             load_templates()

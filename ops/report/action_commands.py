@@ -211,9 +211,9 @@ class _Creation:
 
     def finish(self, numbers: Mapping[str, int], linked: frozenset[str]) -> tuple[TrackedItem, ...]:
         """Return the rows with their new issues."""
-        return tuple(self._finish(each, numbers, linked) for each in self.tracked)
+        return tuple(self._finish_action_item(each, numbers, linked) for each in self.tracked)
 
-    def _finish(self, each: TrackedItem, numbers: Mapping[str, int], linked: frozenset[str]) -> TrackedItem:
+    def _finish_action_item(self, each: TrackedItem, numbers: Mapping[str, int], linked: frozenset[str]) -> TrackedItem:
         key = each.item.key
         if each.state != ItemState.NO_ISSUE:
             return each

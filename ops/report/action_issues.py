@@ -190,14 +190,14 @@ class IssueMaker:
                 try:
                     with write_errors():
                         people = [login for login in item.logins if login in assignable]
-                        numbers[item.key] = self._create(item, people)
+                        numbers[item.key] = self._create_action_issue(item, people)
                 except UnclearWrite:
                     unclear.add(item.key)
         except ProviderError as error:
             problem = f"not all issues were created: {error.message}. Do this again later"
         return CreatedIssues(numbers, unclear, problem)
 
-    def _create(self, item: ActionItem, people: list[str]) -> int:
+    def _create_action_issue(self, item: ActionItem, people: list[str]) -> int:
         mark = f"<!-- backout:action report={self.report.number} key={item.key} -->"
         shown = self.redactor.redact_value(item)
         unassigned = [each for each in shown.logins or filter(None, [shown.owner]) if each not in people]

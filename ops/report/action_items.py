@@ -188,12 +188,12 @@ class _Table:
         """Yield line number and item of each written row."""
         for at, row in self.rows:
             cells = _read_cells(row)
-            text = self._cell(cells, "action", 0)
+            text = self._action_cell(cells, "action", 0)
             if PLACEHOLDER not in row and text and not _RULE.fullmatch(row.strip()):
-                yield at, self._parse(text, cells, repository)
+                yield at, self._parse_action_row(text, cells, repository)
 
-    def _parse(self, text: str, cells: Sequence[str], repository: str) -> ActionItem:
-        target = self._cell(cells, ISSUE, len(cells) - 1) if len(cells) > 1 else ""
+    def _parse_action_row(self, text: str, cells: Sequence[str], repository: str) -> ActionItem:
+        target = self._action_cell(cells, ISSUE, len(cells) - 1) if len(cells) > 1 else ""
         link = _LINK.search(target)
         is_own = link and (link[1] or repository).lower() == repository.lower()
         is_done = any(map(_DONE.fullmatch, cells))
@@ -201,13 +201,13 @@ class _Table:
             text,
             int(link[2]) if link and is_own else None,
             is_done,
-            self._cell(cells, "type"),
-            self._cell(cells, "owner"),
-            self._cell(cells, "due"),
+            self._action_cell(cells, "type"),
+            self._action_cell(cells, "owner"),
+            self._action_cell(cells, "due"),
             "" if is_own or _DONE.fullmatch(target) or ISSUE not in self.names else target,
         )
 
-    def _cell(self, cells: Sequence[str], name: str, default: int | None = None) -> str:
+    def _action_cell(self, cells: Sequence[str], name: str, default: int | None = None) -> str:
         at = self.names.index(name) if name in self.names else default
         return cells[at] if at is not None and at < len(cells) else ""
 

@@ -139,12 +139,12 @@ class _Poster:
             return RECENT
         if dry_run:
             return WOULD_POST
-        issue.create_comment(self._render(lack))
+        issue.create_comment(self._render_reminder(lack))
         for comment in former:
             comment.delete()
         return POSTED
 
-    def _render(self, lack: LackingIncident) -> str:
+    def _render_reminder(self, lack: LackingIncident) -> str:
         template = load_templates().get_template("action_reminder.md.j2")
         text = template.render(lack=self.redactor.redact_value(lack), required=self.required, label=ACTIONS_LABEL)
         row = RecordRow(self.now, SOURCE, lack.what)

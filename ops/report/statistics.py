@@ -109,9 +109,9 @@ class IncidentGroup:
     """Oldest first."""
 
     def times(self) -> tuple[MeasuredTimes, ...]:
-        return tuple(self._measure(each) for each in MEASURES)
+        return tuple(self._measure_group(each) for each in MEASURES)
 
-    def _measure(self, measure: Measure) -> MeasuredTimes:
+    def _measure_group(self, measure: Measure) -> MeasuredTimes:
         points = [(each.number, each.measure(measure)) for each in self.incidents]
         known = tuple((number, seconds) for number, seconds in points if seconds is not None)
         return MeasuredTimes(measure, known, tuple(number for number, seconds in points if seconds is None))

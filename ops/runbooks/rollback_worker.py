@@ -98,13 +98,13 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
 
     def choose(self, ctx: Context[Params], situation: WorkerSituation) -> StepPlan:
         try:
-            return self._choose(ctx, situation)
+            return self._plan_for_situation(ctx, situation)
         except Refused:
             for text in _warn_of_leftover_rehearsal(ctx, situation.history):
                 ctx.timeline.record(EventKind.WARNING, text)
             raise
 
-    def _choose(self, ctx: Context[Params], situation: WorkerSituation) -> StepPlan:
+    def _plan_for_situation(self, ctx: Context[Params], situation: WorkerSituation) -> StepPlan:
         service, history, to = situation.service, situation.history, situation.requested
         schemas, latest = situation.read_schemas, situation.latest
         if to is None and history.live.displaced is not None and not ctx.params.deployment:

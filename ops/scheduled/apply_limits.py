@@ -166,9 +166,9 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
             return _superseded_plan(commits, text)
         limits, warnings = _read_limits(ctx, runtime)
         value = build_value(limits, commits.checked_out, ctx.clock.now())
-        return self._plan(ctx, LimitsRead(commits, value, text, limits=limits, file=limits), warnings)
+        return self._plan_limits_write(ctx, LimitsRead(commits, value, text, limits=limits, file=limits), warnings)
 
-    def _plan(self, ctx: Context[Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
+    def _plan_limits_write(self, ctx: Context[Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
         stored, problem = parse_kv(read.before)
         warnings, is_raise = (*warnings, problem) if problem else warnings, False
         if stored is not None:

@@ -72,7 +72,9 @@ class ReconcileLimits(ApplyLimits):
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
     publications = Publications(_publish_drift)
 
-    def _plan(self, ctx: Context[ApplyLimits.Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
+    def _plan_limits_write(
+        self, ctx: Context[ApplyLimits.Params], read: LimitsRead, warnings: tuple[str, ...]
+    ) -> StepPlan:
         stored, garbage = parse_kv(read.before)
         if not garbage and self._is_application_ahead(ctx, read, stored):
             message = f"the application shows revision {read.value.revision} of {FILE}; KV's API does not yet"

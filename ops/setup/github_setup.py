@@ -141,12 +141,12 @@ class GitHubSetup:
     def plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
         """Read everything and return the plan. Raises ConfigError and ProviderError."""
         try:
-            return self._plan(reviewers, ask)
+            return self._plan_settings(reviewers, ask)
         except ProviderError as error:
             error.hint = READ_HINT if error.hint in {"", ACCESS_HINT} else error.hint
             raise
 
-    def _plan(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
+    def _plan_settings(self, reviewers: tuple[str, ...], ask: AskReviewers | None) -> SetupPlan:
         plan = SetupPlan(self._read_repository())
         config: Config | None = self._config
         rules = self._read_rules(plan)
@@ -221,7 +221,7 @@ class GitHubSetup:
             raise ConfigError(text, hint=f"Run `{program} workflows sync`, which shows the difference.")
 
     def _plan_environments(self, plan: SetupPlan, reviewers: tuple[str, ...], ask: AskReviewers | None) -> None:
-        for needed in self._needed(self._config):
+        for needed in self._needed_environments(self._config):
             live = protection.read_environment(self._github, needed.name)
             has_choice = needed.has_reviewers and plan.repository.may_administer
             chosen = self._choose_reviewers(plan, needed, live, reviewers, ask) if has_choice else ()
@@ -241,7 +241,7 @@ class GitHubSetup:
                     details += f", reviewers {', '.join(each.name for each in chosen)}"
                 if is_open:
                     details += ", nobody approves an own request"
-                self._add(
+                self._add_setting(
                     plan,
                     SettingChange(
                         "environment",
@@ -350,7 +350,7 @@ class GitHubSetup:
         if is_protected(rules):
             return
         exists = protection.find_ruleset(self._github, RULESET) is not None
-        self._add(
+        self._add_setting(
             plan,
             SettingChange(
                 "ruleset",
@@ -362,7 +362,7 @@ class GitHubSetup:
             ),
         )
 
-    def _add(self, plan: SetupPlan, change: SettingChange) -> None:
+    def _add_setting(self, plan: SetupPlan, change: SettingChange) -> None:
         """Add a change that needs an admin."""
         if plan.repository.may_administer:
             plan.changes.append(change)
@@ -372,7 +372,7 @@ class GitHubSetup:
             )
 
     def _list_secrets(self, plan: SetupPlan, config: "Config") -> None:
-        needed = self._needed(config)
+        needed = self._needed_environments(config)
         places = [each.name for each in needed] if config.github.environments else [""]
         read = {place: protection.read_secret_names(self._github, place) for place in places}
         if None in read.values():
@@ -399,7 +399,7 @@ class GitHubSetup:
         of_account = (each for each in self._config.environments.values() if each.account_id == needed.account_id)
         return next((each.token_location for each in of_account if each.token_location), "")
 
-    def _needed(self, config: "Config") -> list[GitHubEnvironment]:
+    def _needed_environments(self, config: "Config") -> list[GitHubEnvironment]:
         return needed_environments(config, button_runbooks())
 
 

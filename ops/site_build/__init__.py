@@ -71,7 +71,7 @@ class SiteBuilder:
         self._source = folder / (environ.get("OPS_SOURCE") or ".")
 
     @cached_property
-    def _environ(self) -> Mapping[str, str]:
+    def _environ_with_node(self) -> Mapping[str, str]:
         """Return the environment with Node on PATH; Node is searched only if a site needs it."""
         return node.add_node_to_path(self._process_environ)
 
@@ -104,9 +104,9 @@ class SiteBuilder:
 
     def configuration(self, service: "Service", commit: GitCommit) -> SiteConfiguration:
         """Return the wrangler configuration of the deployment. Raises Refused and ConfigError."""
-        return files.choose_configuration(self._committed(service, commit))
+        return files.choose_configuration(self._read_committed_files(service, commit))
 
-    def _committed(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
+    def _read_committed_files(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
         if self.is_prebuilt:
             return files.load_for_deployment(self._process_environ)
         with self._open_repository() as repository:
@@ -132,7 +132,7 @@ class SiteBuilder:
 
     @contextmanager
     def _open_repository(self) -> Iterator[git.GitRepository]:
-        repository = git.GitRepository(self._source, self._environ, self._redactor)
+        repository = git.GitRepository(self._source, self._environ_with_node, self._redactor)
         try:
             if repository.is_shallow:
                 raise Refused(
@@ -149,22 +149,24 @@ class SiteBuilder:
         """Refuse if a build is not allowed here, or a needed program is missing."""
         self._check_no_token()
         program = build.command[0]
-        missing = "" if self.is_prebuilt or "/" in program or self._which(program) else f"{program} is not on PATH"
+        missing = (
+            "" if self.is_prebuilt or "/" in program or self._find_program(program) else f"{program} is not on PATH"
+        )
         try:
-            node.find_node(self._environ)
+            node.find_node(self._environ_with_node)
         except node.MissingTool as error:
             missing = missing or str(error)
         if missing:
             raise _missing_tool(missing)
 
-    def _which(self, program: str) -> str | None:
-        return shutil.which(program, path=self._environ.get("PATH"))
+    def _find_program(self, program: str) -> str | None:
+        return shutil.which(program, path=self._environ_with_node.get("PATH"))
 
     def prepare(self, service: "Service", commit: GitCommit, branch: str) -> int:
         """Build the site, or copy the prebuilt one, and return its number of files. Raises Refused."""
-        self._wrangler()  # the first call installs wrangler, which must not happen during a write
+        self._wrangler_arguments()  # the first call installs wrangler, which must not happen during a write
         folder = self._scratch()
-        committed = self._committed(service, commit)
+        committed = self._read_committed_files(service, commit)
         if self._prebuilt is not None:
             written = files.read_folder(self._prebuilt)
             files.check_unchanged({name: committed.get(name, b"") for name in written}, written)
@@ -199,7 +201,7 @@ class SiteBuilder:
         """
         with self._open_repository() as repository:
             repository.archive_commit(commit.sha, archive)
-        return files.save_for_deployment(self._committed(service, commit), configured)
+        return files.save_for_deployment(self._read_committed_files(service, commit), configured)
 
     def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
         """Run the build in a new folder, with a new home and without our variables. Raises Refused."""
@@ -213,17 +215,19 @@ class SiteBuilder:
             raise files.unusable_build(f"commit {commit.short} has no folder {build.folder}")
         # The variables of a build by Cloudflare (developers.cloudflare.com/pages/configuration/build-configuration)
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
-        clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
+        clean = {**process.clean_environment(self._environ_with_node), "HOME": str(home), **pages, **build.env}
         committed = files.read_folder(folder)
-        self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
+        self._run_build_program(
+            list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout
+        )
         files.check_unchanged(committed, files.read_folder(folder))
         output = files.folder_within(tree, folder / build.output)
         if output is None:
             raise files.unusable_build(f"the build of {commit.short} did not create the folder {build.output}")
         files.copy_files(output, into / OUTPUT)
-        self._compile(build, tree, folder, into, home)
+        self._compile_functions(build, tree, folder, into, home)
 
-    def _compile(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:
+    def _compile_functions(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:
         """Compile Functions to a Worker here, without a token, since they may name any file of the machine."""
         functions = files.folder_within(tree, folder / build.functions)
         if functions is None:
@@ -232,24 +236,26 @@ class SiteBuilder:
         options = ["--outdir", str(out / "_worker.js"), "--build-output-directory", str(out)]
         if not (out / "_routes.json").exists():
             options += ["--output-routes-path", str(out / "_routes.json")]
-        clean = {**process.clean_environment(self._environ), **node.QUIET_WRANGLER, "HOME": str(home)}
-        argv = [*self._wrangler(), "pages", "functions", "build", str(functions), *options]
-        self._run(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
+        clean = {**process.clean_environment(self._environ_with_node), **node.QUIET_WRANGLER, "HOME": str(home)}
+        argv = [*self._wrangler_arguments(), "pages", "functions", "build", str(functions), *options]
+        self._run_build_program(argv, clean, folder, "the build of its Functions", timeout=COMPILE_TIMEOUT)
 
-    def _wrangler(self) -> list[str]:
+    def _wrangler_arguments(self) -> list[str]:
         try:
-            return node.wrangler_command(self._environ, self._npm)
+            return node.wrangler_command(self._environ_with_node, self._install_by_npm)
         except node.MissingTool as error:
             raise _missing_tool(str(error)) from None
 
-    def _npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
+    def _install_by_npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
         done = process.run_program(
             argv, environ=environ, timeout=INSTALL_TIMEOUT, redactor=self._redactor, folder=folder
         )
         said = [line for line in done.output.splitlines() if line.strip() and "complete log of this run" not in line]
         return None if done.code == 0 else " ".join(said[-3:])[:300] or "no output"
 
-    def _run(self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float) -> None:
+    def _run_build_program(
+        self, argv: list[str], environ: Mapping[str, str], folder: Path, what: str, *, timeout: float
+    ) -> None:
         try:
             done = process.run_program(argv, environ=environ, timeout=timeout, redactor=self._redactor, folder=folder)
         except OSError as error:
@@ -273,7 +279,7 @@ class SiteBuilder:
         assert self._account is not None
         folder, home = self._built[commit.sha], self._scratch()
         environ = {
-            **process.clean_environment(self._environ),
+            **process.clean_environment(self._environ_with_node),
             **node.QUIET_WRANGLER,
             "HOME": str(home),
             "CLOUDFLARE_API_BASE_URL": self._account.base_url,
@@ -282,7 +288,7 @@ class SiteBuilder:
         }
         options = ["--project-name", service.pages, "--branch", branch, "--commit-hash", commit.sha]
         options += ["--commit-message", message, "--commit-dirty=false", "--no-bundle"]
-        argv = [*self._wrangler(), "pages", "deploy", OUTPUT, *options]
+        argv = [*self._wrangler_arguments(), "pages", "deploy", OUTPUT, *options]
         done = process.run_program(
             argv, environ=environ, timeout=DEPLOY_TIMEOUT, redactor=self._redactor, folder=folder
         )

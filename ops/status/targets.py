@@ -198,7 +198,10 @@ class _TargetReader:
         self, places: "Mapping[Place, Service]"
     ) -> Mapping[Place, Callable[[], RollbackPreview | OpsError]]:
         """Return the calls of the first MOST_SERVICES."""
-        calls = {place: partial(self._preview, place, each) for place, each in islice(places.items(), MOST_SERVICES)}
+        calls = {
+            place: partial(self._try_rollback_preview, place, each)
+            for place, each in islice(places.items(), MOST_SERVICES)
+        }
         self._left_out = places.keys() - calls
         return calls
 
@@ -214,7 +217,7 @@ class _TargetReader:
             hint=f"Run `ops versions {place.service} --environment {place.environment}`.",
         )
 
-    def _preview(self, place: Place, service: "Service") -> RollbackPreview | OpsError:
+    def _try_rollback_preview(self, place: Place, service: "Service") -> RollbackPreview | OpsError:
         """Return the preview, or the error that ended it, which `run_in_time` would lose."""
         try:
             return self._preview_rollback(self._sessions[place.environment], service)

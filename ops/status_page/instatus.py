@@ -61,7 +61,7 @@ class Instatus:
 
     def create(self, course: UpdateCourse) -> None:
         folder, _ = FOLDERS[course.update.kind]
-        body = {"name": course.title, **self._describe(course)}
+        body = {"name": course.title, **self._describe_instatus_update(course)}
         if course.update.kind == UpdateKind.MAINTENANCE:
             starts, ends = map(format_rfc3339, needed_window(course))
             flags = dict.fromkeys(("autoStart", "autoEnd", "notifyStart", "notifyEnd", "notifyEarly"), False)
@@ -72,14 +72,14 @@ class Instatus:
 
     def add(self, shown: ShownIncident, course: UpdateCourse) -> None:
         folder, word = FOLDERS[course.update.kind]
-        body = {**self._describe(course), "started": format_rfc3339(course.update.at)}
+        body = {**self._describe_instatus_update(course), "started": format_rfc3339(course.update.at)}
         self._client.write("POST", f"{self._path}/{folder}/{shown.id}/{word}-updates", body)
 
     def list_components(self) -> Mapping[str, str]:
         rows = self._client.read_rows(f"{self._path}/components", size="per_page")
         return {str(row["id"]): str(row["name"]) for row in rows}
 
-    def _describe(self, course: UpdateCourse) -> dict[str, Any]:
+    def _describe_instatus_update(self, course: UpdateCourse) -> dict[str, Any]:
         ids = self._client.page.components
         return {
             "message": course.update.text,

@@ -161,7 +161,7 @@ class ProviderClient(WriteGuard):
             UpdateNotSentError, UnclearError: as every request; or the list has another form, or too many rows.
         """
         for page in range(1, MOST_PAGES + 1):
-            rows = self._send("GET", f"{path}?{urlencode({size: MOST_LISTED, 'page': page})}", None)
+            rows = self._send_to_page_provider("GET", f"{path}?{urlencode({size: MOST_LISTED, 'page': page})}", None)
             if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
                 raise UnclearError(f"{self._host} listed in another form")
             yield from rows
@@ -173,9 +173,9 @@ class ProviderClient(WriteGuard):
         """Return the JSON answer to a write, which is sent once. Raises UpdateNotSentError and UnclearError."""
         if not self._may_write:
             raise UpdateNotSentError("this command may only read")
-        return self._send(method, path, body)
+        return self._send_to_page_provider(method, path, body)
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _send_to_page_provider(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
         headers = {"host": self._host, "authorization": f"{self._scheme} {self._key.reveal()}"}
@@ -190,7 +190,7 @@ class ProviderClient(WriteGuard):
         if status in TOO_MANY:
             raise UnavailableError(f"too many requests ({status}); wait a minute")
         if 400 <= status < 500 and status != httpx.codes.REQUEST_TIMEOUT:
-            raise UpdateNotSentError(self._explain(status, said))
+            raise UpdateNotSentError(self._explain_page_refusal(status, said))
         try:
             if status in {200, 201}:
                 return json.loads(said)
@@ -198,7 +198,7 @@ class ProviderClient(WriteGuard):
             raise UnclearError(f"the answer of {self._host} is no JSON") from None
         raise UnclearError(f"{self._host} answered {status}")
 
-    def _explain(self, status: int, said: bytes) -> str:
+    def _explain_page_refusal(self, status: int, said: bytes) -> str:
         """Return why the provider refused a request, with advice."""
         match status:
             case 401 | 403:

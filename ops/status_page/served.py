@@ -71,7 +71,7 @@ class ServedPage:
         """Return what was seen as soon as this build or a newer one is served. Raises ProviderError if it never is."""
         began = clock.monotonic()
         while True:
-            problem = self._compare(built)
+            problem = self._compare_served_files(built)
             seconds = clock.monotonic() - began
             if not problem:
                 return f"{self.url} serves the page, seen after {format_duration(seconds)}"
@@ -79,7 +79,7 @@ class ServedPage:
                 raise make_error(f"{self.url}: {problem}, {format_duration(seconds)} after its deployment")
             clock.sleep(PAUSE)
 
-    def _compare(self, built: PageBuild) -> str:
+    def _compare_served_files(self, built: PageBuild) -> str:
         """Return why this build is not served; "" if it is, or a newer one, which has its updates too."""
         try:
             served = read_build(self.fetch())

@@ -61,18 +61,18 @@ class Statuspage:
             starts, ends = map(format_rfc3339, needed_window(course))
             planned = {"scheduled_for": starts, "scheduled_until": ends, **NO_AUTOMATION}
         memory = {course.update.kind.value: course.update.incident}
-        body = {"name": course.title, **planned, **self._describe(course, memory)}
+        body = {"name": course.title, **planned, **self._describe_statuspage_update(course, memory)}
         self._client.write("POST", f"{self._path}/incidents", {"incident": body})
 
     def add(self, shown: ShownIncident, course: UpdateCourse) -> None:
-        body = self._describe(course, shown.memory)
+        body = self._describe_statuspage_update(course, shown.memory)
         self._client.write("PATCH", f"{self._path}/incidents/{shown.id}", {"incident": body})
 
     def list_components(self) -> Mapping[str, str]:
         rows = self._client.read_rows(f"{self._path}/components", size="per_page")
         return {str(row["id"]): str(row["name"]) for row in rows}
 
-    def _describe(self, course: UpdateCourse, memory: Mapping[str, str]) -> dict[str, Any]:
+    def _describe_statuspage_update(self, course: UpdateCourse, memory: Mapping[str, str]) -> dict[str, Any]:
         ids = self._client.page.components
         states = {ids[name]: CONDITIONS[each] for name, each in course.conditions.items() if name in ids}
         return {

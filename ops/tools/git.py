@@ -111,59 +111,59 @@ class GitRepository:
 
     @property
     def is_shallow(self) -> bool:
-        return self._line("rev-parse", "--is-shallow-repository") == "true"
+        return self._git_line("rev-parse", "--is-shallow-repository") == "true"
 
     def head(self) -> str | None:
         """Return the SHA of the commit that is checked out; None before the first commit."""
-        return self._whole("HEAD")
+        return self._resolve_commit("HEAD")
 
     def origin(self) -> str | None:
         """Return the address of the remote origin; None if there is none."""
-        return self._line("remote", "get-url", "origin")
+        return self._git_line("remote", "get-url", "origin")
 
     def root(self) -> str | None:
         """Return the path of the work tree; None without one."""
-        return self._line("rev-parse", "--show-toplevel")
+        return self._git_line("rev-parse", "--show-toplevel")
 
     def current_branch(self) -> str:
         """Return the branch that is checked out, or HEAD if none is."""
-        return self._line("rev-parse", "--abbrev-ref", "HEAD") or "HEAD"
+        return self._git_line("rev-parse", "--abbrev-ref", "HEAD") or "HEAD"
 
     def branch_head(self, name: str) -> str | None:
         """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
         fetched, local = f"refs/remotes/origin/{name}", f"refs/heads/{name}"
-        lines = self._line("for-each-ref", "--format=%(refname) %(objectname)", fetched, local) or ""
+        lines = self._git_line("for-each-ref", "--format=%(refname) %(objectname)", fetched, local) or ""
         sha_of = {ref: sha for ref, _, sha in (line.partition(" ") for line in lines.splitlines())}
         return sha_of.get(fetched) or sha_of.get(local)
 
     def find_commit(self, text: str) -> GitCommit | None:
         """Return the commit with this SHA or prefix; None if there is none or more than one."""
-        sha = self._whole(text)
-        return None if sha is None else GitCommit(sha, self._line("show", "--no-patch", "--format=%s", sha) or "")
+        sha = self._resolve_commit(text)
+        return None if sha is None else GitCommit(sha, self._git_line("show", "--no-patch", "--format=%s", sha) or "")
 
     def first_parent(self, sha: str) -> str | None:
-        return self._whole(f"{sha}^1")
+        return self._resolve_commit(f"{sha}^1")
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Return whether `older` is an ancestor of `newer`; False if the repository lacks one of them."""
-        known = self._whole(older) and self._whole(newer)
-        return bool(known) and self._must("merge-base", "--is-ancestor", older, newer, answers=(0, 1)) == 0
+        known = self._resolve_commit(older) and self._resolve_commit(newer)
+        return bool(known) and self._require_git("merge-base", "--is-ancestor", older, newer, answers=(0, 1)) == 0
 
     def merge_base(self, one: str, other: str) -> str | None:
-        return self._line("merge-base", one, other)
+        return self._git_line("merge-base", one, other)
 
     def default_branch(self) -> str:
         """Return the default branch of origin, or main if the clone does not know it."""
-        ref = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
+        ref = self._git_line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
         return ref.partition("/")[2] or "main"
 
     def newest_commits_touching(self, sha: str, path: str) -> tuple[str, ...]:
         """Return the SHAs of the newest two commits up to `sha` that touch the file, newest first."""
-        return tuple((self._line("log", "-2", "--format=%H", sha, "--", path) or "").split())
+        return tuple((self._git_line("log", "-2", "--format=%H", sha, "--", path) or "").split())
 
     def commit_times(self, sha: str, path: str) -> Iterator[tuple[datetime, str]]:
         """Yield time (UTC) and SHA of the commits and merges on the branch that changed the file, newest first."""
-        found = self._line("log", "--first-parent", "--format=%ct %H", sha, "--", path) or ""
+        found = self._git_line("log", "--first-parent", "--format=%ct %H", sha, "--", path) or ""
         for line in found.splitlines():
             seconds, _, commit = line.partition(" ")
             yield datetime.fromtimestamp(int(seconds), UTC), commit
@@ -182,7 +182,7 @@ class GitRepository:
         """Return the entries of a commit at these paths, relative to the folder; without paths all."""
         with process.scratch_folder() as scratch:
             listed = scratch / "list"
-            self._must("ls-tree", "-z", "--long", "--full-name", *options, sha, "--", *paths, into=listed)
+            self._require_git("ls-tree", "-z", "--long", "--full-name", *options, sha, "--", *paths, into=listed)
             return [_parse_tree_entry(line) for line in listed.read_bytes().split(b"\0") if line]
 
     def _read_plain(self, sha: str, paths: Sequence[str], *options: str) -> Iterator[tuple[str, bytes]]:
@@ -205,29 +205,29 @@ class GitRepository:
         with process.scratch_folder() as scratch:
             names, blobs = scratch / "names", scratch / "blobs"
             names.write_text("".join(f"{each.object}\n" for each in entries))
-            self._must("cat-file", "--batch", "--buffer", stdin=names, into=blobs)
+            self._require_git("cat-file", "--batch", "--buffer", stdin=names, into=blobs)
             with blobs.open("rb") as opened:
                 yield opened
 
     def file_mode(self, sha: str, path: str) -> str | None:
         """Return the `git ls-tree` mode: 100644, 120000 for a link, 160000 for a submodule. None if it is missing."""
-        line = self._line("ls-tree", sha, "--", path)
+        line = self._git_line("ls-tree", sha, "--", path)
         return line.partition(" ")[0] if line else None
 
     def list_submodules(self, sha: str) -> tuple[str, ...]:
         """Return the paths in .gitmodules that are submodules at this commit."""
         if self.file_mode(sha, ".gitmodules") not in PLAIN:
             return ()
-        done = self._git("config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+        done = self._run_git("config", "--blob", f"{sha}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$")
         paths = (line.partition(" ")[2] for line in done.output.splitlines())
         return tuple(path for path in paths if path and self.file_mode(sha, path) == "160000")
 
     def list_lfs_pointers(self, sha: str) -> tuple[str, ...]:
         """Return at most 20 Git LFS pointer files of the commit. A longer file that quotes a pointer is not one."""
         patterns = ["-e", "^version https://git-lfs.github.com/spec/v1", "-e", "^oid sha256:"]
-        done = self._git("grep", "-alz", "--full-name", "--all-match", *patterns, sha, "--", ":/")
+        done = self._run_git("grep", "-alz", "--full-name", "--all-match", *patterns, sha, "--", ":/")
         paths = [name.partition(":")[2] for name in done.output.split("\0")[-21:]]
-        sizes = {path: self._line("cat-file", "-s", f"{sha}:{path}") for path in paths if path}
+        sizes = {path: self._git_line("cat-file", "-s", f"{sha}:{path}") for path in paths if path}
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
     def archive_commit(self, sha: str, archive: Path) -> None:
@@ -250,14 +250,14 @@ class GitRepository:
                 packed.addfile(about, content)
                 blobs.read(1)
 
-    def _whole(self, name: str) -> str | None:
-        return self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    def _resolve_commit(self, name: str) -> str | None:
+        return self._git_line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
 
-    def _line(self, *arguments: str) -> str | None:
-        done = self._git(*arguments)
+    def _git_line(self, *arguments: str) -> str | None:
+        done = self._run_git(*arguments)
         return done.output.strip() or None if done.code == 0 else None
 
-    def _must(
+    def _require_git(
         self,
         *arguments: str,
         answers: Collection[int] = (0,),
@@ -265,12 +265,12 @@ class GitRepository:
         into: Path | None = None,
     ) -> int:
         """Return the exit code, which is one of the answers."""
-        done = self._git(*arguments, stdin=stdin, into=into)
+        done = self._run_git(*arguments, stdin=stdin, into=into)
         if done.code is None or done.code not in answers:
             raise GitError(f"git {arguments[0]} failed: {last_output_line(done.output)}")
         return done.code
 
-    def _git(self, *arguments: str, stdin: Path | None = None, into: Path | None = None) -> process.FinishedProcess:
+    def _run_git(self, *arguments: str, stdin: Path | None = None, into: Path | None = None) -> process.FinishedProcess:
         if shutil.which("git", path=self._environ.get("PATH")) is None:
             raise GitError("git is not on PATH")
         argv = ["git", *OWN, "-C", str(self._folder), *arguments]

@@ -74,7 +74,7 @@ class ClosureWatch(Watch):
 
     def rounds(self, duration: timedelta) -> Rounds:
         """Watch until an opening, the reopening, or the end of a new or continued watch. Raises ProviderError."""
-        state = self._begin(duration)
+        state = self._begin_watch(duration)
         while (number := (yield from self._next_round(state))) is not None:
             looked, verdict = self._look_twice()
             before, state = len(state.rounds), state.with_round(number, verdict)
@@ -83,7 +83,7 @@ class ClosureWatch(Watch):
             if looked.openings or not looked.is_stored:
                 return self._end_closure(state, looked)
             result = self._closure_result(state, looked)
-            self._save(result)
+            self._save_watch(result)
             self._on_round(result)
         return self._end_closure(state.at_end(), self._look_at_end(state))
 
@@ -100,10 +100,10 @@ class ClosureWatch(Watch):
 
     def _look_twice(self) -> tuple[ClosureLook, Verdict]:
         """Look, and at an opening once more."""
-        looked = self._look()
+        looked = self._look_at_closure()
         if looked.openings:
             self._clock.sleep(SECOND_LOOK)
-            looked = self._look()
+            looked = self._look_at_closure()
         if looked.openings:
             return looked, Verdict.UNHEALTHY
         return looked, Verdict.INCONCLUSIVE if looked.unread else Verdict.HEALTHY
@@ -116,7 +116,7 @@ class ClosureWatch(Watch):
             return looked
         return replace(looked, unread="it was seen closed only once")
 
-    def _look(self) -> ClosureLook:
+    def _look_at_closure(self) -> ClosureLook:
         try:
             looks = look_at_closures(self._session, [self._service])
         except OpsError as error:
@@ -127,7 +127,9 @@ class ClosureWatch(Watch):
         self, state: WatchState, looked: ClosureLook, decision: Decision | None = None, reason: Reason | None = None
     ) -> WatchResult:
         judgment = judge_watch(state, self._live, ErrorRates())
-        return replace(self._result(state, judgment, decision, reason), look=self._redactor.redact_value(looked))
+        return replace(
+            self._build_watch_result(state, judgment, decision, reason), look=self._redactor.redact_value(looked)
+        )
 
     def _end_closure(self, state: WatchState, looked: ClosureLook) -> WatchResult:
         """Decide, and publish the end. An opening is reported on the incident and in the chat."""
@@ -142,13 +144,13 @@ class ClosureWatch(Watch):
         if self._is_taken_over(state):
             return self._closure_result(state, looked, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         result = self._closure_result(state, looked, decision, reason)
-        is_published = self._send_patiently(lambda: self._save(result))
+        is_published = self._send_patiently(lambda: self._save_watch(result))
         if looked.openings:
-            is_published = self._report(result, looked) and is_published
+            is_published = self._report_opening(result, looked) and is_published
         self._on_round(result)
         return replace(self._closure_result(state, looked, decision, reason), is_published=is_published)
 
-    def _report(self, result: WatchResult, looked: ClosureLook) -> bool:
+    def _report_opening(self, result: WatchResult, looked: ClosureLook) -> bool:
         """Report the opening, and return whether the incidents show it."""
         job = self._record.job if self._record else ""
         opening = opening_record(result.environment, result.service, looked, self._clock.now(), job)
@@ -186,13 +188,13 @@ class ScheduledLook:
             where = f"{name} in {self.session.environment.name}"
             if look.openings:
                 text = f"{where} is OPEN although closed: {'; '.join(each.text for each in look.openings)}"
-                yield DueNotice(text, OPEN, partial(self._publish, name, look, text))
+                yield DueNotice(text, OPEN, partial(self._publish_opening, name, look, text))
             elif look.unread:
                 yield DueNotice(f"unknown whether {where} is closed: {look.unread}", UNKNOWN)
 
-    def _publish(self, service: str, look: ClosureLook, text: str) -> str:
+    def _publish_opening(self, service: str, look: ClosureLook, text: str) -> str:
         """Report the opening on its incident, once, and in chat. Return a line about it."""
-        shown = self.redactor.redact_text(f"{text}. {self._advise(look)}")
+        shown = self.redactor.redact_text(f"{text}. {self._advise_closing(look)}")
         record = opening_record(
             self.session.environment.name, service, look, self.session.clock.now(), actions.job_number(self.environ)
         )
@@ -211,7 +213,7 @@ class ScheduledLook:
         nobody = f"{service} was closed without an incident, so only the chat can show it"
         return "; ".join(lines.values()) or nobody
 
-    def _advise(self, look: ClosureLook) -> str:
+    def _advise_closing(self, look: ClosureLook) -> str:
         def command(options: Mapping[str, Any]) -> str:
             where = {"environment": self.session.environment.name}
             return build_command(self.config.github.laptop_program, CLOSING_RUNBOOK, {**options, **where})

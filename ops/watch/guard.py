@@ -125,21 +125,21 @@ class Guard(Observer):
             new_owner(now), start, until, deployment.id, usual_failures=self._service.verify.usual_failures
         )
         self._read_rates(state)
-        self._on_round(self._result(deployment, state))
+        self._on_round(self._build_guard_result(deployment, state))
         while not deployment.replacement and (number := (yield from self._next_round(state))) is not None:
             state = state.with_round(number, self._run_probes(state.time_of(number), deployment))
             if number % ROUNDS_PER_MINUTE == 0:
                 self._read_rates(state)
             elif number % ROUNDS_PER_MINUTE == ROUNDS_PER_MINUTE // 2:
                 deployment = self.look_again(deployment)
-            result = self._result(deployment, state)
+            result = self._build_guard_result(deployment, state)
             self._on_round(result)
             if result.judgment.is_relapse:
-                return self._end(self.look_again(deployment), state)
+                return self._end_guard(self.look_again(deployment), state)
         if not deployment.replacement:
             self._read_rates(state)
             deployment = self.look_again(deployment)
-        return self._end(deployment, state)
+        return self._end_guard(deployment, state)
 
     def look_again(self, deployment: GuardedDeployment) -> GuardedDeployment:
         """Return the deployment with the one that replaced it, if any. It stays as it is if that cannot be read."""
@@ -172,7 +172,7 @@ class Guard(Observer):
         other = named - {*deployment.versions, *([] if deployment.is_partial else [""])}
         return Verdict.INCONCLUSIVE if deployment.versions and other else seen.verdict
 
-    def _result(
+    def _build_guard_result(
         self,
         deployment: GuardedDeployment,
         state: GuardState,
@@ -199,17 +199,17 @@ class Guard(Observer):
         )
         return result
 
-    def _end(self, deployment: GuardedDeployment, state: GuardState) -> GuardResult:
+    def _end_guard(self, deployment: GuardedDeployment, state: GuardState) -> GuardResult:
         if deployment.is_rolled_back:
-            return self._result(deployment, state, Decision.NO_EVIDENCE, Reason.ALREADY_STEPPED_BACK)
+            return self._build_guard_result(deployment, state, Decision.NO_EVIDENCE, Reason.ALREADY_STEPPED_BACK)
         if deployment.replacement:
-            return self._result(deployment, state, Decision.NOTHING_TO_DO, Reason.REPLACED)
+            return self._build_guard_result(deployment, state, Decision.NOTHING_TO_DO, Reason.REPLACED)
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.STILL_UNHEALTHY, Reason.BAD_DEPLOYMENT),
             Verdict.HEALTHY: (Decision.NOTHING_TO_DO, Reason.GOOD_DEPLOYMENT),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
-        }[self._result(deployment, state).judgment.verdict]
-        return self._result(deployment, state, decision, reason)
+        }[self._build_guard_result(deployment, state).judgment.verdict]
+        return self._build_guard_result(deployment, state, decision, reason)
 
 
 @dataclass(frozen=True)

@@ -181,16 +181,16 @@ class GuardEnd:
         `objections`: each reads one more reason against a rollback; empty if there is none.
         """
         if objection := self._find_early_objection(result):
-            return self._refuse(objection)
+            return self._refuse_rollback(objection)
         evidence = guards.wait_for_second_source(result, show_wait)
         self.is_not_the_cause = evidence.is_not_the_cause
         later = (lambda: evidence.objection, *objections, self._find_closed_incident)
         if objection := next(filter(None, (find() for find in later)), ""):
-            return self._refuse(objection)
+            return self._refuse_rollback(objection)
         self.note(f"A second source shows it too: {evidence.source.text}")
         return True
 
-    def _refuse(self, why: str) -> bool:
+    def _refuse_rollback(self, why: str) -> bool:
         self.note(f"No rollback: {why}")
         return False
 

@@ -84,13 +84,13 @@ class Guards:
 
     def run(self, places: Sequence[GuardPlace]) -> Iterator[GuardResult | OpsError]:
         """Guard the deployments. Yield each redacted result, or why there is none, at the end of its guard."""
-        for _, ended in run_side_by_side([self._rounds(each) for each in places], self._session.clock):
+        for _, ended in run_side_by_side([self._guard_rounds(each) for each in places], self._session.clock):
             yield ended
 
-    def _rounds(self, each: GuardPlace) -> Generator[datetime, None, GuardResult | OpsError]:
+    def _guard_rounds(self, each: GuardPlace) -> Generator[datetime, None, GuardResult | OpsError]:
         """Guard one deployment. Its failure is a result, so that the other guards go on."""
         try:
-            return (yield from self._guard(each.place.service).rounds(each.request, each.duration))
+            return (yield from self._find_guard(each.place.service).rounds(each.request, each.duration))
         except OpsError as error:
             return error
 
@@ -119,7 +119,7 @@ class Guards:
 
         The figures come about five minutes late. The wait ends early if another deployment is live.
         """
-        guard, clock = self._guard(result.service), self._session.clock
+        guard, clock = self._find_guard(result.service), self._session.clock
         service, until = self._session.environment.service(result.service), clock.now() + WITHIN
         while True:
             seen = read_second_source(self._session, service, result.state, result.deployment)
@@ -130,7 +130,7 @@ class Guards:
             show(self._redactor.redact_text(seen.text))
             clock.sleep(PAUSE.total_seconds())
 
-    def _guard(self, name: str) -> Guard:
+    def _find_guard(self, name: str) -> Guard:
         if name not in self._guards:
             service = self._session.environment.service(name)
             content = live_content(self._session, service) if service.pages else None

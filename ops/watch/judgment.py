@@ -90,10 +90,10 @@ class WatchJudgment:
     @property
     def verdict(self) -> Verdict:
         """Unhealthy is a relapse. Rates of too few requests do not decide."""
-        return worst_verdict(each.share.verdict for each in self._deciding)
+        return worst_verdict(each.share.verdict for each in self._deciding_metrics)
 
     @property
-    def _deciding(self) -> list[Metric]:
+    def _deciding_metrics(self) -> list[Metric]:
         return [*([self.probes] if self.has_probes else []), *self._deciding_rates]
 
     @property
@@ -110,7 +110,7 @@ class WatchJudgment:
 
         It is the start of the watch if nothing failed notably.
         """
-        metrics = [each.share for each in self._deciding]
+        metrics = [each.share for each in self._deciding_metrics]
         times = [each.since for each in metrics if each.since and not each.is_unbroken]
         return max(times, default=self.started_at) if self.verdict == Verdict.HEALTHY else None
 

@@ -102,7 +102,7 @@ class WatchRecord:
         former = find_state_comment(issue, self._is_open)
         if former and parse_state(former[1].watch, now) and former[1].job == "":
             self._comment = former[0]
-        self._try(lambda _: self._end_others(now))
+        self._try_state_comment(lambda _: self._end_others(now))
         return None
 
     def _end_others(self, now: datetime) -> None:
@@ -130,7 +130,7 @@ class WatchRecord:
 
     def has_change_since(self, at: datetime) -> bool:
         """Return whether a run began to change the service after that time. Raises ProviderError."""
-        here = (each for each in self._runs() if each.service == self._service)
+        here = (each for each in self._read_run_records() if each.service == self._service)
         return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
 
     def is_still_unhealthy(self) -> bool:
@@ -138,7 +138,7 @@ class WatchRecord:
 
         Of a run for several services, the record names the first one only.
         """
-        runs = [each for each in self._runs() if any(row.kind in CHANGES for row in each.rows)]
+        runs = [each for each in self._read_run_records() if any(row.kind in CHANGES for row in each.rows)]
         here = [each for each in runs if each.service == self._service] or runs
         return bool(here) and here[-1].decision == Decision.STILL_UNHEALTHY
 
@@ -157,7 +157,7 @@ class WatchRecord:
             f"{each.name} {describe_health(each)}" for each in failing if (each.environment, each.service) != own
         )
 
-    def _runs(self) -> list[RunRecord]:
+    def _read_run_records(self) -> list[RunRecord]:
         """Return the trusted records of runs in this environment, oldest first."""
         if self._issue is None:
             return []
@@ -185,7 +185,7 @@ class WatchRecord:
         For a while the end of another watch is written instead: its runner writes each round, and reads every fourth.
         """
         if self._ended and not record.decision and 1 < len(state.rounds) <= ROUNDS_UNTIL_READ + 1:
-            self._try(lambda _: self._write_ended())
+            self._try_state_comment(lambda _: self._write_ended())
             return
         named = replace(
             record,
@@ -197,7 +197,7 @@ class WatchRecord:
             watch=state.to_json(),
             job=self.job,
         )
-        self._try(lambda comment: comment.write(embed_record(text, named)))
+        self._try_state_comment(lambda comment: comment.write(embed_record(text, named)))
 
     def is_taken_over(self, state: WatchState, now: datetime) -> bool:
         """Return whether a later runner has the watch, or one decided it; False if GitHub fails.
@@ -205,7 +205,7 @@ class WatchRecord:
         It sends one request, and asks who wrote the comment only if that says so.
         """
         bodies: list[str] = []
-        self._try(lambda comment: bodies.append(comment.read()))
+        self._try_state_comment(lambda comment: bodies.append(comment.read()))
         record = read_record(bodies[0]) if bodies else None
         written = parse_state(record.watch, now) if record else None
         if record is None or not (record.decision or (written is not None and written.owner > state.owner)):
@@ -217,7 +217,7 @@ class WatchRecord:
         issue, comment, judged = self._issue, self._comment, list[JudgedRecord]()
         if issue is None or comment is None:
             return False
-        self._try(lambda _: judged.extend(judge_records(issue, self._rules, lambda each: each == record)))
+        self._try_state_comment(lambda _: judged.extend(judge_records(issue, self._rules, lambda each: each == record)))
         own = next((each for each in judged if each.comment.id == comment.id), None)
         if own is not None and own.trust == Trust.NONE and not own.is_former:
             self.problem = f"the comment of this watch is not believed: {own.doubt}"
@@ -228,7 +228,7 @@ class WatchRecord:
         """Open the incident again if it is closed, and post the text."""
         issue = self._issue
         if issue is not None:
-            self._try(lambda _: reopen_incident(issue, text))
+            self._try_state_comment(lambda _: reopen_incident(issue, text))
 
     def report_opening(self, text: str, opening: RunRecord, incidents: Iterable[int]) -> bool:
         """Like `report_relapse`, but once for each opening, also on the other incidents that need the service closed.
@@ -254,10 +254,10 @@ class WatchRecord:
             if failures:
                 raise failures[0]
 
-        self._try(post_each)
+        self._try_state_comment(post_each)
         return any(posted) or not posted
 
-    def _try(self, send: Callable[[StateComment], object]) -> None:
+    def _try_state_comment(self, send: Callable[[StateComment], object]) -> None:
         if self._comment is None:
             return
         try:

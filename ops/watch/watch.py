@@ -113,32 +113,32 @@ class Watch(Observer):
         Raises:
             ProviderError: the incident cannot be read.
         """
-        state = self._begin(duration)
+        state = self._begin_watch(duration)
         while True:
             ended = yield from self._watch_rounds(state)
             if isinstance(ended, WatchResult):
                 return (yield from self._ask_second_source(ended))
             self._read_rates(ended)
             state = self._read_deployments(ended.at_end())
-            judgment = self._judge(state)
+            judgment = self._judge_watched(state)
             longer = state.extended()
             if judgment.verdict != Verdict.INCONCLUSIVE or longer == state:
-                return (yield from self._ask_second_source(self._end(state, judgment)))
+                return (yield from self._ask_second_source(self._end_watch(state, judgment)))
             state = longer
 
     def _watch_rounds(self, state: WatchState) -> Generator[datetime, None, WatchResult | WatchState]:
         """Watch to the end that the state names, and return the state then; the result of a watch that ended early."""
         while (number := (yield from self._next_round(state))) is not None:
             before, state = len(state.rounds), state.with_round(number, self._run_probes(state.time_of(number)))
-            state = self._read(state, number)
-            judgment = self._judge(state)
+            state = self._read_round(state, number)
+            judgment = self._judge_watched(state)
             if self._must_read(state, number, before) and self._is_taken_over(state):
-                return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+                return self._build_watch_result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
             if judgment.is_relapse:
                 # Rates are not read again: a missing answer, or one about other versions, would hide the relapse.
-                return self._end(self._read_deployments(state), judgment)
-            result = self._result(state, judgment)
-            self._save(result)
+                return self._end_watch(self._read_deployments(state), judgment)
+            result = self._build_watch_result(state, judgment)
+            self._save_watch(result)
             self._on_round(result)
         return state
 
@@ -164,7 +164,7 @@ class Watch(Observer):
     def _is_taken_over(self, state: WatchState) -> bool:
         return self._record is not None and self._record.is_taken_over(state, self._clock.now())
 
-    def _begin(self, duration: timedelta) -> WatchState:
+    def _begin_watch(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
         recorded = self._record.find(now) if self._record else None
         owner = new_owner(now)
@@ -189,11 +189,11 @@ class Watch(Observer):
         self._note_round(seen, at)
         return seen.verdict
 
-    def _judge(self, state: WatchState) -> WatchJudgment:
+    def _judge_watched(self, state: WatchState) -> WatchJudgment:
         has_probes = bool(self._service.watched_probes)
         return judge_watch(state, self._live, self._rates, has_probes=has_probes)
 
-    def _read(self, state: WatchState, number: int) -> WatchState:
+    def _read_round(self, state: WatchState, number: int) -> WatchState:
         if number % 2 == 0:
             self._read_rates(state)
         return self._read_deployments(state) if number % 4 == 1 else state
@@ -227,7 +227,7 @@ class Watch(Observer):
         newer = rows[: names.index(state.deployment)] if state.deployment in names else []
         return state.with_newer(tuple(NewerDeployment(name, at, text(), own) for name, at, text, own in newer[::-1]))
 
-    def _result(
+    def _build_watch_result(
         self,
         state: WatchState,
         judgment: WatchJudgment,
@@ -253,7 +253,7 @@ class Watch(Observer):
         )
         return result
 
-    def _end(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
+    def _end_watch(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
         """Decide, and publish the end. A relapse, or a service that is still unhealthy, opens the incident again."""
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.RELAPSED, Reason.RELAPSED),
@@ -263,17 +263,19 @@ class Watch(Observer):
         if decision == Decision.RELAPSED and state.is_unhealthy:
             decision, reason = Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
         if self._is_taken_over(state):
-            return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+            return self._build_watch_result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         others = self._find_others() if decision == Decision.MITIGATED else ()
-        result = replace(self._result(state, judgment, decision, reason), others=others)
+        result = replace(self._build_watch_result(state, judgment, decision, reason), others=others)
         if decision in CHAT_DECISIONS:
             self._chat(result)
-        sends = [partial(self._save, result)]
+        sends = [partial(self._save_watch, result)]
         if decision in FAILURES and self._record:
             sends.append(partial(self._record.report_relapse, self._notice(result)))
         sent = [self._send_patiently(each) for each in sends]
         self._on_round(result)
-        return replace(self._result(state, judgment, decision, reason), others=others, is_published=all(sent))
+        return replace(
+            self._build_watch_result(state, judgment, decision, reason), others=others, is_published=all(sent)
+        )
 
     def _find_others(self) -> tuple[str, ...]:
         """Return the other services of the incident that do not work."""
@@ -299,9 +301,9 @@ class Watch(Observer):
             )
             result = self._redactor.redact_value(result)
             if is_over:
-                is_saved = self._send_patiently(partial(self._save, result))
+                is_saved = self._send_patiently(partial(self._save_watch, result))
                 return replace(result, is_published=result.is_published and is_saved)
-            self._save(result)
+            self._save_watch(result)
             yield self._clock.now() + PAUSE
 
     def _send_patiently(self, send: Callable[[], object]) -> bool:
@@ -313,7 +315,7 @@ class Watch(Observer):
                 return True
         return False
 
-    def _save(self, result: WatchResult) -> None:
+    def _save_watch(self, result: WatchResult) -> None:
         if self._record:
             self._record.save(self._text(result), build_record(result), result.state)
 

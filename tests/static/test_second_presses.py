@@ -38,8 +38,8 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/engine/change_writer.py ChangeWriter.read_back": (HERE,),
     "ops/engine/change_writer.py SentChange.start_again_hint": (HERE,),
     "ops/engine/change_writer.py _not_applied": (HERE, HERE),
-    "ops/engine/engine.py Engine._await": (RESTORE,),
-    "ops/engine/signals.py SignalHandler._raise": (KILLED,),
+    "ops/engine/engine.py Engine._await_step_probes": (RESTORE,),
+    "ops/engine/signals.py SignalHandler._raise_signal": (KILLED,),
     "ops/github/requester.py MalformedAnswer.__init__": (RANDOM,),
     "ops/github/requester.py malformed_answer": (RANDOM,),
     "ops/maintenance/former_configuration.py keep_closed_by_switch": (

@@ -12,8 +12,8 @@ _REASONS = {
         "ops/app/database_guard.py _read_migrations ConfigError 2",
         "ops/setup/doctor/repository_files.py examine_probe_tools Finding 2",
         "ops/setup/doctor/machine.py _default_index NotProvable",
-        "ops/site_build/__init__.py SiteBuilder._run _missing_tool",
-        "ops/site_build/__init__.py SiteBuilder._wrangler _missing_tool",
+        "ops/site_build/__init__.py SiteBuilder._run_build_program _missing_tool",
+        "ops/site_build/__init__.py SiteBuilder._wrangler_arguments _missing_tool",
     ),
     "only a broken example or tool of a drill leads to it": (
         "ops/drills/application.py deploy_bad_release ConfigError",
@@ -32,7 +32,7 @@ _REASONS = {
     ),
     "another check refuses first; this one protects the next change of the code": (
         "ops/github/lift_labels.py LiftLabels._require_writing Refused read_only",
-        "ops/github/pulls.py PullRequests._write Refused read_only",
+        "ops/github/pulls.py PullRequests._write_pull_request Refused read_only",
         "ops/github/secrets.py EnvironmentSecrets.put Refused read_only",
         "ops/setup/doctor/facts.py Facts.config NotProvable",
     ),

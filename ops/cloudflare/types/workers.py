@@ -244,9 +244,9 @@ class WorkerCode:
     @property
     def upload_obstacles(self) -> tuple[str, ...]:
         """Return why the version cannot be uploaded again; empty if it can."""
-        return tuple(self._obstacles())
+        return tuple(self._find_upload_obstacles())
 
-    def _obstacles(self) -> Iterator[str]:
+    def _find_upload_obstacles(self) -> Iterator[str]:
         if not self.main_module:
             yield "it is in the service-worker format"
         elif self.main_module not in {module.name for module in self.modules}:

@@ -33,17 +33,17 @@ class WorkerRoute:
     """None: no Worker runs here, even if a less specific route matches."""
 
     @cached_property
-    def _parts(self) -> tuple[str, str]:
+    def _host_and_path(self) -> tuple[str, str]:
         host, slash, path = re.sub("^https?://", "", self.pattern).partition("/")
         return host, slash + path
 
     @property
     def host(self) -> str:
-        return self._parts[0]
+        return self._host_and_path[0]
 
     @property
     def path(self) -> str:
-        return self._parts[1]
+        return self._host_and_path[1]
 
     @property
     def prefix(self) -> str:

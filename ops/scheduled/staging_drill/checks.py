@@ -120,13 +120,15 @@ class DrillProber:
     redactor: Redactor
 
     @property
-    def _service(self) -> "Service":
+    def _drilled_service(self) -> "Service":
         return self.config.environment(self.place.environment).service(self.place.service)
 
     def require_healthy(self) -> None:
         """Refuse unless the service is healthy, and no probe of another environment fails."""
         runner = self.session.probe_runner(self.variables, self.redactor, Path())
-        seen = runner.run_round(ProbeSet(self._service.url, self._service.quick_probes, self._service.verify))
+        seen = runner.run_round(
+            ProbeSet(self._drilled_service.url, self._drilled_service.quick_probes, self._drilled_service.verify)
+        )
         if seen.verdict != Verdict.HEALTHY:
             raise Refused(
                 f"{self.place} is not healthy before the drill: {seen.detail}",
@@ -140,7 +142,9 @@ class DrillProber:
         """Return the services of other environments whose probes fail, for people; empty if none fails."""
         with ExitStack() as ending:
             probes = [
-                partial(self._probe, Session(self.config, environment.name, self.environ, ending), service)
+                partial(
+                    self._probe_drilled_service, Session(self.config, environment.name, self.environ, ending), service
+                )
                 for environment in self.config.environments.values()
                 if environment.name != self.place.environment
                 for service in environment.services.values()
@@ -149,7 +153,7 @@ class DrillProber:
             failing = list(filter(None, run_in_batches(probes, PARALLEL)))
         return f"a probe outside of the drill fails: {', '.join(failing)}" if failing else ""
 
-    def _probe(self, session: Session, service: "Service") -> str:
+    def _probe_drilled_service(self, session: Session, service: "Service") -> str:
         """Return the service if it is unhealthy; else nothing. A page with all its assets is requested only in need."""
         runner = session.probe_runner(self.variables, self.redactor, Path())
         probes = tuple(each for each in service.probes if each.http) or service.quick_probes
@@ -158,7 +162,7 @@ class DrillProber:
 
     def sees_fault(self, fault: DrillFault) -> bool:
         """Return whether the bad version answers, and is bad."""
-        service, runner = self._service, self.session.probe_runner(self.variables, self.redactor, Path())
+        service, runner = self._drilled_service, self.session.probe_runner(self.variables, self.redactor, Path())
         if fault is DrillFault.HEALTH:
             probes = ProbeSet(service.url, service.quick_probes, service.verify)
             return runner.run_round(probes).verdict == Verdict.UNHEALTHY

@@ -215,7 +215,7 @@ class StagingDrill:
         try:
             with PROCESS_SIGNALS.in_run():  # outside of a run, no signal would end the wait
                 self._require_seen(broken)
-                drill = self._open(broken.id)
+                drill = self._open_drill_incident(broken.id)
         except BaseException as error:
             self._undo_after(broken.id, error)
             raise
@@ -250,7 +250,7 @@ class StagingDrill:
                 )
             clock.sleep(POLL)
 
-    def _open(self, run: str) -> issues.StagingDrillIncident:
+    def _open_drill_incident(self, run: str) -> issues.StagingDrillIncident:
         now = current_time(self.environ)
         seen = f"A drill of {RECOVERY}, not an emergency: nothing is broken for users."
         drill = issues.open_drill(self.repository, run, self.place, seen, now)
@@ -263,11 +263,11 @@ class StagingDrill:
             recover(drill.number)
         with PROCESS_SIGNALS.in_run():
             if not self.section.unattended:
-                self._ask(drill.number, since)
-                return self._wait(drill, since + TIME_TO_RECOVER, UNANSWERED)
-            return self._wait(drill, self.session.clock.now() + RECORD_WAIT, OWN_FAILED)
+                self._ask_for_recovery(drill.number, since)
+                return self._wait_for_recovery(drill, since + TIME_TO_RECOVER, UNANSWERED)
+            return self._wait_for_recovery(drill, self.session.clock.now() + RECORD_WAIT, OWN_FAILED)
 
-    def _ask(self, number: int, since: datetime) -> None:
+    def _ask_for_recovery(self, number: int, since: datetime) -> None:
         """Ask people for the recovery. Labels set by a workflow start nothing, so a person sets it."""
         program, *_ = published_prefix(self.environ, self.path, self.config)
         where = {"service": self.section.service, "environment": self.section.environment, "incident": number}
@@ -283,7 +283,7 @@ class StagingDrill:
         issues.comment(self.repository, number, issues.REQUEST, end=None, **values)
         self.say(f"asked for the recovery on #{number}; waiting until {format_utc(since + TIME_TO_RECOVER)}")
 
-    def _wait(self, drill: issues.StagingDrillIncident, until: datetime, ending: Ending) -> Ending:
+    def _wait_for_recovery(self, drill: issues.StagingDrillIncident, until: datetime, ending: Ending) -> Ending:
         """Wait until the recovery has ended. `ending`: how the drill ends if nothing happens."""
         clock, next_probe = self.session.clock, self.session.clock.now()
         while clock.now() < until:

@@ -146,7 +146,15 @@ class Adoption:
 
     def run(self) -> AdoptResult:
         """Take each step. An error ends them; the same command goes on. Raises OpsError."""
-        steps = (self._describe, self._create, self._push, self._set_up, self._store_token, self._check, self._drill)
+        steps = (
+            self._write_repository_files,
+            self._create_repository,
+            self._push_files,
+            self._set_up,
+            self._store_token,
+            self._check_with_doctor,
+            self._run_label_drill,
+        )
         result = AdoptResult(self._record.repository, [])
         for number, (title, step) in enumerate(zip(TITLES, steps, strict=True), 1):
             self._say(f"{number} of {len(TITLES)} · {title}")
@@ -167,18 +175,18 @@ class Adoption:
     # Files
 
     @property
-    def _path(self) -> Path:
+    def _config_path(self) -> Path:
         return self._folder / CONFIG
 
     @cached_property
-    def _config(self) -> "Config":
-        return read_config(self._path, labels=None)[0]
+    def _adopted_config(self) -> "Config":
+        return read_config(self._config_path, labels=None)[0]
 
-    def _describe(self) -> tuple[State, str]:
+    def _write_repository_files(self) -> tuple[State, str]:
         target = replace(self._request.target, is_adopted=True)
         if self._record.is_set_up:
             return "already done", CONFIG
-        if self._path.exists():
+        if self._config_path.exists():
             written = complete_files(target, self._environ)
             return ("done", f"wrote {', '.join(written)}") if written else ("already done", CONFIG)
         self._environ |= self._person.paste_readers()
@@ -192,8 +200,8 @@ class Adoption:
 
     # The repository
 
-    def _create(self) -> tuple[State, str]:
-        self._request.find_drill_account(self._config)  # refuses an account before the first write
+    def _create_repository(self) -> tuple[State, str]:
+        self._request.find_drill_account(self._adopted_config)  # refuses an account before the first write
         login = self._api.read_login()
         name = choose_repository(
             self._record, self._request.repo, self._request.default_owner or login, self._person.questions
@@ -225,14 +233,14 @@ class Adoption:
     def _find_own(self) -> FoundRepository | None:
         return find_unarchived(self._api, self._record, self._record.repository)
 
-    def _push(self) -> tuple[State, str]:
+    def _push_files(self) -> tuple[State, str]:
         if self._record.is_set_up:
             return "already done", ""
         return ("done", "") if self._commit_and_push() else ("already done", "")
 
     def _commit_and_push(self) -> bool:
         """Commit and push what changed; return whether anything was missing on GitHub."""
-        branch = self._config.github.branch
+        branch = self._adopted_config.github.branch
         git = GitFolder(self._folder, self._environ, self._redactor)
         git.prepare(branch)
         git.commit(self._api.read_login())
@@ -245,11 +253,11 @@ class Adoption:
     # Settings
 
     @cached_property
-    def _setup(self) -> GitHubSetup:
-        return GitHubSetup(self._path, self._environ, self._redactor)
+    def _start_github_setup(self) -> GitHubSetup:
+        return GitHubSetup(self._config_path, self._environ, self._redactor)
 
     def _set_up(self) -> tuple[State, str]:
-        plan = self._setup.plan(self._request.reviewers, None)
+        plan = self._start_github_setup.plan(self._request.reviewers, None)
         for text in (*plan.notices, *plan.impossible):
             self._say(f"  {text}")
         self._missing = plan.secrets
@@ -272,25 +280,25 @@ class Adoption:
         return ("done", details) if is_new or plan.changes else ("already done", "")
 
     def _store_token(self) -> tuple[State, str]:
-        needed = find_needed_token(self._config, self._missing)
+        needed = find_needed_token(self._adopted_config, self._missing)
         if needed is None:
             return "already done", ""
         value = self._person.paste_token(needed)
         if value is None:
             return "failed", f"`{needed.command}` is missing. {GO_ON}"
         self._record.add(OwnThing("secret", needed.name, needed.github_environment))
-        result = self._setup.store(needed, value)
+        result = self._start_github_setup.store(needed, value)
         if result.problem:
             return "failed", f"{needed.name}: {result.problem}"
-        self._environ[first_account(self._config).token] = value.reveal()
+        self._environ[first_account(self._adopted_config).token] = value.reveal()
         self._recovery = value
         return "done", f"{needed.name} in {result.change.details}"
 
     # Proof
 
-    def _check(self) -> tuple[State, str]:
+    def _check_with_doctor(self) -> tuple[State, str]:
         with ExitStack() as ending:
-            results = examine(Facts(self._path, self._environ, self._redactor, ending, Scope()))
+            results = examine(Facts(self._config_path, self._environ, self._redactor, ending, Scope()))
         results = tuple(each.redacted(self._redactor) for each in results)
         later = [each for each in results if each.id == SECRETS and each.answer is Answer.WRONG]
         shown = [each for each in results if each not in later]
@@ -305,9 +313,9 @@ class Adoption:
 
     @property
     def _drill_account(self) -> str:
-        return self._request.find_drill_account(self._config)
+        return self._request.find_drill_account(self._adopted_config)
 
-    def _drill(self) -> tuple[State, str]:
+    def _run_label_drill(self) -> tuple[State, str]:
         if self._record.drill and not (token := self._find_drill_token(self._record.drill_account)):
             return "failed", f"{self._record.drill} is left of a drill: its token is missing in {DRILL_TOKEN}. {GO_ON}"
         if self._record.drill and token:
@@ -315,12 +323,12 @@ class Adoption:
         return self._drill_on_github(self._drill_account) if self._drill_account else self._drill_in_sandbox()
 
     def _drill_on_github(self, account: str) -> tuple[State, str]:
-        proof = f"{digest_of(self._path)} {account}"
+        proof = f"{digest_of(self._config_path)} {account}"
         if self._record.drilled == proof:
             return "already done", f"on GitHub and in account {account}"
-        home = first_account(self._config)
+        home = first_account(self._adopted_config)
         stored = home.token if account == home.account_id else ""
-        if stored and self._recovery is None and find_needed_token(self._config, self._missing):
+        if stored and self._recovery is None and find_needed_token(self._adopted_config, self._missing):
             return "failed", f"step 5 is not done. {GO_ON}"
         if not (token := self._find_drill_token(account)):
             return "failed", f"its token is missing in {DRILL_TOKEN}. {GO_ON}"
@@ -336,7 +344,7 @@ class Adoption:
 
     def _find_drill_token(self, account: str) -> Secret | None:
         """Return the token that makes and deletes the Worker: that of the first label if this run stored it."""
-        home = first_account(self._config)
+        home = first_account(self._adopted_config)
         if account == home.account_id:
             if self._recovery:
                 return self._recovery
@@ -346,15 +354,15 @@ class Adoption:
         return self._person.paste_token(needed_token(account))
 
     def _drill_in_sandbox(self) -> tuple[State, str]:
-        if (found := first_label(self._config)) is None:
+        if (found := first_label(self._adopted_config)) is None:
             return "skipped", "ops.yml has no label"
         name, label = found
-        digest = digest_of(self._path)
+        digest = digest_of(self._config_path)
         if self._record.drilled.partition(" ")[0] == digest:
             return "already done", name
         if self._person.drill is None:
-            return "skipped", f"`ops drill {label.runbook} --trigger label --config {self._path}`"
-        result = self._person.drill(self._path, label)
+            return "skipped", f"`ops drill {label.runbook} --trigger label --config {self._config_path}`"
+        result = self._person.drill(self._config_path, label)
         if result["exit_code"]:
             return "failed", f"{name}: {result['message']}"
         self._record.drilled = digest

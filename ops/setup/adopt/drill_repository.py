@@ -61,38 +61,38 @@ class DrillRepository:
 
     def read_base(self) -> str:
         """Return the newest commit of the branch that is not one of a drill: a drill's two commits change nothing."""
-        for each in self._read(f"/commits?sha={quote(self._branch)}&per_page={NEWEST}"):
+        for each in self._read_in_repository(f"/commits?sha={quote(self._branch)}&per_page={NEWEST}"):
             if not str(each["commit"]["message"]).startswith((ADDING, REMOVING)):
                 return str(each["sha"])
         return ""
 
     def add_entry(self, files: Mapping[str, str | None]) -> None:
-        self._commit(files, f"{ADDING} {self._name} {SKIP}")
+        self._commit_drill_files(files, f"{ADDING} {self._name} {SKIP}")
 
     def remove_entry(self) -> None:
         """Restore every file of the drill's commit, in a second commit. Does nothing without an entry in ops.yml."""
         if self._name not in (find_file(self._repository, CONFIG, self._branch) or ""):
             return
         message = f"{ADDING} {self._name}"
-        listed = self._read(f"/commits?sha={quote(self._branch)}&path={CONFIG}&per_page={NEWEST}")
+        listed = self._read_in_repository(f"/commits?sha={quote(self._branch)}&path={CONFIG}&per_page={NEWEST}")
         added = next((str(each["sha"]) for each in listed if str(each["commit"]["message"]).startswith(message)), "")
         if not added:
             raise self._by_hand("its commit is not among the newest ones")
-        commit = self._read(f"/commits/{added}")
+        commit = self._read_in_repository(f"/commits/{added}")
         parent = str(commit["parents"][0]["sha"])
         files: dict[str, str | None] = {}
         for path in (str(each["filename"]) for each in commit["files"]):
             if find_file(self._repository, path, self._branch) != find_file(self._repository, path, added):
                 raise self._by_hand(f"{path} changed since then")
             files[path] = find_file(self._repository, path, parent)
-        self._commit(files, f"{REMOVING} {self._name} {SKIP}")
+        self._commit_drill_files(files, f"{REMOVING} {self._name} {SKIP}")
 
     def _by_hand(self, why: str) -> ProviderError:
         text = f"the entry {self._name} of the drill stays in ops.yml: {why}"
         hint = "Delete its environment and its label there, run `ops workflows sync`, push, and run `ops adopt` again."
         return ProviderError(text, reason=Reason.WORLD_MOVED, hint=hint)
 
-    def _commit(self, files: Mapping[str, str | None], message: str) -> None:
+    def _commit_drill_files(self, files: Mapping[str, str | None], message: str) -> None:
         """Add a commit to the branch. After a lost answer it is read whether the branch has it."""
         head = self._read_head()
         made = make_commit(self._repository, head, files, message)
@@ -116,7 +116,7 @@ class DrillRepository:
         return ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint)
 
     def _read_head(self) -> str:
-        return str(self._read(f"/git/ref/heads/{quote(self._branch)}")["object"]["sha"])
+        return str(self._read_in_repository(f"/git/ref/heads/{quote(self._branch)}")["object"]["sha"])
 
     # The incident
 
@@ -135,18 +135,18 @@ class DrillRepository:
                 send_json(self._repository, "POST", path, body)
 
     def _shows_label(self) -> bool:
-        labels = self._read(f"/issues/{self.incident}/labels")
+        labels = self._read_in_repository(f"/issues/{self.incident}/labels")
         return any(each["name"] == self.label for each in labels) or bool(self.list_runs(self.incident, self.label))
 
     def list_runs(self, number: int, label: str = "") -> list[Mapping[str, Any]]:
         """Return the workflow runs of an incident, newest first; with `label`, those that it started."""
-        listed = self._read("/actions/runs?event=issues&per_page=100")["workflow_runs"]
+        listed = self._read_in_repository("/actions/runs?event=issues&per_page=100")["workflow_runs"]
         start = f"incident #{number} {label}".rstrip() + " "
         return [each for each in listed if str(each.get("display_title") or "").startswith(start)]
 
     def list_jobs(self, run: int) -> Mapping[str, str]:
         """Return name → state of the jobs of a run: its conclusion, or why it has none yet."""
-        rows = self._read(f"/actions/runs/{run}/jobs?per_page=100")["jobs"]
+        rows = self._read_in_repository(f"/actions/runs/{run}/jobs?per_page=100")["jobs"]
         return {str(each["name"]): str(each.get("conclusion") or each.get("status") or "") for each in rows}
 
     def find_result(self) -> IssueRecord | None:
@@ -167,17 +167,19 @@ class DrillRepository:
             if issue.title.startswith("Drill: ") and issue.title.endswith(
                 tuple(f"incident {each}" for each in numbers)
             ):
-                self._close(issue.number)
+                self._close_drill_incident(issue.number)
         for issue in incidents:
             if issue.state == "open":
                 with _unless_missing():
-                    self._comment(issue)
-                    self._delete(f"/issues/{issue.number}/labels/{INCIDENT}")  # else its closing starts a workflow
-                    self._close(issue.number)
+                    self._comment_on_drill(issue)
+                    self._delete_in_repository(
+                        f"/issues/{issue.number}/labels/{INCIDENT}"
+                    )  # else its closing starts a workflow
+                    self._close_drill_incident(issue.number)
 
-    def _comment(self, issue: "Issue") -> None:
+    def _comment_on_drill(self, issue: "Issue") -> None:
         path = f"/issues/{issue.number}/comments"
-        if not any(OVER in str(each["body"]) for each in self._read(f"{path}?per_page=100")):
+        if not any(OVER in str(each["body"]) for each in self._read_in_repository(f"{path}?per_page=100")):
             send_twice(lambda: send_json(self._repository, "POST", path, {"body": OVER}))
 
     def _list_incidents(self) -> "list[Issue]":
@@ -203,23 +205,23 @@ class DrillRepository:
                 return
             self._clock.sleep(STEP)
 
-    def _close(self, number: int) -> None:
+    def _close_drill_incident(self, number: int) -> None:
         body = {"state": "closed", "state_reason": "completed"}
         send_twice(lambda: send_json(self._repository, "PATCH", f"/issues/{number}", body))
 
     def delete_label(self) -> None:
-        self._delete(f"/labels/{quote(self.label, safe='')}")
+        self._delete_in_repository(f"/labels/{quote(self.label, safe='')}")
 
     def delete_secret(self, environment: str, secret: str) -> None:
         """Delete a secret of the environment, or of the repository if it is ""."""
         place = f"/environments/{quote(environment, safe='')}" if environment else "/actions"
-        self._delete(f"{place}/secrets/{secret}")
+        self._delete_in_repository(f"{place}/secrets/{secret}")
 
-    def _delete(self, path: str) -> None:
+    def _delete_in_repository(self, path: str) -> None:
         with _unless_missing():
             send_twice(lambda: send_json(self._repository, "DELETE", path))
 
-    def _read(self, path: str) -> Any:
+    def _read_in_repository(self, path: str) -> Any:
         with provider_errors():
             return read_json(self._repository, path)
 

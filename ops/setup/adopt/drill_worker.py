@@ -54,7 +54,7 @@ class DrillWorker:
             send_twice(lambda: account.workers.set_subdomain(self._name, on))
         workers = account.workers
         self.good = account.read_created(lambda: workers.list_deployable_versions(self._name), "versions").id
-        self._await(url, self.is_good, FIRST_ANSWER, "the good version")
+        self._await_worker_content(url, self.is_good, FIRST_ANSWER, "the good version")
 
     def break_it(self, url: str) -> None:
         """Deploy a version that answers 500, and wait until it does. Raises ProviderError."""
@@ -65,7 +65,7 @@ class DrillWorker:
             )
             mark = DeploymentMark(None, self._name, None, MARK)
             send_twice(lambda: account.workers.deploy(self._name, ((broken, 100.0),), mark=mark))
-        self._await(url, lambda seen: seen.status == BROKEN_STATUS, LATER_ANSWER, "the broken version")
+        self._await_worker_content(url, lambda seen: seen.status == BROKEN_STATUS, LATER_ANSWER, "the broken version")
 
     def is_good(self, seen: Observation) -> bool:
         return seen.status == 200 and shown_value(seen, "version") == self.good
@@ -76,9 +76,9 @@ class DrillWorker:
         if not live or live[0].split != ((self.good, 100.0),):
             text = "the run reported a recovery, but Cloudflare lists another version as live"
             raise ProviderError(text, reason=Reason.WORLD_MOVED, hint=AGAIN)
-        self._await(url, self.is_good, LATER_ANSWER, "the good version after the recovery")
+        self._await_worker_content(url, self.is_good, LATER_ANSWER, "the good version after the recovery")
 
-    def _await(self, url: str, is_new: Callable[[Observation], bool], seconds: float, what: str) -> None:
+    def _await_worker_content(self, url: str, is_new: Callable[[Observation], bool], seconds: float, what: str) -> None:
         if wait_for_edge(self._account, f"{url}/", is_new, at_most=seconds) is None:
             text = f"{url} did not show {what} within {seconds:.0f} s"
             hint = f"Check the network here and https://www.cloudflarestatus.com. {AGAIN}"

@@ -73,9 +73,9 @@ class GitFolder(GitRepository):
                 (git / name).unlink(missing_ok=True)
         else:
             require_place(self._folder)
-            self._must("init", "--quiet", f"--initial-branch={branch}")
+            self._require_git("init", "--quiet", f"--initial-branch={branch}")
         if not self.has_own_origin():
-            self._must("remote", "add", "origin", self._remote)
+            self._require_git("remote", "add", "origin", self._remote)
 
     def has_own_origin(self) -> bool:
         """Return whether the folder has a remote. Raises ConfigError if it is another repository."""
@@ -88,23 +88,23 @@ class GitFolder(GitRepository):
     def commit(self, login: str) -> None:
         """Commit what changed in the files of the repository."""
         present = [name for name in COMMITTED if (self._folder / name).exists()]
-        self._must("add", "--", *present)
-        if self.head() is not None and self._must("diff", "--cached", "--quiet", answers=(0, 1)) == 0:
+        self._require_git("add", "--", *present)
+        if self.head() is not None and self._require_git("diff", "--cached", "--quiet", answers=(0, 1)) == 0:
             return
-        if not self._line("config", "user.email"):
+        if not self._git_line("config", "user.email"):
             for role in ("AUTHOR", "COMMITTER"):
                 email = f"{login}@users.noreply.github.com"
                 self._environ |= {f"GIT_{role}_NAME": login, f"GIT_{role}_EMAIL": email}
-        self._must("commit", "--quiet", "-m", MESSAGE)
+        self._require_git("commit", "--quiet", "-m", MESSAGE)
 
     def is_clean(self) -> bool:
         """Return whether the files of the repository are as in the newest commit."""
         present = [name for name in COMMITTED if (self._folder / name).exists()]
-        return self._must("diff", "--quiet", "HEAD", "--", *present, answers=(0, 1)) == 0
+        return self._require_git("diff", "--quiet", "HEAD", "--", *present, answers=(0, 1)) == 0
 
     def push(self, branch: str) -> None:
         """Push the branch. Raises ProviderError if GitHub refuses it."""
-        done = self._git("push", "--quiet", self._remote, f"HEAD:refs/heads/{branch}")
+        done = self._run_git("push", "--quiet", self._remote, f"HEAD:refs/heads/{branch}")
         if done.code == 0:
             return
         if SCOPE_ERROR in done.output:

@@ -106,8 +106,8 @@ class LabelDrill:
             with self._telling_what_is_left():
                 try:
                     if not stored:
-                        send_twice(lambda: write_secret(self._github, *self._secret, token))
-                    result = self._recover(worker, repository, url, files)
+                        send_twice(lambda: write_secret(self._github, *self._prepare_drill_secret, token))
+                    result = self._recover_drill_worker(worker, repository, url, files)
                 except OpsError as error:
                     result = LabelDrillResult("", " ".join(filter(None, (f"{error.message}.", error.hint))))
                     self._say(f"  {result.problem}")
@@ -135,7 +135,7 @@ class LabelDrill:
         repository.close_issues()
         repository.remove_entry()
         repository.delete_label()
-        repository.delete_secret(*self._secret)
+        repository.delete_secret(*self._prepare_drill_secret)
         worker.delete()
         self._record.end_drill()
 
@@ -151,7 +151,7 @@ class LabelDrill:
             yield DrillWorker(opened, name)
 
     @property
-    def _secret(self) -> tuple[str, str]:
+    def _prepare_drill_secret(self) -> tuple[str, str]:
         """GitHub environment, "" for the repository, and name of the secret with a token of its own."""
         github = self._config.github
         return POWER if github.environments else "", github.secret(POWER, SECRET)
@@ -161,7 +161,7 @@ class LabelDrill:
         git = GitFolder(self._folder, self._environ, self._redactor)
         return git.is_clean() and git.head() == commit
 
-    def _recover(
+    def _recover_drill_worker(
         self, worker: DrillWorker, repository: DrillRepository, url: str, files: Mapping[str, str | None]
     ) -> LabelDrillResult:
         name, account = self._record.drill, self._record.drill_account

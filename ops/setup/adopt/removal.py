@@ -112,8 +112,8 @@ class Removal:
             send_twice(lambda: self._api.archive(thing.name))
             return
         path = self._path_of(thing)
-        if path and self._exists(path):
-            send_twice(lambda: self._delete(path))
+        if path and self._exists_on_github(path):
+            send_twice(lambda: self._delete_on_github(path))
 
     def _path_of(self, thing: OwnThing) -> str:
         """Return the path of a thing below the repository; empty if it does not exist."""
@@ -125,7 +125,7 @@ class Removal:
             return f"/environments/{place}/secrets/{name}" if place else f"/actions/secrets/{name}"
         return f"/{thing.kind}s/{name}"
 
-    def _exists(self, path: str) -> bool:
+    def _exists_on_github(self, path: str) -> bool:
         try:
             with provider_errors(HINT):
                 read_json(self._github, path)
@@ -135,7 +135,7 @@ class Removal:
             raise
         return True
 
-    def _delete(self, path: str) -> None:
+    def _delete_on_github(self, path: str) -> None:
         """Delete by the path; something that does not exist is deleted."""
         try:
             with write_errors(HINT):

@@ -140,7 +140,7 @@ class _Work:
     def __call__(self) -> None:
         future = self.pending[self.check.id, self.subject]
         try:
-            blocker = next(self._blockers(), None)
+            blocker = next(self._find_blocking_checks(), None)
             future.set_result((blocker,) if blocker else tuple(self.examination()))
         except NotProvable as unknown:
             future.set_result((unknown.finding,))
@@ -150,7 +150,7 @@ class _Work:
             text = f"this check failed with {type(error).__name__}, a bug of Backout"
             future.set_result((Finding(text, "", Answer.NOT_PROVABLE),))
 
-    def _blockers(self) -> Iterator[Finding]:
+    def _find_blocking_checks(self) -> Iterator[Finding]:
         """Yield a finding for each needed check that is wrong or blocked itself."""
         environment = self.subject.partition("/")[0]
         for name in self.check.needs:

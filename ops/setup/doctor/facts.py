@@ -172,7 +172,7 @@ class Facts:
             )
         if not uses_one_sandbox(self.environ):
             raise NotProvable("one of Cloudflare and GitHub is a sandbox, and the other is not")
-        with self._repository() as repository:
+        with self._connect_repository() as repository:
             try:
                 return read(repository)
             except client.GitHubApiError as error:
@@ -181,7 +181,7 @@ class Facts:
                 raise
 
     @contextmanager
-    def _repository(self) -> "Iterator[Repository]":
+    def _connect_repository(self) -> "Iterator[Repository]":
         """Lend a connection: PyGithub's are not safe for threads."""
         with self._github_slots:
             try:
@@ -392,9 +392,9 @@ class ServiceFacts:
         """Return the state of the site. Raises Refused if it has no deployment, or changes between two reads."""
         from ops.pages import snapshot
 
-        return self.once("site", lambda: snapshot.read_snapshot(self._context(None), self.config))
+        return self.once("site", lambda: snapshot.read_snapshot(self._plan_context(None), self.config))
 
-    def _context(self, params: Any) -> "Context[Any]":
+    def _plan_context(self, params: Any) -> "Context[Any]":
         facts = self.facts
         return planning_context(
             params=params,

@@ -97,19 +97,19 @@ class AccountChoice:
         """Return environment → account ID. `known` are the accounts of files and variables. Raises ConfigError."""
         rows = self._list_accounts()
         if given:
-            return self._name(given)
+            return self._name_environments(given)
         rows += [NamedResource(each, "") for each in known if each not in {row.id for row in rows}]
         if not rows:
             question = "Cloudflare account ID (32 hexadecimal digits)"
-            return self.questions.answer(question, lambda answer: self._name(split_list(answer)))
+            return self.questions.answer(question, lambda answer: self._name_environments(split_list(answer)))
         if len(rows) == 1:
-            return self._name([rows[0].id])
+            return self._name_environments([rows[0].id])
         configured = {each.account_id for each in self.existing.values()}
         known = known or [row.id for row in rows if row.id in configured]
         if self.questions.is_interactive:
-            return self._ask(rows, known)
+            return self._ask_accounts(rows, known)
         if known:
-            return self._name(known)
+            return self._name_environments(known)
         named = " ".join(
             f"--account {name}={row.id}" for name, row in zip(propose_environments(rows), rows, strict=True)
         )
@@ -125,7 +125,7 @@ class AccountChoice:
                 self._listed.setdefault(row.id, variable)
         return list(rows.values())
 
-    def _ask(self, rows: Sequence[NamedResource], known: Sequence[str]) -> dict[str, str]:
+    def _ask_accounts(self, rows: Sequence[NamedResource], known: Sequence[str]) -> dict[str, str]:
         """Ask for accounts and names. The default is what is known, else each account with a token of its own."""
         text = "\n".join(
             ["Cloudflare accounts:", *_account_rows(rows), "Number, or NAME=NUMBER for several environments"]
@@ -136,11 +136,13 @@ class AccountChoice:
 
         def parse(answer: str) -> dict[str, str]:
             picked = choose_numbered(answer, [row.id for row in rows])
-            return self._name([f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()])
+            return self._name_environments(
+                [f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()]
+            )
 
         return self.questions.answer(text, parse, default)
 
-    def _name(self, given: Sequence[str]) -> dict[str, str]:
+    def _name_environments(self, given: Sequence[str]) -> dict[str, str]:
         """Return environment → account ID, with names for those that have none. Raises ConfigError."""
         names = {each.account_id: name for name, each in reversed(list(self.existing.items()))}
         accounts: dict[str, str] = {}

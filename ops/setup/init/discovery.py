@@ -89,10 +89,10 @@ class Discovery:
         readers = {each: found for name, each in accounts.items() if (found := choice.reader(tokens[name], each))}
         inventories = self._read_accounts(readers, choice)
         self._environments = {account: name for name, account in accounts.items()}
-        chosen = self._choose(self._merge(inventories, files), files)
+        chosen = self._choose_resources(self._merge_resources(inventories, files), files)
         detailed = _read_details(readers, inventories, [each for _, each in chosen])
         named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
-        services = self._services(self._addresses(named))
+        services = self._propose_services(self._choose_addresses(named))
         for name in self._without_address:
             self.unchecked.append(
                 f"{name}: no public address is known, so it was left out; pass --url {name}=URL, "
@@ -137,7 +137,7 @@ class Discovery:
 
     # Services
 
-    def _merge(self, inventories: Sequence[Inventory], files: Sequence[Resource]) -> list[Resource]:
+    def _merge_resources(self, inventories: Sequence[Inventory], files: Sequence[Resource]) -> list[Resource]:
         """Return what Cloudflare lists, with the facts of the files; without a token, what the files name."""
         listed = [resource for inventory in inventories for resource in inventory.resources]
         if not inventories:
@@ -149,11 +149,11 @@ class Discovery:
                 self.unchecked.append(f"{each.kind} {each.name} of a wrangler file is not in the account: left out")
         return [_with_facts(each, files) for each in listed]
 
-    def _choose(self, resources: list[Resource], files: Sequence[Resource]) -> list[Chosen]:
+    def _choose_resources(self, resources: list[Resource], files: Sequence[Resource]) -> list[Chosen]:
         wanted: list[tuple[Kind, str]] = [("worker", each) for each in self.request.workers]
         wanted += [("pages", each) for each in self.request.sites]
         if wanted:
-            return _name_services([one for kind, each in wanted for one in self._find(resources, kind, each)])
+            return _name_services([one for kind, each in wanted for one in self._find_resources(resources, kind, each)])
         if not resources:
             other = "check the account" if self.clients else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
@@ -163,7 +163,9 @@ class Discovery:
         proposed = [each for each in resources if any(_is_same_resource(each, other) for other in files)]
         proposed = proposed or [each for each in resources if each.is_production] or resources
         if self.questions.is_interactive:
-            rows = [f"{number}. {each.name} ({self._describe(each)})" for number, each in enumerate(resources, 1)]
+            rows = [
+                f"{number}. {each.name} ({self._describe_resource(each)})" for number, each in enumerate(resources, 1)
+            ]
             text = "\n".join(["Services:", *rows, "Numbers to include, or NAME=NUMBER for another name"])
             default = ",".join(str(resources.index(each) + 1) for each in proposed)
             names = [each.name for each in resources]
@@ -179,12 +181,12 @@ class Discovery:
                 self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
         return _name_services([("", each) for each in proposed])
 
-    def _describe(self, resource: Resource) -> str:
+    def _describe_resource(self, resource: Resource) -> str:
         """Return the kind, and the environment if there are several."""
         where = f" in {self._environments[resource.account_id]}" if len(self._environments) > 1 else ""
         return KINDS[resource.kind] + where
 
-    def _find(self, resources: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
+    def _find_resources(self, resources: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
         """Return the Worker or site with this name, in each account that has it."""
         service, name = split_name(given, "")
         if not is_usable(kind, name):
@@ -200,7 +202,7 @@ class Discovery:
             )
         return [(service, each) for each in same or [Resource(kind, name, next(iter(self._environments)))]]
 
-    def _addresses(self, chosen: Sequence[Chosen]) -> list[Addressed]:
+    def _choose_addresses(self, chosen: Sequence[Chosen]) -> list[Addressed]:
         """Return the address of each service: given, or the first one known. Services without one are left out."""
         shown = self._shown_names(chosen)
         if not self.questions.is_interactive:
@@ -244,16 +246,18 @@ class Discovery:
             f"{self._environments[each.account_id]}/{name}" if names.count(name) > 1 else name for name, each in chosen
         ]
 
-    def _services(self, addressed: Sequence[Addressed]) -> list[ServiceProposal]:
+    def _propose_services(self, addressed: Sequence[Addressed]) -> list[ServiceProposal]:
         """Request the URLs, a few services at a time."""
-        calls = [partial(self._service, *each) for each in addressed]
+        calls = [partial(self._propose_service, *each) for each in addressed]
         services = []
         for service, problems in run_in_batches(calls, AT_ONCE):
             services.append(service)
             self.unchecked += [f"{service.name}: {problem}" for problem in problems]
         return services
 
-    def _service(self, name: str, resource: Resource, address: Address | None) -> tuple[ServiceProposal, list[str]]:
+    def _propose_service(
+        self, name: str, resource: Resource, address: Address | None
+    ) -> tuple[ServiceProposal, list[str]]:
         """Return the service, and what was not proved."""
         if address is None:
             note = (

@@ -179,7 +179,7 @@ class InventoryReader:
 
     def list_accounts(self) -> tuple[NamedResource, ...]:
         api = tokens.AccountsApi(self._client)
-        return self._try("accounts", api.list_accounts) or ()
+        return self._try_inventory_read("accounts", api.list_accounts) or ()
 
     def read_account(self, account_id: str, *, only_services: bool = False) -> Inventory:
         """List what the account has. Two rounds of calls: lists, then the routes of each zone.
@@ -190,16 +190,16 @@ class InventoryReader:
         route_api = routes.RoutesApi(self._client, account_id)
         data_api, value_api = d1.D1Api(self._client, account_id), kv.KvApi(self._client, account_id)
         stores = [
-            partial(self._try, "D1 databases", data_api.list_databases),
-            partial(self._try, "KV namespaces", value_api.list_namespaces),
+            partial(self._try_inventory_read, "D1 databases", data_api.list_databases),
+            partial(self._try_inventory_read, "KV namespaces", value_api.list_namespaces),
         ]
         listed, sites, domains, zones, dev_domain, databases, namespaces = run_parallel_mixed(
             [
-                partial(self._try, "Workers", script_api.list_workers),
-                partial(self._try, "Pages projects", page_api.list_projects),
-                partial(self._try, "custom domains", route_api.list_domains),
-                partial(self._try, "zones", route_api.list_zones),
-                partial(self._try, "workers.dev", script_api.read_workers_dev_domain),
+                partial(self._try_inventory_read, "Workers", script_api.list_workers),
+                partial(self._try_inventory_read, "Pages projects", page_api.list_projects),
+                partial(self._try_inventory_read, "custom domains", route_api.list_domains),
+                partial(self._try_inventory_read, "zones", route_api.list_zones),
+                partial(self._try_inventory_read, "workers.dev", script_api.read_workers_dev_domain),
                 *([tuple, tuple] if only_services else stores),
             ]
         )
@@ -217,8 +217,8 @@ class InventoryReader:
             is_complete=listed is not None and sites is not None,
         )
         resources = [
-            *(self._worker(place, each) for each in listed or ()),
-            *(self._site(place, each) for each in sites or ()),
+            *(self._worker_resource(place, each) for each in listed or ()),
+            *(self._site_resource(place, each) for each in sites or ()),
         ]
         return replace(place, resources=tuple(dict.fromkeys(filter(None, resources))))
 
@@ -226,7 +226,9 @@ class InventoryReader:
         """Yield the chosen resources with bindings, workers.dev, live versions or deployments."""
         whose = {each.account_id: each for each in inventories}
         chosen = list(chosen)
-        reads = [partial(self._detailed, whose[each.account_id], each) for each in chosen if each.account_id in whose]
+        reads = [
+            partial(self._read_details, whose[each.account_id], each) for each in chosen if each.account_id in whose
+        ]
         detailed = iter(run_in_batches(reads, AT_ONCE // 3))
         yield from (next(detailed) if each.account_id in whose else each for each in chosen)
 
@@ -241,24 +243,24 @@ class InventoryReader:
         if not place.dev_domain:
             return ""
         api = workers.WorkersApi(self._client, place.account_id)
-        subdomain = self._try(f"workers.dev of {worker}", partial(api.read_subdomain, worker))
+        subdomain = self._try_inventory_read(f"workers.dev of {worker}", partial(api.read_subdomain, worker))
         return f"{worker}.{place.dev_domain}" if subdomain and subdomain.enabled else ""
 
     def _read_routes(self, api: routes.RoutesApi, zones: Iterable[Zone]) -> list[WorkerRoute]:
         def read(zone: Zone) -> tuple[WorkerRoute, ...]:
             what = f"routes of {quote_name(zone.name)}"
-            return self._try(what, partial(api.list_routes, zone.id)) or ()
+            return self._try_inventory_read(what, partial(api.list_routes, zone.id)) or ()
 
         reads = [partial(read, zone) for zone in zones]
         return [route for found in run_in_batches(reads, AT_ONCE) for route in found]
 
-    def _worker(self, place: Inventory, listed: ListedWorker) -> Resource | None:
+    def _worker_resource(self, place: Inventory, listed: ListedWorker) -> Resource | None:
         if listed.name == MAINTENANCE_WORKER or not self._is_usable("worker", listed.name):
             return None
         addresses = worker_addresses(listed.name, place.domains, place.routes)
         return Resource("worker", listed.name, place.account_id, addresses, has_assets=listed.has_assets)
 
-    def _site(self, place: Inventory, project: PagesProject) -> Resource | None:
+    def _site_resource(self, place: Inventory, project: PagesProject) -> Resource | None:
         if not self._is_usable("pages", project.name):
             return None
         return Resource("pages", project.name, place.account_id, site_addresses(project.domains))
@@ -269,19 +271,19 @@ class InventoryReader:
         self.unread.append(f"{kind} {quote_name(name)}: its name has another form than Cloudflare's, so it is left out")
         return False
 
-    def _detailed(self, place: Inventory, resource: Resource) -> Resource:
+    def _read_details(self, place: Inventory, resource: Resource) -> Resource:
         name = resource.name
         if resource.kind == "pages":
             api = pages.PagesApi(self._client, resource.account_id)
             read = partial(api.list_deployments, name, limit=MAX_DEPLOYMENTS)
-            listed = self._try(f"deployments of {name}", read) or ()
+            listed = self._try_inventory_read(f"deployments of {name}", read) or ()
             return replace(resource, deployments=tuple(each for each in listed if each.can_serve_production))
         scripts = workers.WorkersApi(self._client, resource.account_id)
         bindings, dev_host, deployments = run_parallel_mixed(
             [
-                partial(self._try, f"bindings of {name}", partial(scripts.list_bindings, name)),
+                partial(self._try_inventory_read, f"bindings of {name}", partial(scripts.list_bindings, name)),
                 partial(self._dev_host, place, name),
-                partial(self._try, f"deployments of {name}", partial(scripts.list_deployments, name)),
+                partial(self._try_inventory_read, f"deployments of {name}", partial(scripts.list_deployments, name)),
             ]
         )
         addresses = worker_addresses(name, place.domains, place.routes, dev_host)
@@ -293,14 +295,14 @@ class InventoryReader:
             resource,
             addresses=addresses,
             databases=tuple(each for each in place.databases if each.id in databases),
-            crons=(self._try(f"cron triggers of {name}", has_crons) or ()) if has_crons else (),
+            crons=(self._try_inventory_read(f"cron triggers of {name}", has_crons) or ()) if has_crons else (),
             secrets=tuple(sorted(each.name for each in bound if each.kind in SECRET_BINDING_TYPES)),
             objects=tuple(sorted({each.target for each in bound if _is_own_object(each, name)})),
             stores=tuple(sorted(_bound_store(place, each) for each in bound if each.kind in STORES)),
             live_versions=frozenset(deployments[0].serving_versions if deployments else ()),
         )
 
-    def _try(self, what: str, call: Callable[[], T]) -> T | None:
+    def _try_inventory_read(self, what: str, call: Callable[[], T]) -> T | None:
         """Return the result of the call. If it fails, note that `what` was not read, and return None."""
         try:
             return call()
