@@ -4,6 +4,8 @@ The command runs in its own process, with the ops.yml of the reference applicati
 variables it gets only the sandbox's, so that it reaches no real token and no real address. With a trigger there is an
 incident too; a label or button runs the real workflow files.
 
+Subjects: scenarios, faults, what a drill cannot run with, a text that satisfies a probe.
+
 Examples: deploy_example, find_differences, add_score.
 """
 

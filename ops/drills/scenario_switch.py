@@ -84,7 +84,8 @@ class _Failure:
         runtime = environment.require_runtime()
         if runtime.service != service.name:
             hint = f"Leave --service out, or write --service {runtime.service}."
-            raise ConfigError(f"{service.name} reads no switches in {environment.name}", hint=hint)
+            text = f"the drill changes {self.switch}, and {service.name} reads no switches in {environment.name}"
+            raise ConfigError(text, hint=hint)
         if self.switch not in runtime.switches:
             hint = "Leave --config out, to drill the reference application."
             raise ConfigError(f"{environment.name} has no switch {self.switch}, which this drill uses", hint=hint)

@@ -109,7 +109,7 @@ def _restore_start(ctx: Context[Any], step: Step, started: SentChange, writer: C
         if started.progress.pending_target:  # its end was not seen: the list of deployments may lag
             world = writer.look(started, "the rehearsal may have started, but", patient=True)
             if world.state == ChangeState.PLANNED and not started.unclear:
-                raise UnknownOutcome("it is not visible yet", reason=Reason.UNCLEAR)
+                raise UnknownOutcome("the rehearsal is not visible yet", reason=Reason.UNCLEAR)
         for _ in range(MAX_RESTORATIONS):
             world = step.check(ctx)
             moved = world.concurrent_changes

@@ -6,7 +6,7 @@ job verifies. From the body it reads only when the incident began, which may onl
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 
-Subjects: labels, buttons, also an event about a leaked secret, cleared of keys.
+Subjects: labels, buttons, attempts and who requested, lead, stop, also an event about a leaked secret, cleared of keys.
 
 Examples: read_event, refuse_sender, judge_approval.
 """

@@ -30,7 +30,7 @@ from ops.config.types import ConfigModel, Text, build_model, format_problems
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE, RAISE_BRANCH, count_of, did_you_mean
-from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION
+from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, LIMITS_KEY
 from ops.github.pulls import FileState
 
 MAX_AHEAD = timedelta(days=14)
@@ -407,3 +407,17 @@ def _has_ended(temporary: Any, now: datetime) -> bool:
         return parse_utc(temporary["until"]) <= now
     except (LookupError, TypeError, ValueError, AttributeError):
         return False
+
+
+def parse_stored_limits(text: str | None) -> tuple[LimitsValue | None, str]:
+    """Return the value in KV, or its description if it is malformed. Raises Refused for a newer version."""
+    if text is None:
+        return None, ""
+    try:
+        return parse_value(text), ""
+    except NewerVersionError as error:
+        raise Refused(
+            f"{LIMITS_KEY} in KV has {error}", reason=Reason.UNKNOWN_VALUE, hint="Update Backout, then run this again."
+        ) from None
+    except ValueError as error:
+        return None, f"malformed text: {error}"

@@ -153,6 +153,19 @@ class AcceptedRollback:
         return f"Cloudflare accepted the rollback to {self.target.id[:8]} at {format_utc(self.at)} (run {self.run})"
 
 
+def not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refused:
+    """Refuse to restore what the site still shows, although a rollback of it was accepted."""
+    again = format_utc(accepted.at + PROPAGATION)
+    return Refused(
+        f"it is unknown which deployment of {service.pages} is live: {accepted}, and the site does not show it",
+        reason=Reason.LIVE_UNKNOWN,
+        hint=(
+            f"Start the command again after {again}. If the site still does not show it, use the Cloudflare dashboard: "
+            "Workers & Pages → the project → Deployments → the deployment → Rollback."
+        ),
+    )
+
+
 def find_accepted_rollback(
     runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
 ) -> AcceptedRollback | None:

@@ -17,7 +17,6 @@ from ops.engine.runbook import IncidentUse, Rollback, TokenPermissions, param, r
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment as target
 from ops.pages import plan_text, snapshot
-from ops.pages.live_deployment import AcceptedRollback
 from ops.pages.plan_text import PagesHistory, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, build_probes, live_content, read_snapshot
 from ops.pages.steps import RollBackSite, site_words
@@ -60,7 +59,7 @@ class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
         service, site = require_service(ctx, *self.kinds), situation
         history, accepted = site.history, site.accepted
         if accepted and accepted.replaced and site.requested == accepted.replaced:
-            raise _not_shown_refusal(service, accepted)
+            raise target.not_shown_refusal(service, accepted)
         if history is None:
             return _plan_without_live(ctx, service, site)
         choice = history.choice
@@ -178,19 +177,6 @@ def _repeat_warnings(site: PagesSnapshot, step: RollBackSite) -> tuple[str, ...]
     alone = ", without --incident" if accepted.target.id in site.live.indistinguishable else ""
     lines.append(f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}")
     return (". ".join(lines),)
-
-
-def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refused:
-    """Refuse to restore what the site still shows, although a rollback of it was accepted."""
-    again = format_utc(accepted.at + target.PROPAGATION)
-    return Refused(
-        f"it is unknown which deployment of {service.pages} is live: {accepted}, and the site does not show it",
-        reason=Reason.LIVE_UNKNOWN,
-        hint=(
-            f"Start the command again after {again}. If the site still does not show it, use the Cloudflare dashboard: "
-            "Workers & Pages → the project → Deployments → the deployment → Rollback."
-        ),
-    )
 
 
 def _no_target(ctx: Context[RollbackPages.Params], service: "Service", choice: PagesTargetChoice) -> Refused:

@@ -29,7 +29,7 @@ from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
 from ops.limits.diff import list_differences
-from ops.limits.file import Limits, LimitsValue, NewerVersionError, Temporary, build_value, parse_value, value_limits
+from ops.limits.file import Limits, LimitsValue, Temporary, build_value, parse_stored_limits, value_limits
 from ops.limits.publication import RaiseNote, raise_notes
 from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
 
@@ -79,7 +79,7 @@ class _WriteLimits(Step):
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         text, value = ctx.cloudflare.kv.read_value(_limits_namespace(ctx), LIMITS_KEY), self.read.value
-        stored, _ = parse_kv(text)
+        stored, _ = parse_stored_limits(text)
         holds = f"KV holds {describe_kv(text)}"
         if stored is not None and (stored.revision, stored.limits) == (value.revision, value.limits):
             return ObservedState(ChangeState.DONE, holds)
@@ -169,7 +169,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
         return self._plan_limits_write(ctx, LimitsRead(commits, value, text, limits=limits, file=limits), warnings)
 
     def _plan_limits_write(self, ctx: Context[Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
-        stored, problem = parse_kv(read.before)
+        stored, problem = parse_stored_limits(read.before)
         warnings, is_raise = (*warnings, problem) if problem else warnings, False
         if stored is not None:
             read, is_raise = _keep_higher_rates(ctx, read, value_limits(stored))
@@ -241,7 +241,7 @@ def find_notes(pulls: PullRequests, read: LimitsRead, result: EndedRun) -> list[
     """Return the lines on incidents. The former limits.yml is read only if KV or the file has a temporary limit."""
     from ops.limits.file import parse_limits
 
-    stored, _ = parse_kv(read.before)
+    stored, _ = parse_stored_limits(read.before)
     live = value_limits(stored) if stored else {}
     before: Limits = {}
     if read.commits.previous and any(limit.temporary for limit in (*read.file.values(), *live.values())):
@@ -295,22 +295,8 @@ def describe_kv(text: str | None) -> str:
     """Describe the value in KV."""
     if text is None:
         return "no value"
-    stored, problem = parse_kv(text)
+    stored, problem = parse_stored_limits(text)
     return f"revision {stored.revision}" if stored else problem
-
-
-def parse_kv(text: str | None) -> tuple[LimitsValue | None, str]:
-    """Return the value in KV, or its description if it is malformed. Raises Refused for a newer version."""
-    if text is None:
-        return None, ""
-    try:
-        return parse_value(text), ""
-    except NewerVersionError as error:
-        raise Refused(
-            f"{LIMITS_KEY} in KV has {error}", reason=Reason.UNKNOWN_VALUE, hint="Update Backout, then run this again."
-        ) from None
-    except ValueError as error:
-        return None, f"malformed text: {error}"
 
 
 def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, tuple[str, ...]]":

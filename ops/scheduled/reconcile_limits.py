@@ -22,7 +22,7 @@ from ops.engine.step import StepPlan
 from ops.github import comments
 from ops.github.pulls import PullRequests
 from ops.limits import diff, publication
-from ops.limits.file import LimitsValue, drop_ended, value_limits
+from ops.limits.file import LimitsValue, drop_ended, parse_stored_limits, value_limits
 from ops.limits.raises import leave_out, low_raises
 from ops.scheduled.apply_limits import (
     ApplyLimits,
@@ -32,7 +32,6 @@ from ops.scheduled.apply_limits import (
     ending_plan,
     find_notes,
     find_read,
-    parse_kv,
     write_step,
 )
 
@@ -75,7 +74,7 @@ class ReconcileLimits(ApplyLimits):
     def _plan_limits_write(
         self, ctx: Context[ApplyLimits.Params], read: LimitsRead, warnings: tuple[str, ...]
     ) -> StepPlan:
-        stored, garbage = parse_kv(read.before)
+        stored, garbage = parse_stored_limits(read.before)
         if not garbage and self._is_application_ahead(ctx, read, stored):
             message = f"the application shows revision {read.value.revision} of {FILE}; KV's API does not yet"
             return ending_plan(replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))

@@ -173,7 +173,9 @@ def read_context(
     issue = repository.get_issue(number)
     if INCIDENT not in {label.name for label in issue.labels}:
         hint = f"Add the label `{INCIDENT}` if it is one, then ask again."
-        return RefusedRequest(reason=Reason.UNKNOWN_INCIDENT, message="this issue is no incident", hint=hint)
+        return RefusedRequest(
+            reason=Reason.UNKNOWN_INCIDENT, message=f"no status update: #{number} is no incident", hint=hint
+        )
     judged = judge_records(issue, record_rules(config))
     now, environment = current_time(environ), shown_environment(config)
     return UpdateContext(

@@ -1,6 +1,7 @@
 """Run programs of this machine and keep their files private: git, Node, wrangler.
 
-Subjects: also a program's environment, input, output and end. `hold_check` is a program of its own.
+Subjects: also a program's environment, input, output and end. `hold_check` is a program of its own: it finds the commit
+of each version, and refuses to deploy a blamed one.
 
 Examples: merge_base, wrangler_command, hide_environment.
 """

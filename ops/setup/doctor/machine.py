@@ -83,7 +83,7 @@ def examine_github_status(facts: Facts) -> Findings:
 def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str = "") -> Findings:
     states = status_page.read_components(facts.public_web, page, group=group)
     if states is None:
-        raise NotProvable(f"{page} cannot be read", page)
+        raise NotProvable(f"the status page {page} cannot be read", f"Read {page} in a browser.")
     for name in names:
         if (state := states.get(name, OPERATIONAL)) != OPERATIONAL:
             yield Finding(f"{name}: {state.replace('_', ' ')}", page)
