@@ -62,10 +62,10 @@ def check_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config
 
-    def fitting(environment: "Environment", runbook: str) -> tuple[str, ...]:
+    def fitting_environments(environment: "Environment", runbook: str) -> tuple[str, ...]:
         return fitting_services(environment, registry.load_runbook(runbook))
 
-    rules = dataclasses.replace(registry.label_rules(), fitting=fitting)
+    rules = dataclasses.replace(registry.label_rules(), fitting=fitting_environments)
     return config.check_config(text, rules=rules, labels=labels)
 
 

@@ -104,7 +104,7 @@ def make_site(
     """
     from ops.site_build import DeployAccount, SiteBuilder
 
-    def exposed(application: str) -> str:
+    def find_exposed_secrets(application: str) -> str:
         from ops.github import protection
 
         return protection.source_exposure(environ, redactor, application)
@@ -115,7 +115,7 @@ def make_site(
         redactor,
         scratch=lambda: ending.enter_context(process.scratch_folder()),
         may_build=elsewhere or not actions.is_job(environ),
-        exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
+        exposed=lambda of: find_exposed_secrets(of) if elsewhere and actions.is_job(environ) else "",
         account=DeployAccount(session.base_url, session.account_id, session.token) if session else None,
     )
 

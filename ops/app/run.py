@@ -308,7 +308,7 @@ def _open_event_file(folder: Path) -> EventSink:
     """Return a sink that writes each event to disk before the next step, so that a killed run leaves a record."""
     path = folder / TIMELINE
 
-    def append(event: RunEvent) -> None:
+    def append_event(event: RunEvent) -> None:
         try:
             file = process.open_private_file(path, append=True)
         except FileNotFoundError:  # the first event, or the folder was deleted
@@ -317,20 +317,20 @@ def _open_event_file(folder: Path) -> EventSink:
         with file:
             file.write(event.to_line() + "\n")
 
-    return append
+    return append_event
 
 
 def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
     """Return an exit callback that reports a bug in the timeline, on the incident and in the traceback."""
 
-    def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
+    def tell_end_of_run(_kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(unwrap_signal(error), OpsError | KeyboardInterrupt):
             known = describe_state_after_bug(timeline.events)
             text = f"a bug in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
             error.add_note(f"{known}; record of the run: {record / TIMELINE}")
 
-    return tell
+    return tell_end_of_run
 
 
 def write_record(
@@ -389,11 +389,11 @@ class StatusWarning:
         )
 
     def _warn_before(self, step: Callable[[Plan], Any]) -> Callable[[Plan], Any]:
-        def looking(plan: Plan) -> Any:
+        def show_with_warning(plan: Plan) -> Any:
             self._warn_of_provider_trouble()
             return step(plan)
 
-        return looking
+        return show_with_warning
 
     def _warn_of_provider_trouble(self) -> None:
         if self._reading is None or not self._reading.done():

@@ -127,13 +127,13 @@ class Session:
 
     @Once
     def _probe_client(self) -> "Future[ProbeClient]":
-        def make() -> "ProbeClient":
+        def make_probe_client() -> "ProbeClient":
             from ops.probes.http import ProbeClient, headers_by_origin
 
             services = self.environment.services.values() if self._with_passes else ()
             return ProbeClient(self.edge_url, headers_by_origin(services, self._environ))
 
-        web = start_call(make)
+        web = start_call(make_probe_client)
         self._at_end(lambda: web.result().close())
         return web
 

@@ -49,7 +49,7 @@ class StopOverride:
         if finish is None:
             return options
 
-        def confirm(plan: Plan) -> bool:
+        def confirm_override(plan: Plan) -> bool:
             answer = finish()
             if answer.problem:
                 self._timeline.record(EventKind.WARNING, answer.warning)
@@ -59,7 +59,7 @@ class StopOverride:
             self._record_override(answer.stop)
             return has_taken_time
 
-        return replace(options, confirm=confirm)
+        return replace(options, confirm=confirm_override)
 
     def _start_reading(self) -> "Callable[[], StopAnswer] | None":
         """Begin to read the stops; None if no stop can refuse the run, or GitHub is not known here."""

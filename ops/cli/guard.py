@@ -208,7 +208,7 @@ def _parse_length(text: str, settings: "GuardConfig") -> timedelta:
 def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
     """Return the listener that prints the start of the guard, and a line per minute."""
 
-    def show(result: "GuardResult") -> None:
+    def show_guard_round(result: "GuardResult") -> None:
         from ops.watch.guard import ROUNDS_PER_MINUTE
         from ops.watch.guard_end import round_line, start_line
 
@@ -217,7 +217,7 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
         elif len(result.state.rounds) % ROUNDS_PER_MINUTE == 0 and not as_json:
             echo(one_line(round_line(result)))
 
-    return show
+    return show_guard_round
 
 
 @dataclass

@@ -295,12 +295,12 @@ def _choose_place(
 
     program, *extra = command_prefix(os.environ, config)
 
-    def command(place: "Place") -> str:
+    def place_command(place: "Place") -> str:
         where = {"service": "" if is_argument else place.service, "environment": place.environment}
         full_name = f"{name} {place.service}" if is_argument else name
         return build_command(program, full_name, where | {**options, **where}, *extra)
 
-    return choose_place(name, given, places, command, needs=needs)
+    return choose_place(name, given, places, place_command, needs=needs)
 
 
 class UtcTime(click.ParamType[datetime]):

@@ -212,13 +212,13 @@ def show_progress(text: str) -> Iterator[None]:
         return
     ended, began = threading.Event(), time.monotonic()
 
-    def count() -> None:
+    def count_line() -> None:
         wait = QUIET_SECONDS
         while not ended.wait(wait):
             show_wait(f"{text} … {time.monotonic() - began:.0f} s")
             wait = 1.0
 
-    counting = threading.Thread(target=count, daemon=True)
+    counting = threading.Thread(target=count_line, daemon=True)
     counting.start()
     try:
         yield

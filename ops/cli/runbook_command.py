@@ -326,7 +326,7 @@ def _request_plan_printer(request: "RunRequest", *, is_whole: bool) -> Callable[
 def plan_printer(heading: str, *, is_whole: bool) -> Callable[[Plan], None]:
     """Return the function that prints a plan; `is_whole` or in a job, with its long lists."""
 
-    def show(plan: Plan) -> None:
+    def show_plan_once(plan: Plan) -> None:
         whole = is_whole or actions.is_job(os.environ)
         first, *lines = format_plan(plan, heading=heading, width=text_width(), is_whole=whole)
         echo(f"\n{first}", bold=True)
@@ -334,7 +334,7 @@ def plan_printer(heading: str, *, is_whole: bool) -> Callable[[Plan], None]:
             echo(line, fg=CAUTION if line.startswith(PLAN_WARNING) else None)
         echo("")
 
-    return show
+    return show_plan_once
 
 
 def _always_confirm(_plan: Plan) -> bool:
@@ -344,7 +344,7 @@ def _always_confirm(_plan: Plan) -> bool:
 def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -> Callable[[Plan], bool]:
     """Return the question, with the change right above it: the plan may be longer than the terminal."""
 
-    def ask(plan: Plan) -> bool:
+    def ask_confirmation(plan: Plan) -> bool:
         clear_wait()
         echo(one_line(plan.summary), bold=True)
         if missing := find_missing():
@@ -352,7 +352,7 @@ def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -
         confirm_name(name, f" in {environment}")
         return True
 
-    return ask
+    return ask_confirmation
 
 
 def _start_incident_check(request: "RunRequest", environ: Mapping[str, str], redactor: Redactor) -> Callable[[], str]:
@@ -368,20 +368,20 @@ def _start_incident_check(request: "RunRequest", environ: Mapping[str, str], red
         return str
     reading = start_call(partial(is_missing, number, environ, redactor))
 
-    def find() -> str:
+    def find_exposed_in_command() -> str:
         with suppress(Exception):  # without an answer, the run's own warnings say so
             if reading.result(timeout=INCIDENT_WAIT):
                 shown = f"GitHub shows no issue #{number} of {environ['GITHUB_REPOSITORY']} to this token"
                 return f"{shown}: press Ctrl-C to correct the number. Else the record stays on this machine."
         return ""
 
-    return find
+    return find_exposed_in_command
 
 
 def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt: bool) -> Callable[[str], bool]:
     """Return what lets a run go on although recoveries are stopped: a typed text; without a prompt, the option."""
 
-    def override(stop: str) -> bool:
+    def confirm_stop_override(stop: str) -> bool:
         if has_prompt:
             clear_wait()
             echo(one_line(stop[:1].upper() + stop[1:]), fg=CAUTION, err=True)
@@ -391,7 +391,7 @@ def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt:
             raise Refused(stop, reason=Reason.STOPPED, hint=hint)
         return has_prompt
 
-    return override
+    return confirm_stop_override
 
 
 def confirm_name(name: str, where: str = "") -> None:

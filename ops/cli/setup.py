@@ -440,12 +440,12 @@ def doctor(
     scope = Scope(environment, github_environment, only_repository=collect)
     with ExitStack() as ending:
 
-        def read() -> Facts:
+        def read_doctor_facts() -> Facts:
             return Facts(config, os.environ, redactor, ending, scope)
 
-        results = examine(read(), only)
-        if fix and repair_findings(read(), results, say):
-            results = examine(read(), only)
+        results = examine(read_doctor_facts(), only)
+        if fix and repair_findings(read_doctor_facts(), results, say):
+            results = examine(read_doctor_facts(), only)
     if collect:
         results = (*results, *collect_results(os.environ))
     results = tuple(each.redacted(redactor) for each in results)

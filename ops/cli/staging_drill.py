@@ -187,11 +187,11 @@ def _list_publications(
 
     number, links = end.incident, list[str]()
 
-    def report() -> None:
+    def report_drill() -> None:
         if written := write_report(number, drill.path, drill.environ, redactor, only_if_recorded=False):
             links.append(written.url)
 
-    def publish() -> None:
+    def publish_drill() -> None:
         result = replace(end.result, report=next(iter(links), ""))
         drill.say(f"result: {publish_result(result, drill.config, drill.environ, redactor)}")
 
@@ -203,7 +203,7 @@ def _list_publications(
         return {}
     steps: dict[str, Callable[[], object]] = {
         "the comment": lambda: incident.comment(drill.repository, number, incident.END, end=end),
-        "the report": report,
-        "the result": publish,
+        "the report": report_drill,
+        "the result": publish_drill,
     }
     return {**steps, "the end of the incident": close} if end.is_undone else steps

@@ -120,7 +120,7 @@ def reads(*requests: str, body: Callable[[Any], bool] | None = None) -> Callable
     Raises KeyError for an unknown placeholder.
     """
 
-    def declare(method: F) -> F:
+    def declare_reads(method: F) -> F:
         for request in requests:
             verb, _, template = request.partition(" ")
             pattern = re.sub(r"\\\{(\w+)\\\}", lambda part: PATH_PARTS[part[1]], re.escape(template))
@@ -129,7 +129,7 @@ def reads(*requests: str, body: Callable[[Any], bool] | None = None) -> Callable
                 BODY_CHECKS[verb, template] = body
         return method
 
-    return declare
+    return declare_reads
 
 
 def is_declared_read(method: str, path: str, body: Any = None) -> bool:
@@ -239,18 +239,20 @@ class CloudflareClient(WriteGuard):
         """
         body, limits = {"query": query, "variables": dict(variables)}, _read_limits(timeout)
 
-        def send() -> CloudflareResponse:
+        def send_once() -> CloudflareResponse:
             return self._send_api_request("POST", GRAPHQL, decoder=decode_graphql_response, json=body, **limits)
 
-        return self._send_with_retries(f"POST {GRAPHQL}", send, RETRY_DELAYS if timeout is None else ())
+        return self._send_with_retries(f"POST {GRAPHQL}", send_once, RETRY_DELAYS if timeout is None else ())
 
     def read_by_post(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> CloudflareResponse:
         """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
 
-        def send() -> CloudflareResponse:
+        def send_once() -> CloudflareResponse:
             return self._send_api_request("POST", path, json=dict(body), **_read_limits(timeout))
 
-        return self._send_with_retries(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
+        return self._send_with_retries(
+            f"POST {without_account(path)}", send_once, RETRY_DELAYS if timeout is None else ()
+        )
 
     def _send_with_retries(
         self, call: str, send: Callable[[], CloudflareResponse], pauses: tuple[float, ...] = RETRY_DELAYS

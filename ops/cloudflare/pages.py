@@ -72,13 +72,13 @@ class PagesApi:
         path, subject = f"{self._projects}/{project}/deployments", f"the deployments of {project}"
         read = self._client.list_reader(path, subject, _parse_pages_deployment, params={"env": PRODUCTION})
 
-        def page(params: Mapping[str, str]) -> CloudflareResponse:
+        def deployments_page(params: Mapping[str, str]) -> CloudflareResponse:
             answer = read(params)
             if not isinstance(answer.result_info.get("total_count"), int):
                 raise unexpected_shape(answer, subject)
             return answer
 
-        rows = islice(paginate_by_total(page, per_page=PAGE_SIZE), limit)
+        rows = islice(paginate_by_total(deployments_page, per_page=PAGE_SIZE), limit)
         # Keyed by ID, because a deployment between two reads moves a row to the next page.
         deployments = {row.id: row for row in rows if row.environment == PRODUCTION}
         return tuple(sorted(deployments.values(), key=lambda deployment: deployment.created_on, reverse=True))

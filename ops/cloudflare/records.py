@@ -115,7 +115,7 @@ def read_audit_log(
     cut = False
     between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
 
-    def read(page: Mapping[str, str]) -> CloudflareResponse:
+    def read_audit_page(page: Mapping[str, str]) -> CloudflareResponse:
         answer = client.read(f"/accounts/{account_id}/logs/audit", params={**between, **page})
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the audit log")
@@ -125,7 +125,7 @@ def read_audit_log(
             parse_result(answer, "the audit log", lambda: list(_audit_entries(answer.result))), answer.result_info
         )
 
-    entries = tuple(islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), most))
+    entries = tuple(islice(paginate_by_cursor(read_audit_page, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), most))
     return AuditLog(entries, may_be_incomplete=cut)
 
 

@@ -37,11 +37,11 @@ def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
 
 
 def _parse_verification(answer: CloudflareResponse, kind: str) -> VerifiedToken:
-    def build() -> VerifiedToken:
+    def build_verified_token() -> VerifiedToken:
         row = answer.result
         return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
 
-    return parse_result(answer, "the verification of the token", build)
+    return parse_result(answer, "the verification of the token", build_verified_token)
 
 
 def explain_refusal(client: CloudflareClient, account_id: str, name: str) -> tuple[str, str] | None:

@@ -187,12 +187,12 @@ def between(least: str, most: str) -> AfterValidator:
     """Return a validator for a field of type `Seconds` with these bounds, both included."""
     bounds = parse_duration(least), parse_duration(most)
 
-    def check(duration: float) -> float:
+    def check_duration(duration: float) -> float:
         if not bounds[0] <= duration <= bounds[1]:
             raise ValueError(f"{unparse_duration(duration)} is out of range; write {least} to {most}")
         return duration
 
-    return AfterValidator(check)
+    return AfterValidator(check_duration)
 
 
 def _read_duration(value: Any) -> Any:

@@ -20,13 +20,13 @@ def start_call(call: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
     context = copy_context()
 
-    def fulfil() -> None:
+    def fulfil_call() -> None:
         try:
             future.set_result(context.run(call))
         except BaseException as error:  # noqa: BLE001  `result()` raises it again
             future.set_exception(error)
 
-    run_in_background(fulfil)
+    run_in_background(fulfil_call)
     return future
 
 
@@ -95,13 +95,13 @@ def run_in_time(calls: Mapping[K, Callable[[], T]], size: int, seconds: float) -
     """
     results, waiting, until = dict[K, T](), deque(calls.items()), time.monotonic() + seconds
 
-    def work() -> None:
+    def work_off_calls() -> None:
         while waiting:
             with suppress(Exception):  # also the IndexError of the last call, which another thread took
                 key, call = waiting.popleft()
                 results[key] = call()
 
-    for future in [start_call(work) for _ in range(min(size, len(calls)))]:
+    for future in [start_call(work_off_calls) for _ in range(min(size, len(calls)))]:
         with suppress(TimeoutError):
             future.result(timeout=max(0.0, until - time.monotonic()))
     waiting.clear()

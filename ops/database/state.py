@@ -184,7 +184,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
     """Return table → present rows that were added until `at`, for tables with a `created` column."""
     known = [name for name in state.counts if name in database.created]
 
-    def count(table: str) -> RowsAt | None:
+    def count_table_rows(table: str) -> RowsAt | None:
         added = sql_seconds(table, database.created[table])
         until = f"total({added} <= CAST(? AS INTEGER)) AS n, total({added} IS NULL) AS undated"
         sql = f"SELECT count(*) AS total, {until} FROM {quote_identifier(table)}"  # noqa: S608
@@ -193,7 +193,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
         total, n, undated = (_whole_number(row.get(name)) for name in ("total", "n", "undated"))
         return None if total is None or n is None or undated is None else RowsAt(total, n, undated)
 
-    counts = run_parallel([partial(count, name) for name in known]) if known else []
+    counts = run_parallel([partial(count_table_rows, name) for name in known]) if known else []
     return {name: found for name, found in zip(known, counts, strict=True) if found is not None}
 
 

@@ -123,13 +123,13 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     if drill.platform is None:
         return _run_once(name, drill, config, say, on_event)
 
-    def play(played: PlayedSwitches) -> dict[str, Any]:
+    def play_drill(played: PlayedSwitches) -> dict[str, Any]:
         switches = (*drill.switches, *played.cloudflare)
         settings = replace(drill, switches=switches, github_switches=played.github)
         return _run_once(name, settings, config, say, on_event)
 
     has_github = drill.trigger or name == scenario_limits.NAME
-    return run_each(drill.platform if has_github else drill.platform.without_github(), play, say)
+    return run_each(drill.platform if has_github else drill.platform.without_github(), play_drill, say)
 
 
 def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:

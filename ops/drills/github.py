@@ -155,19 +155,19 @@ def github_failures(incident: DrillIncident, trigger: Trigger | None, failing: s
     github = incident.github
     added: list[Fault] = []
 
-    def fail(**rule: Any) -> None:
+    def fail_github_call(**rule: Any) -> None:
         added.append(github.fault(**rule))
 
     if failing == AFTER_PERMISSION and trigger != "command":
-        fail(**PERMISSION, after=lambda: fail(**FAILING))
+        fail_github_call(**PERMISSION, after=lambda: fail_github_call(**FAILING))
     elif failing == AFTER_PERMISSION:
-        fail(**FAILING)
+        fail_github_call(**FAILING)
     elif failing is not None:
         method, _, path = failing.partition(":")
         if not re.fullmatch(r"[A-Z*]+", method) or not path.startswith(("/", "*")):
             hint = f"Write {AFTER_PERMISSION}, or one such as PATCH:/repos/*/*/issues/comments/*."
             raise ConfigError(f'--github-fails "{failing}" is no METHOD:PATH', hint=hint)
-        fail(method=method, path=path, **FAILING)
+        fail_github_call(method=method, path=path, **FAILING)
     try:
         yield
     finally:

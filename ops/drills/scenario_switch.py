@@ -120,7 +120,9 @@ def _with_workerd(
 ) -> Scenario:
     """Return the scenario with an example that `break_example` breaks until the switch has `recovered_state`."""
 
-    def release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
+    def release_switch_state(
+        sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path
+    ) -> str | None:
         if name == "bad":
             break_example(sandbox, service)
             return None
@@ -129,7 +131,7 @@ def _with_workerd(
 
     real = replace(
         embedded,
-        release=release,
+        release=release_switch_state,
         steps=("deployed the good release", step),
         params=params or embedded.params,
         broken_ago=broken_ago,

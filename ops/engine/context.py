@@ -132,7 +132,7 @@ class CloudflareClients:
         period = Period(since, until)
         pending = start_call(lambda: records.count_errors(self._client(), self._account_id, worker, period))
 
-        def answer() -> "tuple[LoggedError, ...] | str":
+        def answer_logged_errors() -> "tuple[LoggedError, ...] | str":
             try:
                 return pending.result(timeout=LOGS_WAIT)
             except TimeoutError:
@@ -141,7 +141,7 @@ class CloudflareClients:
                 needed = f'; the token needs "{error.permission}" for it' if error.permission else ""
                 return f"{error.message}{needed}"
 
-        return answer
+        return answer_logged_errors
 
     def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
         """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""

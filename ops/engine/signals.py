@@ -144,11 +144,11 @@ class SignalHandler:
 def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
     """Return a hook that does not report our own ignored exceptions: they are raised again at the next step."""
 
-    def reporting(unraisable: "sys.UnraisableHookArgs") -> None:
+    def report_in_handler(unraisable: "sys.UnraisableHookArgs") -> None:
         if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
             report(unraisable)
 
-    return reporting
+    return report_in_handler
 
 
 def unwrap_signal(error: BaseException) -> BaseException:

@@ -162,10 +162,12 @@ class _CloudflareSources:
         client = self.session.client
         limits = records.read_account_limits(client, self.account)
 
-        def read(part: Period) -> tuple[DatabaseUsage, ...]:
+        def read_evidence(part: Period) -> tuple[DatabaseUsage, ...]:
             return records.read_database_usage(client, self.account, part, max_rows=limits.max_rows)
 
-        return (self._query_analytics(limits, read, lambda rows, notes: tables.database_table(rows, notes=notes)),)
+        return (
+            self._query_analytics(limits, read_evidence, lambda rows, notes: tables.database_table(rows, notes=notes)),
+        )
 
     def _query_analytics(
         self,
@@ -190,7 +192,7 @@ class _CloudflareSources:
 
 
 def _github_source(requested_period: Period, environ: Mapping[str, str], redactor: Redactor) -> Source:
-    def read() -> Sequence[EvidenceTable]:
+    def read_evidence() -> Sequence[EvidenceTable]:
         from ops.github import protection
 
         repository = connect(environ, redactor)
@@ -201,7 +203,7 @@ def _github_source(requested_period: Period, environ: Mapping[str, str], redacto
                 ),
             )
 
-    return (tables.ENVIRONMENTS,), read
+    return (tables.ENVIRONMENTS,), read_evidence
 
 
 def write_json(collection: EvidenceCollection, path: Path) -> None:

@@ -449,13 +449,15 @@ class Gate:
     def _comment_refusal(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
         """Write the refusal comment: one per issue, with the latest refusal, so that none can flood it."""
 
-        def text(former: RunRecord | None) -> str:
+        def render_refusal_rows(former: RunRecord | None) -> str:
             rows = (*(former.rows if former else ()), *record.rows)
             return embed_record(refusals.with_refusal_count(body, rows[-1].at, len(rows)), replace(record, rows=rows))
 
         assert refusal.incident is not None
         return self._warn_on_failure(
-            "comment", lambda number: triggers.save_refusal(self.repository, number, text), refusal.incident
+            "comment",
+            lambda number: triggers.save_refusal(self.repository, number, render_refusal_rows),
+            refusal.incident,
         )
 
     def _show_on_run(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:

@@ -249,7 +249,7 @@ class PullRequests(WriteGuard):
 
         base = self.default_branch
 
-        def create(repository: "Repository") -> bool:
+        def create_branch_once(repository: "Repository") -> bool:
             try:
                 repository.create_pull(base, branch, title=title, body=body)
             except GithubException as error:
@@ -259,7 +259,7 @@ class PullRequests(WriteGuard):
                 raise
             return True
 
-        return bool(self._write_pull_request(create))
+        return bool(self._write_pull_request(create_branch_once))
 
     def _write_pull_request(self, call: "Callable[[Repository], Any]") -> Any:
         if not self._may_write:

@@ -80,7 +80,7 @@ def start_reading(
     """Begin to read the stops, and return what waits for them, at most so long from now. It never raises."""
     wait = start_timed_call(partial(read_stops, repository, lists, now), seconds)
 
-    def finish() -> StopAnswer:
+    def finish_stop_read() -> StopAnswer:
         try:
             return StopAnswer(next(iter(wait()), None))
         except ProviderError as error:
@@ -88,7 +88,7 @@ def start_reading(
         except TimeoutError:
             return StopAnswer(problem="GitHub takes too long")
 
-    return finish
+    return finish_stop_read
 
 
 def start_asking(

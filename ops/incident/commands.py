@@ -187,12 +187,12 @@ def open_incident(
     body = comment.render_incident(service=service, severity=severity)
     program, page = published_prefix(environ, config, settings), repository_page(environ)
 
-    def menu(number: str) -> str:
+    def incident_menu(number: str) -> str:
         return build_menu(settings, program, number, page).render([service])
 
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        return open_incident(repository, redactor.redact_text(title), lambda _: body, menu, [severity])
+        return open_incident(repository, redactor.redact_text(title), lambda _: body, incident_menu, [severity])
 
 
 def timeline_lines(journal: "IncidentJournal") -> Iterator[str]:

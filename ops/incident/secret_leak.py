@@ -109,18 +109,18 @@ def _open_or_extend(
     replacing = list(list_replacements(config, leak.secret)) if leak.secret else []
     run_page = actions.run_links(environ, None).get("run", "")
 
-    def body(number: str) -> str:
+    def leak_body(number: str) -> str:
         environments, program = list(config.environments), program_name(environ)
         text = render_incident(
             leak, what, replacing, environments, at=now, number=number, page=run_page, program=program
         )
         return embed_record(text, RunRecord(key, source="leak"))
 
-    def menu(number: str) -> str:
+    def leak_menu(number: str) -> str:
         parts = build_menu(config, (program_name(environ),), number, actions.repository_page(environ))
         return parts.render([each.service for each in replacing])
 
-    opened = issues.open_incident(repository, f"Leaked secret: {what}", body, menu, [SEVERITY])
+    opened = issues.open_incident(repository, f"Leaked secret: {what}", leak_body, leak_menu, [SEVERITY])
     return LeakIncident(opened.number, opened.url, is_new=True)
 
 

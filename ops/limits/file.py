@@ -224,13 +224,13 @@ def earlier_limits(read: Callable[[], Sequence[FileState]], now: datetime) -> Ea
     """Return a function that reads the limits in effect within RESTORABLE, once. Unreadable history has none."""
 
     @cache
-    def find() -> tuple[Limits, ...]:
+    def find_past_limits() -> tuple[Limits, ...]:
         try:
             return accepted_limits(read(), now)
         except OpsError:
             return ()
 
-    return find
+    return find_past_limits
 
 
 def accepted_limits(states: Sequence[FileState], now: datetime) -> tuple[Limits, ...]:

@@ -159,10 +159,12 @@ def _recover_state(
     """Recover orphaned routes from older versions, which are read only if there is such a route."""
     left = drift.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
 
-    def enough(states: list[MaintenanceState]) -> bool:
+    def is_enough_closed(states: list[MaintenanceState]) -> bool:
         return not drift.recover_state(ingress, maintenance_worker.state, states, service.name).unknown_routes
 
-    older = steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough) if left else []
+    older = (
+        steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, is_enough_closed) if left else []
+    )
     return drift.recover_state(ingress, maintenance_worker.state, older, service.name)
 
 

@@ -131,11 +131,12 @@ class VerificationAccount:
     def _leftover_finders(self, is_own: Callable[[str], bool]) -> tuple[Callable[[], list[Leftover]], ...]:
         """Return a function per product, which lists its own resources."""
 
-        def find(kind: str, list_resources: Callable[[], Iterable[NamedResource]]) -> list[Leftover]:
+        def find_leftovers_of_kind(kind: str, list_resources: Callable[[], Iterable[NamedResource]]) -> list[Leftover]:
             return [self._build_leftover(kind, each) for each in list_resources() if is_own(each.name)]
 
         return tuple(
-            partial(find, kind, list_resources) for kind, (list_resources, _) in self._resource_kinds().items()
+            partial(find_leftovers_of_kind, kind, list_resources)
+            for kind, (list_resources, _) in self._resource_kinds().items()
         )
 
     def _build_leftover(self, kind: str, resource: NamedResource) -> Leftover:

@@ -81,11 +81,11 @@ class WorkflowRuns:
     def find_run(self, event: str) -> int | None:
         """Wait for a run of the last commit for this event; None if none appears."""
 
-        def find() -> int | None:
+        def find_started_run() -> int | None:
             listed = self._repository.read("/actions/runs", head_sha=self._head, event=event)
             return next((int(each["id"]) for each in listed["workflow_runs"] if each["id"] not in self._seen), None)
 
-        run = self.wait(find, LONGEST_START)
+        run = self.wait(find_started_run, LONGEST_START)
         if run is not None:
             self._repository.api.own_run(run)
             self._seen.add(run)
@@ -104,13 +104,13 @@ class WorkflowRuns:
     def await_end(self, run: int, longest: float = LONGEST_RUN) -> WorkflowRunState | None:
         """Wait until the run has ended; None if it did not in time."""
 
-        def read() -> WorkflowRunState | None:
+        def read_run_state() -> WorkflowRunState | None:
             shown = self._repository.read(f"/actions/runs/{run}")
             texts = (str(shown.get(name) or "") for name in ("status", "conclusion", "display_title"))
             state = WorkflowRunState(run, *texts)
             return state if state.status == "completed" else None
 
-        return self.wait(read, longest)
+        return self.wait(read_run_state, longest)
 
     def list_jobs(self, run: int) -> dict[str, JobState]:
         """Return the jobs of the run by their names; of two with one name, the last one."""

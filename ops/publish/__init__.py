@@ -92,12 +92,12 @@ class Publisher:
             self._incident, wait, rules, lambda text: timeline.record(EventKind.WARNING, text)
         )
 
-        def result() -> "PreviousRuns":
+        def previous_runs_result() -> "PreviousRuns":
             previous = read()
             self._chat.continue_threads(previous.runs)
             return previous
 
-        return result
+        return previous_runs_result
 
     def read_runs_of(
         self, incidents: "Collection[int]", timeline: Timeline, rules: "RecordRules"

@@ -96,11 +96,11 @@ def render_comments(
     rows = run.shown_events
 
     @functools.cache  # the largest fit is rendered once
-    def render(count: int) -> str:
+    def render_comment_rows(count: int) -> str:
         return _main_comment(run, contacts, repository, rows[len(rows) - count :], offers_updates=offers_updates)
 
-    shown = _largest_fit(render, len(rows))
-    main = render(shown)
+    shown = _largest_fit(render_comment_rows, len(rows))
+    main = render_comment_rows(shown)
     if shown == len(rows):
         return (main,)
     older = rows[: len(rows) - shown]

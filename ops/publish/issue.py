@@ -103,7 +103,7 @@ class IssuePublisher:
         finish = start_timed_call(lambda: self._previous_runs(incident, rules), wait)
         warned = list[str]()
 
-        def result() -> PreviousRuns:
+        def issue_runs_result() -> PreviousRuns:
             try:
                 runs = finish()
             except Exception as error:  # noqa: BLE001  a recovery does without
@@ -114,7 +114,7 @@ class IssuePublisher:
                 warn(runs.doubts)
             return runs
 
-        return result
+        return issue_runs_result
 
     def _previous_runs(self, incident: int, rules: RecordRules) -> PreviousRuns:
         from ops.github.records import read_previous_runs

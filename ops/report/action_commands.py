@@ -247,10 +247,10 @@ def _link_report(report: "Issue", numbers: Mapping[str, int]) -> tuple[frozenset
     """
     linked = frozenset[str]()
 
-    def change(body: str) -> str:
+    def link_action_items(body: str) -> str:
         nonlocal linked
         after, linked = link_rows(body, numbers)
         return after
 
-    notes = edit_text(report, change).notes if numbers else ()
+    notes = edit_text(report, link_action_items).notes if numbers else ()
     return linked, notes

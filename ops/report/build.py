@@ -167,7 +167,7 @@ def _list_deployments(evidence: IncidentEvidence) -> Iterator[RecentChange]:
 def _read_history(
     config: "Config", environment: "Environment", name: str, environ: Mapping[str, str], evidence: IncidentEvidence
 ) -> ServiceHistory:
-    def suggest(runbook: str, **params: str) -> SuggestedCommand:
+    def suggest_in_report(runbook: str, **params: str) -> SuggestedCommand:
         options = {**params, "environment": environment.name, "incident": evidence.number}
         return SuggestedCommand(build_command(program_name(environ), runbook, options))
 
@@ -190,7 +190,7 @@ def _read_history(
                 deployments=leave_out_rehearsals(listed),
                 versions=versions,
                 now=evidence.read_at,
-                suggest=suggest,
+                suggest=suggest_in_report,
             )
     return ServiceHistory(environment.name, name, page, deployments, versions, schema)
 

@@ -286,12 +286,12 @@ def report_title(evidence: IncidentEvidence) -> str:
 def render_report(evidence: IncidentEvidence) -> str:
     """Render a new report with all prompts."""
 
-    def page(regions: Mapping[str, str]) -> str:
+    def report_page(regions: Mapping[str, str]) -> str:
         marked = {name: build_region(name, evidence.number, text) for name, text in regions.items()}
         template = load_templates().get_template("report.md.j2")
         return collapse_blank_lines(template.render(regions=marked, asked=_render_prompts))
 
-    return _fit_rows(evidence, page)
+    return _fit_rows(evidence, report_page)
 
 
 def update_report(body: str, evidence: IncidentEvidence) -> str:

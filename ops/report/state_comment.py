@@ -209,14 +209,14 @@ def _read_journal(
 ) -> IncidentJournal:
     """Read the incident until it shows the comment `after`. Raises ConfigError and ProviderError."""
 
-    def read() -> IncidentJournal:
+    def read_journal() -> IncidentJournal:
         return read_journal_of(number, config, environ, redactor)
 
     def read_whole() -> IncidentJournal | None:
-        journal = read()
+        journal = read_journal()
         return journal if not after or any(one.url == after for one in journal.records) else None
 
-    return await_listed(read_whole, find_clock(environ)) or read()
+    return await_listed(read_whole, find_clock(environ)) or read_journal()
 
 
 def _describe_problem(number: int, error: OpsError) -> str:

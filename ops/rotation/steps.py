@@ -416,7 +416,7 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
             suggested_command=ctx.suggest("rollback-worker", service=service, to="VERSION"),
         )
 
-    def accept(wanted: tuple[str, ...]) -> SuggestedCommand:
+    def accept_secrets_command(wanted: tuple[str, ...]) -> SuggestedCommand:
         accepted = tuple(dict.fromkeys((*params.inherit_latest, *wanted)))
         given = {"only": params.only, "restore": params.restore, "inherit_latest": accepted}
         return ctx.suggest("rotate-secrets", service=params.service, **given)
@@ -430,7 +430,7 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
         latest=worker_state.newest_upload,
         edits=names,
         accepted=params.inherit_latest,
-        accept=accept,
+        accept=accept_secrets_command,
         static_assets=entry.static_assets,
         fallback_hint=FALLBACK_HINT,
     )

@@ -222,12 +222,12 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
             text = None
         is_changed = proposed != text and pulls.changes_file(number, FILE)
 
-    def states(since: datetime) -> Sequence[FileState]:
+    def file_states_since(since: datetime) -> Sequence[FileState]:
         with closing(PullRequests.of(environ, redactor)) as pulls:
             return pulls.file_states(FILE, base, since)
 
     label = f"pull request {number} at {head[:12]}"
-    return ComparedFiles(text, f"the base, {base[:12]}", proposed, label, number, is_changed, states)
+    return ComparedFiles(text, f"the base, {base[:12]}", proposed, label, number, is_changed, file_states_since)
 
 
 def _publish_comment(

@@ -62,7 +62,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     """Return the environments that the workflows need, in alphabetical order."""
     environments: dict[str, GitHubEnvironment] = {}
 
-    def add(name: str, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
+    def add_github_environment(name: str, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
         environments.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
 
     for runbook in runbooks.values():
@@ -70,16 +70,16 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
             if job.github_environment:
                 place = config.environments.get(job.environment)
                 rights = runbook.permissions.needed(place) if place else runbook.permissions.cloudflare
-                add(job.github_environment, runbook.name, _secret_names(job.secrets), rights)
+                add_github_environment(job.github_environment, runbook.name, _secret_names(job.secrets), rights)
             if any(job.sources):  # the job that fetches them has this secret only
-                add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
+                add_github_environment("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
             if any(job.sites):
                 token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
-                add(runbook.github_environment, runbook.name, [token], ())
+                add_github_environment(runbook.github_environment, runbook.name, [token], ())
     for job in workflow_jobs.limits_jobs(config):
-        add("limits", "limits", _secret_names(job.secrets), ["Workers KV Storage Write"])
+        add_github_environment("limits", "limits", _secret_names(job.secrets), ["Workers KV Storage Write"])
     groups = {group for each in environments.values() for group in each.permissions}
-    add(
+    add_github_environment(
         "report",
         "every workflow that acts",
         _secret_names(
@@ -91,16 +91,20 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         ),
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
-    add("report", CHECK_OUTAGE, (), ())
+    add_github_environment("report", CHECK_OUTAGE, (), ())
     if keys := page_keys(config.status_page):
-        add("report", PUBLISH_UPDATE, _secret_names(workflow_jobs.secret_expressions(config, "report", keys)), ())
+        add_github_environment(
+            "report", PUBLISH_UPDATE, _secret_names(workflow_jobs.secret_expressions(config, "report", keys)), ()
+        )
     if (update := publish_update_job(config)) and (removal := update.banner):
         rights = load_runbook(REMOVE_BANNER).permissions.cloudflare
-        add(removal.github_environment, PUBLISH_UPDATE, _secret_names(removal.secrets), rights)
-    add("evidence", "evidence", _secret_names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
+        add_github_environment(removal.github_environment, PUBLISH_UPDATE, _secret_names(removal.secrets), rights)
+    add_github_environment(
+        "evidence", "evidence", _secret_names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE
+    )
     for each in config.environments.values():
         if each.approval:
-            add(each.approval_environment, f"acting jobs of {each.name}", (), ())
+            add_github_environment(each.approval_environment, f"acting jobs of {each.name}", (), ())
             environments[each.approval_environment].has_reviewers = True
     return sorted(environments.values(), key=lambda each: each.name)
 

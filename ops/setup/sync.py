@@ -91,7 +91,7 @@ def rewrite_form(text: str, config: "Config") -> str:
     has_several = len(environments) > 1
     is_missing = has_several and "\n    id: environment\n" not in text
 
-    def question(match: re.Match[str]) -> str:
+    def ask_for_place(match: re.Match[str]) -> str:
         if MARK not in match[0]:
             return match[0]
         if "id: environment\n" in match[0]:
@@ -99,7 +99,7 @@ def rewrite_form(text: str, config: "Config") -> str:
         added = _question_with_answers(ENVIRONMENT, environments) if is_missing else ""
         return _question_with_answers(match[0], config.service_names) + added
 
-    return QUESTION.sub(question, text)
+    return QUESTION.sub(ask_for_place, text)
 
 
 def _question_with_answers(question: str, names: Sequence[str]) -> str:
@@ -109,10 +109,10 @@ def _question_with_answers(question: str, names: Sequence[str]) -> str:
         kind, lines = "input", [f"placeholder: {quote_yaml(f'{names[0]}, or: {NOT_SURE}')}"]
     lines += ["default: 0"] * (len(names) == 1)
 
-    def part(match: re.Match[str]) -> str:
+    def replace_part(match: re.Match[str]) -> str:
         return match["head"] + "".join(f"{match['indent']}{line}\n" for line in lines)
 
-    return re.sub("type: (?:dropdown|input)\n", f"type: {kind}\n", GENERATED_PART.sub(part, question), count=1)
+    return re.sub("type: (?:dropdown|input)\n", f"type: {kind}\n", GENERATED_PART.sub(replace_part, question), count=1)
 
 
 def sync_files(

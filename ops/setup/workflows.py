@@ -385,14 +385,14 @@ def _with_imports_once(text: str) -> str:
 def _with_shared(text: str, texts: Mapping[str, str], written: set[str]) -> str:
     """Return the text with each shared file once, in place of its first import."""
 
-    def part(match: re.Match[str]) -> str:
+    def workflow_part(match: re.Match[str]) -> str:
         if match[1] in written:
             return ""
         written.add(match[1])
         _, _, shared = texts[match[1]].partition('"""\n\n')
         return _with_shared(shared, texts, written)
 
-    return SHARED_IMPORT.sub(part, text)
+    return SHARED_IMPORT.sub(workflow_part, text)
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def start_github_read(
         return lambda: (None, "set GITHUB_TOKEN and GITHUB_REPOSITORY")
     wait = start_timed_call(read, seconds)
 
-    def finish() -> tuple[T | None, str]:
+    def finish_run_read() -> tuple[T | None, str]:
         try:
             return wait(), ""
         except OpsError as error:
@@ -67,7 +67,7 @@ def start_github_read(
         except TimeoutError:
             return None, f"GitHub gave no answer within {seconds:g} s"
 
-    return finish
+    return finish_run_read
 
 
 @dataclass(frozen=True)

@@ -160,11 +160,11 @@ def _find_orphans(
 def _advise_open_closures(
     session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
 ) -> Iterator[OpenClosure]:
-    def command(options: Mapping[str, Any]) -> str:
+    def status_command(options: Mapping[str, Any]) -> str:
         return build_command(program, "maintenance", {**options, "environment": session.environment.name})
 
     for opening in openings:
-        advice = drift.advise_closing(opening, windows, session.clock.now(), command)
+        advice = drift.advise_closing(opening, windows, session.clock.now(), status_command)
         yield OpenClosure(**vars(opening), advice=advice)
 
 

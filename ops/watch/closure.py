@@ -214,8 +214,8 @@ class ScheduledLook:
         return "; ".join(lines.values()) or nobody
 
     def _advise_closing(self, look: ClosureLook) -> str:
-        def command(options: Mapping[str, Any]) -> str:
+        def closing_command(options: Mapping[str, Any]) -> str:
             where = {"environment": self.session.environment.name}
             return build_command(self.config.github.laptop_program, CLOSING_RUNBOOK, {**options, **where})
 
-        return advise_closing(look.openings[0], look.windows, self.session.clock.now(), command)
+        return advise_closing(look.openings[0], look.windows, self.session.clock.now(), closing_command)

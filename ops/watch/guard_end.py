@@ -87,12 +87,12 @@ def open_guard_incident(
     record = RunRecord(guard_marker(result.deployment.id), source=SOURCE, job=job_number(environ))
     body = embed_record(incident_body(result, redactor, job=job), record)
 
-    def menu(number: str) -> str:
+    def guard_menu(number: str) -> str:
         return build_menu(config, program, number, page).render([result.service])
 
     title = redactor.redact_text(incident_title(result))
     with write_errors(CHECK_HINT):
-        opened = open_incident(repository, title, lambda _: body, menu, [SEVERITY])
+        opened = open_incident(repository, title, lambda _: body, guard_menu, [SEVERITY])
     found = GuardIncident(opened.number, opened.url)
     first = _find_incident_or_none(repository, result)
     if first is not None and first.number < found.number:

@@ -239,7 +239,7 @@ class WatchRecord:
         if own is None:
             return True
 
-        def post(number: int) -> None:
+        def post_watch_update(number: int) -> None:
             issue = own if number == own.number else _find_other_incident(own.repository, number)
             if issue is not None:
                 posted.append(post_opening(issue, text, opening, self._rules))
@@ -248,7 +248,7 @@ class WatchRecord:
             failures = list[ProviderError]()
             for number in dict.fromkeys((own.number, *incidents)):
                 try:
-                    post(number)
+                    post_watch_update(number)
                 except ProviderError as error:
                     failures.append(error)
             if failures:

@@ -172,13 +172,13 @@ def _count_worker(
     ]
     starts = sorted({row.start for row in minutes if row.start < traffic.complete_until})
 
-    def counts() -> Iterator[Count]:
+    def count_both_sources() -> Iterator[Count]:
         for start in starts:
             rows = [row for row in minutes if row.start == start]
             total, failed = (sum(getattr(row, name) for row in rows) for name in ("samples", "failed_samples"))
             yield Count(start, max(0.0, total - own), max(0.0, failed - own))
 
-    return service.worker, list(counts())
+    return service.worker, list(count_both_sources())
 
 
 def _most_requests(session: Session, service: "Service", interval: timedelta) -> int:

@@ -80,10 +80,10 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
 def _closure_step(result: WatchResult, look: ClosureLook, names: CommandNames) -> str:
     if result.decision == Decision.RELAPSED:
 
-        def command(options: Mapping[str, Any]) -> str:
+        def watch_command(options: Mapping[str, Any]) -> str:
             return names.command(CLOSING_RUNBOOK, result, **{key: value for key, value in options.items() if value})
 
-        return advise_closing(look.openings[0], look.windows, result.state.seen_at, command)
+        return advise_closing(look.openings[0], look.windows, result.state.seen_at, watch_command)
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look yourself: `{names.status(result.environment)}`"
     if result.reason == Reason.ALREADY_OFF:

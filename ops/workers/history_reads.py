@@ -108,7 +108,7 @@ def _begin_triggers_read(
     domains = start_call(lambda: ctx.cloudflare.routes.list_domains())  # noqa: PLW0108  the thread imports the module
     reads: tuple[Future[Any], ...] = (row, crons, domains)
 
-    def answer() -> WorkerTriggers:
+    def answer_triggers() -> WorkerTriggers:
         wait(reads, timeout=NAMES_WAIT)
         listed, hosts = result_so_far(row), result_so_far(domains)
         return WorkerTriggers(
@@ -117,7 +117,7 @@ def _begin_triggers_read(
             domains=None if hosts is None else tuple(each.hostname for each in hosts if each.worker == worker),
         )
 
-    return answer
+    return answer_triggers
 
 
 def read_history(
@@ -222,13 +222,13 @@ def _check_unchanged(again: tuple[WorkerDeployment, ...], planned: WorkerDeploym
 def _page_read(ctx: Context[Any], worker: str, page: int) -> Callable[[], tuple[WorkerDeployment, ...] | None]:
     """Return a read of an older page. It returns None on failure, since older pages only improve the choice."""
 
-    def read() -> tuple[WorkerDeployment, ...] | None:
+    def read_rehearsal_history() -> tuple[WorkerDeployment, ...] | None:
         try:
             return ctx.cloudflare.workers.list_deployments(worker, page=page)
         except ProviderError:
             return None
 
-    return read
+    return read_rehearsal_history
 
 
 def _version_read(ctx: Context[Any], worker: str, version: str) -> Callable[[], Any]:

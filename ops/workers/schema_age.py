@@ -102,7 +102,7 @@ def start_reading(
         name: start_call(partial(_read_migrations, cloudflare, database)) for name, database in databases.items()
     }
 
-    def finish() -> tuple[AppliedMigrations, ...]:
+    def finish_migrations_read() -> tuple[AppliedMigrations, ...]:
         ages = []
         for name, future in pending.items():
             migrations, problem = None, ""
@@ -115,7 +115,7 @@ def start_reading(
             ages.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
         return tuple(ages)
 
-    return finish
+    return finish_migrations_read
 
 
 def _read_migrations(cloudflare: "CloudflareClients", database: "Database") -> "tuple[Migration, ...] | None":

@@ -77,11 +77,11 @@ def check(
 ) -> Callable[[Callable[[S], Findings]], Check[F]]:
     """Make a check of a function that yields the problems of one subject. Its docstring is the question."""
 
-    def made(find: Callable[[S], Findings]) -> Check[F]:
+    def make_check(find: Callable[[S], Findings]) -> Check[F]:
         def examinations(facts: F) -> Iterator[tuple[str, Examination]]:
             for subject in subjects(facts):
                 yield subject.name, partial(find, subject)
 
         return Check(check_id, (find.__doc__ or "").strip(), why, needs, examinations)
 
-    return made
+    return make_check

@@ -149,14 +149,14 @@ class Facts:
     def public_web(self) -> "ProbeClient":
         """Client for status pages and the package index; with a sandbox, all requests go to its edge."""
 
-        def make() -> "ProbeClient":
+        def make_doctor_web() -> "ProbeClient":
             from ops.probes.http import ProbeClient
 
             web = ProbeClient(self.edge_url)
             self.ending.callback(web.close)
             return web
 
-        return self.once("public web", make)
+        return self.once("public web", make_doctor_web)
 
     def github(self, read: "Callable[[Repository], T]") -> T:
         """Return what `read` returns for the operations repository. Its connection refuses every write.
@@ -375,7 +375,7 @@ class ServiceFacts:
     def rollback(self) -> "Plan | Refused":
         """Plan of a rollback with its default target, or the refusal."""
 
-        def plan() -> "Plan | Refused":
+        def plan_rollback_target() -> "Plan | Refused":
             facts = self.facts
             return preview_rollback(
                 self.session,
@@ -386,7 +386,7 @@ class ServiceFacts:
                 ending=facts.ending,
             ).outcome
 
-        return self.once("rollback", plan)
+        return self.once("rollback", plan_rollback_target)
 
     def read_site(self) -> "PagesSnapshot":
         """Return the state of the site. Raises Refused if it has no deployment, or changes between two reads."""

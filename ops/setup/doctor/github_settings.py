@@ -297,14 +297,14 @@ def examine_labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
     wanted, command = desired_labels(facts.config), f"{facts.program} labels sync"
 
-    def read(repository: "Repository") -> tuple[list[str], bool]:
+    def read_workflow_settings(repository: "Repository") -> tuple[list[str], bool]:
         with client.provider_errors():
             changes = {each.name: each for each in issues.label_changes(repository, wanted)}
             is_other = APPROVE_LABEL in changes and not changes[APPROVE_LABEL].is_new
             is_renamed = is_other and repository.get_label(APPROVE_LABEL).description != LABEL_PURPOSE
             return [name for name, each in changes.items() if each.is_new], is_renamed
 
-    missing, is_renamed = facts.github(read)
+    missing, is_renamed = facts.github(read_workflow_settings)
     if missing:
         yield Finding(f"the repository has no label{'s' * (len(missing) > 1)} {', '.join(missing)}", command=command)
     if is_renamed:

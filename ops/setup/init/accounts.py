@@ -134,13 +134,13 @@ class AccountChoice:
         if not known and len(self.clients) > 1:
             default = ",".join(f"{name}={number}" for number, name in enumerate(propose_environments(rows), 1))
 
-        def parse(answer: str) -> dict[str, str]:
+        def parse_account_choice(answer: str) -> dict[str, str]:
             picked = choose_numbered(answer, [row.id for row in rows])
             return self._name_environments(
                 [f"{name}={rows[i].id}" if name else rows[i].id for i, name in picked.items()]
             )
 
-        return self.questions.answer(text, parse, default)
+        return self.questions.answer(text, parse_account_choice, default)
 
     def _name_environments(self, given: Sequence[str]) -> dict[str, str]:
         """Return environment → account ID, with names for those that have none. Raises ConfigError."""

@@ -247,11 +247,11 @@ class InventoryReader:
         return f"{worker}.{place.dev_domain}" if subdomain and subdomain.enabled else ""
 
     def _read_routes(self, api: routes.RoutesApi, zones: Iterable[Zone]) -> list[WorkerRoute]:
-        def read(zone: Zone) -> tuple[WorkerRoute, ...]:
+        def read_zone_routes(zone: Zone) -> tuple[WorkerRoute, ...]:
             what = f"routes of {quote_name(zone.name)}"
             return self._try_inventory_read(what, partial(api.list_routes, zone.id)) or ()
 
-        reads = [partial(read, zone) for zone in zones]
+        reads = [partial(read_zone_routes, zone) for zone in zones]
         return [route for found in run_in_batches(reads, AT_ONCE) for route in found]
 
     def _worker_resource(self, place: Inventory, listed: ListedWorker) -> Resource | None:

@@ -29,7 +29,7 @@ def cloudflare_reader(environ: Environ, token: str) -> Reader:
     if base != CLOUDFLARE and not is_loopback(base):
         raise UsageError("CLOUDFLARE_API_BASE_URL is another server", "Unset it: it may only name this machine.")
 
-    def read(path: str) -> Any:
+    def read_worker_json(path: str) -> Any:
         status, answer = fetch_json(f"{base}{path}", {"Authorization": f"Bearer {token}"})
         if status in {401, 403} and isinstance(answer, dict):  # a page is that of a firewall
             hint = "Give it *Workers Scripts Read* or *Pages Read* on this account."
@@ -40,7 +40,7 @@ def cloudflare_reader(environ: Environ, token: str) -> Reader:
             raise UnreadError(f"Cloudflare cannot be read (HTTP {status})" if status else "Cloudflare does not answer")
         return answer["result"]
 
-    return read
+    return read_worker_json
 
 
 def read_holds(question: Question, read: Reader, environ: Environ) -> Reading:
@@ -86,7 +86,7 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
     """Yield the holds. A rollback within one commit, such as of a secret edit, blames no code."""
     by_number = {row["number"]: row for row in versions.values() if isinstance(row.get("number"), int)}
 
-    def commit_of(version: str) -> str:
+    def find_version_commit(version: str) -> str:
         """Return the commit that the deployer named. A secret edit has the code of the version before it."""
         row = versions.get(version)
         while row:
@@ -98,8 +98,13 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
 
     for row, match in marked:
         incident, run, blamed = match.groups()
-        commit, live = commit_of(blamed), [each["version_id"] for each in row["versions"] if each["percentage"]]
-        if not commit or commit.isdigit() or {*map(commit_of, live)} != {commit}:  # digits may be a shared date
+        commit, live = (
+            find_version_commit(blamed),
+            [each["version_id"] for each in row["versions"] if each["percentage"]],
+        )
+        if (
+            not commit or commit.isdigit() or {*map(find_version_commit, live)} != {commit}
+        ):  # digits may be a shared date
             name = f"run {run}" if incident == "-" else f"incident {incident}"
             yield HeldVersion(name, blamed, commit, _created_at(row).isoformat())
 
