@@ -61,7 +61,7 @@ def is_pull_request(listed: "Issue") -> bool:
     return listed.html_url.split("/")[-2] == "pull"
 
 
-def find_request(repository: "Repository", number: int, mark: str, comment: int) -> "IssueComment | None":
+def find_announcement(repository: "Repository", number: int, mark: str, comment: int) -> "IssueComment | None":
     """Return the comment with this id if it is ours, on the issue, and has the mark; else None.
 
     Raises what PyGithub raises.
@@ -163,7 +163,7 @@ class RunComments:
         """Continue in the comment if it is ours and names this run and attempt of GitHub Actions."""
         job = parse_job_run(self._run)
         mark = request_mark(*job) if job else ""
-        announced = find_request(self._repository, self._number, mark, comment) if job else None
+        announced = find_announcement(self._repository, self._number, mark, comment) if job else None
         self._request = None
         if announced is not None:
             self._remember_comment_part(1, announced)

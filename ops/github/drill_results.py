@@ -23,7 +23,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.github.client import CHECK_HINT, provider_errors
 from ops.github.comments import find_own_comment, is_pull_request, run_records
 from ops.github.issues import TrustedAuthors, create_first
-from ops.github.records import JudgedRecord, Trust, describe_doubts, judge_comments, read_history
+from ops.github.records import JudgedRecord, Trust, describe_doubts, judge_comments, read_comment_history
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -79,7 +79,7 @@ def read_trend(repository: "Repository", number: int | None, rules: RecordRules,
 def _judge_drills(repository: "Repository", issue: "Issue", rules: RecordRules) -> list[JudgedRecord]:
     """Return the newest records of drills on the issue by people who may write here, with their weight."""
     comments, history = run_parallel_mixed(
-        [lambda: list(run_records(issue)), lambda: read_history(repository, issue.number)]
+        [lambda: list(run_records(issue)), lambda: read_comment_history(repository, issue.number)]
     )
     trusted = TrustedAuthors(repository)
     drills = [each for each in comments if each[1].source == DRILL_SOURCE and trusted.wrote(each[0])]

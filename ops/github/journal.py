@@ -15,7 +15,7 @@ from ops.core.run_record import RecordRules, RunRecord, is_edited, read_record
 from ops.core.threads import run_parallel_mixed
 from ops.github.comments import author_login
 from ops.github.issues import TrustedAuthors, parse_form, require_incident
-from ops.github.records import JudgedRecord, Trust, judge_comments, read_history
+from ops.github.records import JudgedRecord, Trust, judge_comments, read_comment_history
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -48,7 +48,10 @@ def read_issue_journal(issue: "Issue", rules: RecordRules, *, read_at: datetime)
     """
     repository = issue.repository
     entries, history = run_parallel_mixed(
-        [lambda: [entry.raw_data for entry in issue.get_timeline()], lambda: read_history(repository, issue.number)]
+        [
+            lambda: [entry.raw_data for entry in issue.get_timeline()],
+            lambda: read_comment_history(repository, issue.number),
+        ]
     )
     sorted_entries = _sort_entries(entries, issue.html_url, TrustedAuthors(repository))
     comments = [(_parse_comment(repository, entry), record) for entry, record in sorted_entries.records]

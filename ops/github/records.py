@@ -131,7 +131,7 @@ def _place_of(issue: "Issue") -> "tuple[Repository, int]":
 
 
 def _incident_reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
-    return [lambda: list(run_records(issue)), lambda: read_history(repository, number)]
+    return [lambda: list(run_records(issue)), lambda: read_comment_history(repository, number)]
 
 
 def judge_comments(
@@ -340,7 +340,7 @@ def _read_run(repository: "Repository", number: int, written_at: datetime) -> An
         return error.status
 
 
-def read_history(repository: "Repository", number: int) -> CommentHistory | None:
+def read_comment_history(repository: "Repository", number: int) -> CommentHistory | None:
     """Return who edited each comment of the issue; None if GitHub does not say so."""
     import requests
     from github import GithubException

@@ -15,7 +15,7 @@ from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
 from ops.github.client import newest_first, provider_errors, read_json, write_errors
-from ops.github.comments import find_request, own_records
+from ops.github.comments import find_announcement, own_records
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -102,15 +102,15 @@ def post_request(repository: "Repository", number: int, body: str) -> int:
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int) -> None:
     """Delete our comment that announces the run, if there is one. Raises ProviderError."""
     with provider_errors():
-        if (comment_of_request := find_request(repository, number, mark, comment)) is not None:
-            comment_of_request.delete()
+        if (announcement := find_announcement(repository, number, mark, comment)) is not None:
+            announcement.delete()
 
 
 def add_to_request(repository: "Repository", number: int, mark: str, comment: int, text: str) -> None:
     """Add a paragraph to our comment that announces the run, above its mark. Raises ProviderError."""
     with provider_errors():
-        if (comment_of_request := find_request(repository, number, mark, comment)) is not None:
-            comment_of_request.edit(comment_of_request.body.replace(mark, f"{text.strip()}\n\n{mark}"))
+        if (announcement := find_announcement(repository, number, mark, comment)) is not None:
+            announcement.edit(announcement.body.replace(mark, f"{text.strip()}\n\n{mark}"))
 
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":

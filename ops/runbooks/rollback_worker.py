@@ -25,7 +25,7 @@ from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, reupload, rollback_target, schema_age, secret_values, steps
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import WorkerSituation, find_records, read_history, read_listing
-from ops.workers.rollback_target import TargetChoice, parse_request
+from ops.workers.rollback_target import TargetChoice, parse_wanted_split
 from ops.workers.schema_age import AppliedMigrations
 from ops.workers.steps import DeploySplit
 
@@ -91,7 +91,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
         schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
-        to = parse_request(ctx.params.to, ctx.params.to_commit, listing.versions)
+        to = parse_wanted_split(ctx.params.to, ctx.params.to_commit, listing.versions)
         refusals.check_options(to, ctx.params)
         history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
         return WorkerSituation(service, history, to, schemas, uploads[0][0] if rebuilt else None)

@@ -289,7 +289,7 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     )
 
 
-def parse_request(to: str, to_commit: str, versions: Iterable[WorkerVersion]) -> Split | None:
+def parse_wanted_split(to: str, to_commit: str, versions: Iterable[WorkerVersion]) -> Split | None:
     """Return the requested split; None without a request. Raises ConfigError and Refused like `parse_target`."""
     check_one_target(to, to_commit)
     versions = list(versions)

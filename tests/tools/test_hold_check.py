@@ -17,7 +17,7 @@ from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.tools.hold_check import cloudflare, commits
 from ops.workers.commit_holds import read_commit_holds
-from ops.workers.rollback_target import parse_request
+from ops.workers.rollback_target import parse_wanted_split
 from tests.conftest import ACCOUNT, ROOT, World
 from tests.support import plain_yaml
 from tests.support.held_lifts import HELD, add_lifted, open_operations
@@ -349,7 +349,7 @@ def test_commit_of_a_version_is_named_as_for_rollbacks(tag: str, message: str) -
     version = WorkerVersion(id="0" * 8 + "-0000-4000-8000-" + "0" * 12, tag=tag, message=message)
 
     if commit:
-        assert parse_request("", commit, [version]) == ((version.id, 100.0),)
+        assert parse_wanted_split("", commit, [version]) == ((version.id, 100.0),)
 
 
 LINES = st.lists(
