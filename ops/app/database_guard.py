@@ -64,7 +64,7 @@ def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tupl
         binding.name,
         binding.id,
         binding.migrations.table,
-        tuple(_read_migrations(root, binding.migrations)),
+        tuple(_read_migration_files(root, binding.migrations)),
         tuple(_parse_checks(options.checks)),
         wrangler_options=(*(("--env", environment) if environment else ()), *config),
         known_as=options.known_as,
@@ -145,7 +145,7 @@ def _parse_checks(text: str) -> Iterator[OwnCheck]:
         yield OwnCheck(f"check {number}", line)
 
 
-def _read_migrations(root: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
+def _read_migration_files(root: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
     """Yield the files that wrangler finds: no links, nothing hidden.
 
     Raises:

@@ -186,7 +186,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
             of_job = {"environment": where, "github_environment": file.github_environment, "runbook": runbook}
             refuse_without_pass(gate_pass, os.environ, **of_job)
             config = read_config(given["config"])[0]
-            place, chosen = config.environment(where), _parse_params(file, params, param)
+            place, chosen = config.environment(where), _parse_runbook_params(file, params, param)
             given["approval"] = parse_approval(approval)
             waiting = {"requester": given["requested_by"], "is_next": relapsed is not None}
             review = require_review(place, file, vars(chosen), os.environ, redactor, **waiting)
@@ -215,7 +215,7 @@ def label_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         try:
             requested = _find_label(label, given["config"])
             runbook = _find_runbook(runbooks, requested.runbook)
-            params = _parse_params(runbook, json.dumps(dict(requested.params)))
+            params = _parse_runbook_params(runbook, json.dumps(dict(requested.params)))
         except OpsError as error:
             if given["as_json"]:
                 echo_json(error_json(error))
@@ -306,7 +306,7 @@ def _find_runbook(runbooks: Mapping[str, Runbook[Any]], name: str) -> Runbook[An
     return runbooks[name]
 
 
-def _parse_params(runbook: Runbook[Any], text: str, assignments: Sequence[str] = ()) -> Any:
+def _parse_runbook_params(runbook: Runbook[Any], text: str, assignments: Sequence[str] = ()) -> Any:
     """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
     known = {field.name: field for field in job_parameters(params_type(runbook))}
     try:

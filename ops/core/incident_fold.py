@@ -85,7 +85,7 @@ def _list_recorded(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
     for one in sorted(runs, key=lambda one: one.first_event_at(ENDED_KIND) or one.record.rows[-1].at):
         for change in _list_changes(one):
             is_normal = change.after == normal.setdefault(change.key, change.before)
-            until = _find_end(change.text, journal.number)
+            until = _find_holding_end(change.text, journal.number)
             if is_normal or (until is not None and until <= journal.read_at):
                 held.pop(change.key, None)
             else:
@@ -130,7 +130,7 @@ def _list_raises(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
     held = dict[HeldKey, HeldItem]()
     notes = [(row.at, row.text) for one in journal.records if is_bot_note(one) for row in one.record.rows]
     for at, text in sorted(notes):
-        applied, until = parse_raise(text), _parse_end(_UNTIL.findall(text)[:1])
+        applied, until = parse_raise(text), _parse_holding_end(_UNTIL.findall(text)[:1])
         if applied and until and until > journal.read_at:
             environment, limit, value = applied
             key, source = ("limits", environment, limit), f"note of {format_utc(at)}"
@@ -167,14 +167,14 @@ def _first_word(state: str) -> str:
     return re.split("[,:]", state, maxsplit=1)[0]
 
 
-def _find_end(change: str, incident: int) -> datetime | None:
+def _find_holding_end(change: str, incident: int) -> datetime | None:
     """Return until when the incident holds a changed state; None without an end. Other owners have their own ends."""
     if _HELD_BY in change:
-        return _parse_end([until for owner, until in _OWNER_UNTIL.findall(change) if owner == str(incident)])
-    return _parse_end(_LAST_UNTIL.findall(change))
+        return _parse_holding_end([until for owner, until in _OWNER_UNTIL.findall(change) if owner == str(incident)])
+    return _parse_holding_end(_LAST_UNTIL.findall(change))
 
 
-def _parse_end(moments: list[str]) -> datetime | None:
+def _parse_holding_end(moments: list[str]) -> datetime | None:
     try:
         return parse_utc(f"{moments[0].replace(' ', 'T')}Z") if moments else None
     except ValueError:

@@ -104,7 +104,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterabl
             continue
         touched = sorted(name for name in map(_plain_component, incident.components) if name in names)
         is_wide = incident.impact not in MINOR_IMPACTS
-        line = _describe_incident(incident, [names[name] for name in touched])
+        line = _describe_provider_incident(incident, [names[name] for name in touched])
         if not touched or incident.status == "monitoring" or incident.impact == "none":
             if is_wide or touched:
                 (possible if is_wide else doubts).append(line)
@@ -128,7 +128,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterabl
     )
 
 
-def _describe_incident(incident: StatusIncident, used: list[str]) -> str:
+def _describe_provider_incident(incident: StatusIncident, used: list[str]) -> str:
     """Return name, state, products and link. `used`: the used products that it names."""
     products = ", ".join(used or sorted(incident.components)) or "names no product"
     link = f"; see {incident.link}" if incident.link else ""

@@ -115,7 +115,7 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
 def _find_live_run(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield the first write of a run without an end, and until when it may be alive."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
-    if writes and not _has_ended(record) and _has_same_intent(record, name, environment):
+    if writes and not _has_restore_ended(record) and _has_same_intent(record, name, environment):
         yield writes[0], _may_live_until(record)
 
 
@@ -126,7 +126,7 @@ def _may_live_until(record: RunRecord) -> datetime:
     return newest.at + wait + LONGEST_RESTORE
 
 
-def _has_ended(record: RunRecord) -> bool:
+def _has_restore_ended(record: RunRecord) -> bool:
     return bool(record.decision) or any(row.kind == ENDED_KIND for row in record.rows)
 
 
@@ -240,7 +240,9 @@ def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, 
     Each may have closed its services. The record on an incident may lag, and lack the newest rows.
     """
     same = (record for record in records if _has_same_intent(record, name, environment))
-    return frozenset(each.run for each in same if _has_ended(each) or not each.rows or now >= _may_live_until(each))
+    return frozenset(
+        each.run for each in same if _has_restore_ended(each) or not each.rows or now >= _may_live_until(each)
+    )
 
 
 def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:

@@ -375,7 +375,7 @@ def split_statements(sql: str) -> Iterator[str]:
         raise SqlRejectedError("the text has a null character")
     start, number = 0, 1
     while start < len(sql):
-        end = _find_end(sql, start)
+        end = _find_statement_end(sql, start)
         statement, start = sql[start:end], end
         if (head := _TRIGGER.match(statement)) and "BEGIN" not in head[0]:
             raise _rejected_statement(number, head[0], "D1 knows a trigger only by BEGIN in capital letters")
@@ -386,7 +386,7 @@ def split_statements(sql: str) -> Iterator[str]:
             number += 1
 
 
-def _find_end(sql: str, start: int) -> int:
+def _find_statement_end(sql: str, start: int) -> int:
     """Return the place behind a statement, by the rules of SQLite (sqlite.org/c3ref/complete.html)."""
     match = _TO_SEMICOLON.match(sql, start)
     if match and match.end() < len(sql) and not sqlite3.complete_statement(match[0]):

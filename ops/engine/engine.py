@@ -107,7 +107,7 @@ class Engine:
             decision, reason, message = self._run_phases(runbook, ctx, options, run)
             message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
-            hint, press = _next_step(runbook, ctx, run, decision, reason)
+            hint, press = _suggest_next_step(runbook, ctx, run, decision, reason)
             code, run.suggested_command = exit_code_for(decision, reason), press
         except Exception as raised:  # a signal can leave code as any exception
             error = unwrap_signal(raised)
@@ -423,7 +423,7 @@ def _suggest_same_command(runbook: Runbook[Any], ctx: Context[Any], live: LiveSt
     return ctx.suggest(runbook.name, **given)
 
 
-def _next_step(
+def _suggest_next_step(
     runbook: Runbook[Any], ctx: Context[Any], run: RunState, decision: Decision, reason: Reason
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command at the end of a run. One without success names a command, also if its plan has none."""

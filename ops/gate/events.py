@@ -91,7 +91,7 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text_field(payload, "label", "name")
-    if not _is_ours(label, config):
+    if not _is_our_label(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
@@ -323,12 +323,12 @@ def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent
         return MalformedEvent(cause=why)
     return (
         MalformedEvent(cause=why, incident=incident, label=label)
-        if _is_ours(label, config)
+        if _is_our_label(label, config)
         else MalformedEvent(cause=why)
     )
 
 
-def _is_ours(label: str, config: "Config") -> bool:
+def _is_our_label(label: str, config: "Config") -> bool:
     optional = {ACTIONS_LABEL} if config.action_items else set[str]()
     fixed = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, STOP_LABEL, RESUME_LABEL, *optional}
     known = {*fixed, *(name.lower() for name in config.labels)}

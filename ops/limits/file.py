@@ -397,12 +397,12 @@ def value_limits(value: LimitsValue) -> "dict[str, Limit]":
 def drop_ended(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Return the limits of a value without ended temporary limits; malformed ones stay unchanged."""
     return {
-        name: {key: value for key, value in each.items() if key != "temporary" or not _has_ended(value, now)}
+        name: {key: value for key, value in each.items() if key != "temporary" or not _has_temporary_ended(value, now)}
         for name, each in limits.items()
     }
 
 
-def _has_ended(temporary: Any, now: datetime) -> bool:
+def _has_temporary_ended(temporary: Any, now: datetime) -> bool:
     try:
         return parse_utc(temporary["until"]) <= now
     except (LookupError, TypeError, ValueError, AttributeError):

@@ -65,7 +65,7 @@ class MaintenanceSnapshot:
         return self.recovered.state
 
 
-def _build_probe_set(
+def _build_route_probes(
     service: "Service", probes: "tuple[Probe, ...]", addresses: tuple[MaintenanceCheck, ...], stored: StoredState
 ) -> ProbeSet:
     """Return the probes after the run, with the run that the answers of closed addresses must name."""
@@ -283,7 +283,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
         notices=notify_others(ctx, window, existing),
-        probes=partial(_build_probe_set, snapshot.service, (), addresses, stored),
+        probes=partial(_build_route_probes, snapshot.service, (), addresses, stored),
     )
     return site_undo.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
 
@@ -403,7 +403,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         proves_health=bool(probes),
         tasks=ask_first(released.remaining_owners),
         notices=released.notices,
-        probes=partial(_build_probe_set, service, probes, addresses, stored),
+        probes=partial(_build_route_probes, service, probes, addresses, stored),
     )
 
 

@@ -55,7 +55,7 @@ def probe_request(ctx: Context[Any], service: "Service", request: MaintenanceReq
     return steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own)
 
 
-def _build_probe_set(
+def _build_switch_probes(
     ctx: Context[Any], service: "Service", shown: Mapping[str, Any], closed: tuple[str, ...]
 ) -> ProbeSet:
     """Return the probes after the run: paths below a `closed` prefix answer 503, others are healthy."""
@@ -87,7 +87,7 @@ def _plan_closing(
     _refuse_unknown_paths(ctx, request, current)
     now = ctx.clock.now()
     taken_over = not request.ends_with_run and any(each.ends_with_run for each in current.owners(now))
-    end = _parse_end(ctx, request, current)
+    end = _parse_switch_end(ctx, request, current)
     desired = _desired_value(ctx, request, current, end=end, message=message)
     write = steps.plan_write(ctx, current, desired)
     value = write.value if write else current.value
@@ -112,7 +112,7 @@ def _plan_closing(
             describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        consequences=(_describe_end(until, undo.command), CLOSED_PROBES, *checks.kept),
+        consequences=(_describe_switch_end(until, undo.command), CLOSED_PROBES, *checks.kept),
         warnings=(
             *steps.write_warnings([write] if write else []),
             *steps.end_warnings(write, desired, now),
@@ -126,11 +126,11 @@ def _plan_closing(
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
         notices=steps.notify_others(ctx, [write] if write else []),
-        probes=partial(_build_probe_set, ctx, service, shown, closed),
+        probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 
 
-def _describe_end(end: datetime | None, opens: str) -> str:
+def _describe_switch_end(end: datetime | None, opens: str) -> str:
     if end:
         return f"it reopens automatically at {format_utc(end)}, by the application's clock"
     return f"it stays in maintenance until a person reopens it: {opens}"
@@ -235,7 +235,7 @@ def _plan_reopening(
         proves_health=stays is None and bool(still_probed),
         tasks=ask_first(others),
         notices=steps.notify_others(ctx, [write] if write else []),
-        probes=partial(_build_probe_set, ctx, service, shown, closed),
+        probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 
 
@@ -290,7 +290,7 @@ def _value_after_release(
     return write if current.state(now) != OFF or is_unreadable or repeat else None
 
 
-def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> datetime | None:
+def _parse_switch_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> datetime | None:
     """Return the automatic end; None without `--reopen-at-end`. Raises ConfigError."""
     if not request.reopen_at_end:
         return None

@@ -43,7 +43,7 @@ def closing_sections(
 ) -> tuple[PlanSection, ...]:
     return _drop_empty(
         PlanSection("Message to users", (window.message,)),
-        PlanSection("Planned end", tuple(_describe_end(window, now))),
+        PlanSection("Planned end", tuple(_describe_window_end(window, now))),
         PlanSection("Closed, with previous targets", tuple(describe_closed_paths(ingress, window))),
         PlanSection("Stays open", tuple(describe_open_paths(ingress, window.path))),
         PlanSection("Unchanged", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
@@ -227,7 +227,7 @@ def describe_stays(what: str, stays: MaintenanceWindow | None, held: str) -> str
     return f"{what} is still offline, {SEEN}, because {stays.scope} is; to open it, reopen {stays.scope}"
 
 
-def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
+def _describe_window_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
     if window.until:
         moment = parse_utc(window.until)
         if window.reopen_at_end:
@@ -239,7 +239,7 @@ def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
 
 def _describe_window(window: MaintenanceWindow, now: datetime) -> str:
     where = f" for incident {window.named_incidents}" if window.incidents else ""
-    until = "".join(f", until {each}" for each in _describe_end(window, now))
+    until = "".join(f", until {each}" for each in _describe_window_end(window, now))
     return f"{window.scope}, since {format_utc(parse_utc(window.since))}{where}{until}"
 
 

@@ -444,10 +444,15 @@ class MaintenanceRequest:
                 hint="Shorten `--message`.",
             )
         return cls(
-            state == "on", path.rstrip("/"), message, _parse_end(until, now), reopen_at_end, releases_all=releases_all
+            state == "on",
+            path.rstrip("/"),
+            message,
+            _parse_window_end(until, now),
+            reopen_at_end,
+            releases_all=releases_all,
         )
 
 
-def _parse_end(text: str, now: datetime) -> str:
+def _parse_window_end(text: str, now: datetime) -> str:
     moment = parse_deadline(text, now)
     return f"{moment:{TIME_FORMAT}}" if moment else ""

@@ -80,7 +80,7 @@ def live_content(reader: SiteReader, service: "Service") -> SiteContent:
 
 def _read_live_content(reader: SiteReader, service: "Service") -> WantedContent | None:
     try:
-        observed = _read_site(reader, service, _read_project_and_target(reader, service, ""))
+        observed = _observe_site_again(reader, service, _read_project_and_target(reader, service, ""))
     except OpsError:
         return None
     live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests).deployment
@@ -119,7 +119,7 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "", to_commit
     """
     earlier = ctx.previous_runs()
     listed = _read_project_and_target(ctx, service, to, to_commit)
-    observed = _read_site(ctx, service, listed)
+    observed = _observe_site_again(ctx, service, listed)
     live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
     runs, place = earlier().runs, {"service": service.name, "environment": ctx.environment.name}
     now, repository = ctx.clock.now(), service.repository
@@ -223,7 +223,7 @@ def _find_deployment(to_commit: str, deployments: Iterable[PagesDeployment]) -> 
     return resolve_commit(to_commit, {each.id: (each.commit,) for each in able}, times, "listed deployment")
 
 
-def _read_site(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> SiteObservation:
+def _observe_site_again(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> SiteObservation:
     """Read project and deployments again, with the content of the site and of the deployments."""
     further = (listed.project.canonical, listed.requested)
     compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}

@@ -42,7 +42,7 @@ def chat_message(run: Run) -> ChatMessage | None:
             text = f"{waits} Press {run.approval_button.button}"
             return ChatMessage(to_one_line(text), "waits for a second person", PagingAction.TRIGGER)
         case EventKind.ENDED if run.decision not in SILENT:
-            return ChatMessage(_describe_end(run), run.state.lower(), paging_action(run.decision))
+            return ChatMessage(_describe_run_end(run), run.state.lower(), paging_action(run.decision))
         case _:
             return None
 
@@ -58,7 +58,7 @@ def paging_action(decision: str) -> PagingAction:
     return PagingAction.TRIGGER if needs_people(decision) else PagingAction.ACKNOWLEDGE
 
 
-def _describe_end(run: Run) -> str:
+def _describe_run_end(run: Run) -> str:
     # Only a change that was read back is reported as done.
     is_made = run.last_event(EventKind.READ_BACK) is not None
     done = run.done_text if is_made else _requested_by(run)

@@ -86,7 +86,7 @@ def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
     at = 0
     while at < len(lines):
         mark = _MARK.match(lines[at].rstrip())
-        end = _find_end(lines, at + 1) if mark else None
+        end = _find_region_end(lines, at + 1) if mark else None
         if mark is None or end is None or mark["name"] in done or mark["name"] not in fresh:
             out.append(lines[at])
             at += 1
@@ -100,7 +100,7 @@ def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
     return "\n".join(out)
 
 
-def _find_end(lines: list[str], start: int) -> int | None:
+def _find_region_end(lines: list[str], start: int) -> int | None:
     """Return the end of the region; None if a person deleted its end line."""
     for at in range(start, len(lines)):
         if _MARK.match(lines[at].rstrip()):
@@ -306,7 +306,7 @@ def find_facts_region(body: str) -> str:
     lines = body.replace("\r\n", "\n").split("\n")
     for at, line in enumerate(lines):
         mark = _MARK.match(line.rstrip())
-        end = _find_end(lines, at + 1) if mark and mark["name"] == FACTS else None
+        end = _find_region_end(lines, at + 1) if mark and mark["name"] == FACTS else None
         written = "\n".join(lines[at + 1 : end]) if end is not None else ""
         if mark and written and _region_digest(written) == mark["digest"]:
             return written

@@ -122,7 +122,7 @@ def announce_incident(number: int, config_path: Path, environ: Mapping[str, str]
             outcome = post_message(environ, config.notify, redactor, message, number, notes_failure=False)
         is_sent = outcome.is_delivered or bool(outcome.failures)
         if earlier is not None or is_sent or config.status_page or config.messages.texts:
-            _save_comment(journal, config, environ, redactor, outcome=outcome, earlier=earlier)
+            _save_message_comment(journal, config, environ, redactor, outcome=outcome, earlier=earlier)
     except OpsError as error:
         return f"the messages of #{number} are not on the incident: {error.message}"
     return ""
@@ -134,10 +134,10 @@ def add_missing_texts(
     """Write the comment with the texts if it is missing: a run opened the incident. Raises ProviderError."""
     has_texts = any(one.record.source == MESSAGES_SOURCE for one in journal.records)
     if (config.status_page or config.messages.texts) and not has_texts and journal.closed_at is None:
-        _save_comment(journal, config, environ, redactor, outcome=ChatOutcome(), earlier=None)
+        _save_message_comment(journal, config, environ, redactor, outcome=ChatOutcome(), earlier=None)
 
 
-def _save_comment(
+def _save_message_comment(
     journal: IncidentJournal,
     config: "Config",
     environ: Mapping[str, str],

@@ -66,13 +66,13 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         return RequestEffect(ends_state=params.get("to") == RESTORE)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
-        _parse_params(ctx)
+        _find_ai_settings(ctx)
         to = ctx.params.to
         shown = {} if to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, to), None)
         return steps.build_probe_set(ctx, shown, steps.own_probes(ctx, AI_SWITCH))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        runtime, ai = _parse_params(ctx)
+        runtime, ai = _find_ai_settings(ctx)
         errors = _start_error_read(ctx)
         observed = ai_providers.observe_providers(ctx, ai, probe=ctx.params.probe)
         current = steps.read_switch(ctx, AI_SWITCH)  # last: this is the comparison
@@ -119,7 +119,7 @@ def _start_error_read(ctx: Context[AiFailover.Params]) -> "Callable[[], tuple[Lo
     return ctx.cloudflare.logged_errors(service.worker, now - LOG_PERIOD, now)
 
 
-def _parse_params(ctx: Context[AiFailover.Params]) -> "tuple[RuntimeConfig, AiConfig]":
+def _find_ai_settings(ctx: Context[AiFailover.Params]) -> "tuple[RuntimeConfig, AiConfig]":
     """Return the settings of AI_SWITCH. Raises ConfigError."""
     runtime, to = ctx.environment.require_runtime(), ctx.params.to
     if runtime.ai is None:

@@ -67,12 +67,12 @@ class Feature(SwitchRunbook["Feature.Params"]):
         return RequestEffect(ends_state=rules is not None and params.get("state") == rules.normal)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
-        _parse_params(ctx)
+        _parse_desired_value(ctx)
         name, state = ctx.params.name, ctx.params.state
         return steps.build_probe_set(ctx, values.expected_json(name, state, None), steps.own_probes(ctx, name))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        desired, name, now = _parse_params(ctx), ctx.params.name, ctx.clock.now()
+        desired, name, now = _parse_desired_value(ctx), ctx.params.name, ctx.clock.now()
         current = steps.read_switch(ctx, name)
         write = self.plan_switch(ctx, current, desired)
         stays = write.stays_for(desired) if write else ()
@@ -106,7 +106,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         return ctx.suggest(self.typed_name, name=ctx.params.name, state=back) if back != desired.state else None
 
 
-def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
+def _parse_desired_value(ctx: Context[Feature.Params]) -> DesiredValue:
     """Return the desired value. Raises ConfigError."""
     runtime, params = ctx.environment.require_runtime(), ctx.params
     rules = values.find_rules(runtime, params.name)

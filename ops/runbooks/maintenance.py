@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 
-def _find_end(params: "Maintenance.Params", environment: "Environment", now: datetime) -> datetime | None:
+def _find_maintenance_end(params: "Maintenance.Params", environment: "Environment", now: datetime) -> datetime | None:
     """Return the end of maintenance at the edge: the application ends a switch by its own clock."""
     service = environment.services.get(params.service)
     if service is None or service.maintenance == "switch" or not params.reopen_at_end:
@@ -73,7 +73,7 @@ class Maintenance(Runbook["Maintenance.Params"]):
     incident_use = IncidentUse(menu_rank=4)
     kinds = ("worker", "pages")
     setting = "a `url` on its own domain"
-    job = JobNeeds(timed_end=TimedEnd("maintenance due", _find_end))
+    job = JobNeeds(timed_end=TimedEnd("maintenance due", _find_maintenance_end))
     github_environment = "security"  # a token that may change routes
     example = Params(state="on", service="api")
     writes = PATTERNS

@@ -155,7 +155,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         """Probe nothing: the expected revision is known once there is a plan."""
-        return _build_probe_set(ctx, None)
+        return _build_revision_probe(ctx, None)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         runtime = ctx.environment.require_runtime()
@@ -184,7 +184,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
         return build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
 
 
-def _build_probe_set(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
+def _build_revision_probe(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
     """Return the probe of the public endpoint for the revision. One healthy answer covers one location."""
     from ops.config.probes import HttpProbe, Probe
 
@@ -401,7 +401,7 @@ def build_plan(
         proved_claim=f"revision {revision} of {FILE} is in effect, {SEEN}",
         proof_limit="other locations follow within about a minute",
         proves_health=False,
-        probes=partial(_build_probe_set, ctx, read),
+        probes=partial(_build_revision_probe, ctx, read),
         read=read,
     )
 

@@ -89,7 +89,7 @@ def plan_limits(
         say(_plan_json(unchanged, 0) if as_json else f"{FILE}: {sources.proposed_label} does not change it")
         body = render_unchanged(chosen.name, sources.proposed_label)
         quiet = (lambda _: None) if as_json else say
-        _save_comment(sources.pull, chosen.name, body, environ, redactor, say=quiet, only_existing=True)
+        _save_plan_comment(sources.pull, chosen.name, body, environ, redactor, say=quiet, only_existing=True)
         return 0
     with ExitStack() as ending:
         # a pull request's job has no secrets
@@ -236,10 +236,10 @@ def _publish_comment(
     """Write the plan to the job summary and to one comment. A failure here changes no exit code."""
     body = redactor.redact_text(render_comment(planned, log=actions.run_links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
-    _save_comment(number, planned.environment, body, environ, redactor, say=say)
+    _save_plan_comment(number, planned.environment, body, environ, redactor, say=say)
 
 
-def _save_comment(
+def _save_plan_comment(
     number: int,
     environment: str,
     body: str,

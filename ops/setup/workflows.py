@@ -150,12 +150,12 @@ def _workflow_difference(path: Path, old: str | None, new: str | None, ours: Col
     if old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
         why = "no longer applies to this ops.yml"
         action = FileAction.REMOVE
-        if not _is_ours(old):
+        if not _is_unchanged_workflow(old):
             action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
         return FileDifference(path, action, why, old)
     if old is not None and new is not None and _without_pins(old) != _without_pins(new):
         action, why = FileAction.WRITE, "differs from ops.yml"
-        if not _is_ours(old):
+        if not _is_unchanged_workflow(old):
             action, why = FileAction.KEEP, "was edited since the last sync"
         return FileDifference(path, action, why, old, new)
     if old is not None and new is not None and _action_commits(old, ours) != _action_commits(new, ours):
@@ -448,7 +448,7 @@ def _workflow_digest(body: str) -> str:
     return sha256(USES.sub(r"\g<head>\g<action>", body).encode()).hexdigest()[:16]
 
 
-def _is_ours(text: str) -> bool:
+def _is_unchanged_workflow(text: str) -> bool:
     """Return whether nobody changed the file since sync wrote it, apart from versions of actions."""
     head, _, rest = text.partition(HEADER)
     match = DIGEST.match(rest)

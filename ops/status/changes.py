@@ -76,7 +76,7 @@ def _try_service(session: Session, service: "Service", question: ChangeQuestion)
     place = (session.environment.name, service.name)
     taken = [name for *where, name in question.removed if (*where,) == place]
     try:
-        read = _read_worker if service.worker else _read_site
+        read = _read_worker if service.worker else _read_site_changes
         since, made, failed = read(session, service, question)
     except OpsError as error:
         return ServiceChanges(*place, since=None, unread=error.message)
@@ -113,7 +113,9 @@ def _find_rolled_back(listed: list[WorkerDeployment], question: ChangeQuestion) 
     return {version for version, mark in marks if mark is None or mark.incident not in question.drills}
 
 
-def _read_site(session: Session, service: "Service", question: ChangeQuestion) -> tuple[datetime, set[str], set[str]]:
+def _read_site_changes(
+    session: Session, service: "Service", question: ChangeQuestion
+) -> tuple[datetime, set[str], set[str]]:
     """Return the same of a site. Its list shows no rollback, so only the records of incidents tell of one."""
     period, listed = (
         question.period,

@@ -51,7 +51,9 @@ def read_all_holds(
         if each.worker and each.hold_check and each.name in deployed
     }
     migrations = {
-        name: partial(_read_migrations, session, each.id) for name, each in environment.databases.items() if each.guard
+        name: partial(_read_migration_holds, session, each.id)
+        for name, each in environment.databases.items()
+        if each.guard
     }
     code, unread_code = _read_each_hold(commits, "held commits")
     files, unread_files = _read_each_hold(migrations, "held migrations")
@@ -67,7 +69,7 @@ def _read_commits(session: Session, service: "Service") -> tuple[tuple[CommitHol
     return read_commit_holds(session.cloudflare.workers, service.name, service.worker)
 
 
-def _read_migrations(session: Session, database: str) -> tuple[tuple[MigrationHold, ...], str]:
+def _read_migration_holds(session: Session, database: str) -> tuple[tuple[MigrationHold, ...], str]:
     return read_migration_holds(session.cloudflare.d1, database), ""
 
 

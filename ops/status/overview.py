@@ -160,12 +160,14 @@ def read_overview(
         changed = list_recent_incidents(repository, since) if closed_within else []
         others = (each for each in changed if each.number not in listed)
         closed = [each for each in others if each.state == "closed" and each.closed_at >= since]
-        described = run_parallel([partial(_describe_incident, each, rules, places, now) for each in (*issues, *closed)])
+        described = run_parallel(
+            [partial(_read_open_incident, each, rules, places, now) for each in (*issues, *closed)]
+        )
     incidents: tuple[OpenIncident, ...] = redactor.redact_value(tuple(described))
     return Overview(now, incidents[: len(issues)], finish_stop(), incidents[len(issues) :])
 
 
-def _describe_incident(
+def _read_open_incident(
     issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime
 ) -> OpenIncident:
     from ops.github.journal import read_issue_journal

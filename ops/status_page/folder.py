@@ -33,7 +33,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
         ) as made:
             beside = Path(made, folder.name)
-            _write_files(beside, files)
+            _write_page_files(beside, files)
             if folder.exists() and not _is_empty(folder):
                 _exchange_folders(beside, folder)
             else:
@@ -47,7 +47,7 @@ def _is_empty(folder: Path) -> bool:
     return next(folder.iterdir(), None) is None
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_page_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ def publish_event(
     publication = Publication(request.incident, update if is_new else last[0], is_new, request.actor)
     if is_new and last and (refused := _refuse_old_attempt(request, last[0], actions.run_attempt(environ))):
         return gate.refuse(request, refused)
-    _save_comment(repository, publication, config, environ, redactor)
+    _save_update_comment(repository, publication, config, environ, redactor)
     gate.take_label(request.label, request.incident)
     outputs = {"published": "true", "incident": str(request.incident)}
     if publication.update.state.is_end:
@@ -196,7 +196,7 @@ def _list_services(issue: "Issue", judged: list[JudgedRecord], environment: str,
     return tuple(dict.fromkeys(each for each in (*acted, named) if each in known))
 
 
-def _save_comment(
+def _save_update_comment(
     repository: "Repository",
     publication: Publication,
     config: "Config",

@@ -56,7 +56,7 @@ def status_document(overview: PageOverview) -> dict[str, Any]:
             "updated_at": format_rfc3339(updated),
         },
         "components": [_describe_component(overview, each, place) for place, each in enumerate(overview.components, 1)],
-        "incidents": [_describe_incident(overview, each) for each in overview.running if not each.is_maintenance],
+        "incidents": [_public_incident_json(overview, each) for each in overview.running if not each.is_maintenance],
         "scheduled_maintenances": [_describe_maintenance(overview, each) for each in going if each.is_maintenance],
         "status": {"indicator": indicator(overview), "description": headline(overview)},
         "build": {
@@ -137,7 +137,7 @@ def short_id(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def _describe_incident(overview: PageOverview, incident: PublicIncident) -> dict[str, Any]:
+def _public_incident_json(overview: PageOverview, incident: PublicIncident) -> dict[str, Any]:
     ended = incident.first(PublicState.RESOLVED, PublicState.COMPLETED)
     conditions = {each.name: each for each in overview.components}
     return {
@@ -190,7 +190,7 @@ def _describe_maintenance(overview: PageOverview, incident: PublicIncident) -> d
     planned = [(each.starts, each.ends) for each in incident.standing if each.starts or each.ends]
     starts, ends = planned[-1] if planned else (None, None)
     return {
-        **_describe_incident(overview, incident),
+        **_public_incident_json(overview, incident),
         "scheduled_for": format_optional(starts),
         "scheduled_until": format_optional(ends),
     }

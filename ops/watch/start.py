@@ -94,7 +94,7 @@ def _build_watch(
     return (ClosureWatch if place.is_closed else Watch)(
         session,
         service,
-        partial(_probe_service, run_round, service, _live_content(session, service)),
+        partial(_probe_service, run_round, service, _watched_site_content(session, service)),
         record,
         redactor=redactor,
         text=partial(render_comment, names=names),
@@ -112,7 +112,7 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
     return CommandNames(program, tuple(more), incident, actions.docs_base(environ, config.github.actions))
 
 
-def _live_content(session: Session, service: "Service") -> SiteContent | None:
+def _watched_site_content(session: Session, service: "Service") -> SiteContent | None:
     return live_content(session, service) if service.pages else None
 
 

@@ -209,7 +209,7 @@ class Watch(Observer):
                 ]
                 self._live = _live_versions(deployments, state)
                 rows = [
-                    (each.id, each.created_on, partial(_describe_new_deployment, each), _is_ours(each))
+                    (each.id, each.created_on, partial(_describe_new_deployment, each), _has_our_mark(each))
                     for each in deployments
                 ]
                 watched = _find_recovery(deployments, state, self._record.incident) if self._record else ""
@@ -367,12 +367,14 @@ def _find_recovery(deployments: "list[WorkerDeployment]", state: WatchState, inc
     "" if there is none. One without an incident may have opened it.
     """
     marks = (
-        (each, each.mark) for each in deployments if _is_ours(each) and state.started_at - each.created_on <= LONGEST
+        (each, each.mark)
+        for each in deployments
+        if _has_our_mark(each) and state.started_at - each.created_on <= LONGEST
     )
     return next((each.id for each, mark in marks if mark and mark.incident in {None, incident}), "")
 
 
-def _is_ours(deployment: "WorkerDeployment") -> bool:
+def _has_our_mark(deployment: "WorkerDeployment") -> bool:
     """Return whether it has our mark.
 
     A deployment of a rehearsal is listed only if it moved traffic: forged, or live by accident.

@@ -85,11 +85,11 @@ def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple
     else:
         limit = f"only its newest {len(deployments)} deployments were read"
     blamed = [each.mark.blames for each in deployments.values() if each.mark and each.mark.blames]
-    versions = _read_versions(workers, worker, blamed) if blamed else {}
+    versions = _read_blamed_versions(workers, worker, blamed) if blamed else {}
     return tuple(_find_holds(service, deployments.values(), versions)), limit
 
 
-def _read_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) -> Mapping[str, WorkerVersion]:
+def _read_blamed_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) -> Mapping[str, WorkerVersion]:
     versions = {each.id: each for each in workers.list_deployable_versions(worker)}
     missing = (workers.read_version(worker, each) for each in dict.fromkeys(blamed) if each not in versions)
     return versions | {each.id: each for each in missing if each}

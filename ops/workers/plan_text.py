@@ -115,9 +115,9 @@ def build_sections(
     history: WorkerHistory, choice: TargetChoice, split: Split, *, repository: str | None, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     suspect, main = history.version(choice.suspect), history.version(split[0][0])
-    listed = [PlanSection("Live", tuple(_describe_version(history, v, p) for v, p in history.live.split))]
+    listed = [PlanSection("Live", tuple(_describe_live_version(history, v, p) for v, p in history.live.split))]
     if split != history.live.split:
-        listed.append(PlanSection("Target", tuple(_describe_version(history, v, p) for v, p in split)))
+        listed.append(PlanSection("Target", tuple(_describe_live_version(history, v, p) for v, p in split)))
         listed.append(
             PlanSection(
                 "What changes",
@@ -134,7 +134,7 @@ def build_sections(
     return tuple(section for section in listed if section.lines)
 
 
-def _describe_version(history: WorkerHistory, version: str, percent: float) -> str:
+def _describe_live_version(history: WorkerHistory, version: str, percent: float) -> str:
     known = history.version(version)
     parts = [f"{version} at {percent:g} %"]
     if known.created_on is not None:

@@ -66,12 +66,12 @@ def find_worker_rollback(
         return None
     mark = found.mark if found.mark and found.mark.blames else None
     commits = CommitFinder(versions)
-    live = " and ".join(_describe_version(each, commits.find(each)) for each in history.live.serving_versions)
+    live = " and ".join(_name_version_commit(each, commits.find(each)) for each in history.live.serving_versions)
     author = quote_name(found.author) if found.author else "an unknown author"
     return StandingRollback(
         service,
         live,
-        _describe_version(removed, commits.find(removed)),
+        _name_version_commit(removed, commits.find(removed)),
         found.created_on,
         f"run {quote_name(mark.run)}" if mark else author,
         setup,
@@ -92,8 +92,8 @@ def find_site_rollback(
     newest = max(newer, key=lambda each: each.created_on)
     return StandingRollback(
         service.name,
-        _describe_version(live.id, live.commit),
-        _describe_version(newest.id, newest.commit),
+        _name_version_commit(live.id, live.commit),
+        _name_version_commit(newest.id, newest.commit),
         newest.created_on,
         "",
         service.hold_setup,
@@ -129,5 +129,5 @@ def _removed_version(history: WorkerHistory, index: int) -> str:
     return next((step.removed_version for step in steps), "")
 
 
-def _describe_version(version: str, commit: str) -> str:
+def _name_version_commit(version: str, commit: str) -> str:
     return f"{short_id(version)} (commit {commit[:12]})" if commit else short_id(version)

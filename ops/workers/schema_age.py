@@ -99,7 +99,8 @@ def start_reading(
     budget = TimeBudget(READ_BUDGET)
     budget.rest()
     pending = {
-        name: start_call(partial(_read_migrations, cloudflare, database)) for name, database in databases.items()
+        name: start_call(partial(_read_applied_migrations, cloudflare, database))
+        for name, database in databases.items()
     }
 
     def finish_migrations_read() -> tuple[AppliedMigrations, ...]:
@@ -118,7 +119,7 @@ def start_reading(
     return finish_migrations_read
 
 
-def _read_migrations(cloudflare: "CloudflareClients", database: "Database") -> "tuple[Migration, ...] | None":
+def _read_applied_migrations(cloudflare: "CloudflareClients", database: "Database") -> "tuple[Migration, ...] | None":
     return cloudflare.d1.list_migrations(database.id, database.migrations_table, timeout=READ_BUDGET)
 
 

@@ -66,7 +66,7 @@ def find_doubtful_values(history: WorkerHistory, version: str) -> Mapping[str, D
         name: DoubtfulValue(age_of_value(history, version, name), rotation)
         for name, rotation in rotations.items()
         if rotation is not None
-        and not _has_ended(history, name, rotation)
+        and not _has_revocation_ended(history, name, rotation)
         and not (known.is_detailed and name not in known.secret_names)
     }
     return {name: value for name, value in doubtful.items() if value.age != ValueAge.NEW}
@@ -157,7 +157,7 @@ def _rotated_names(history: WorkerHistory, version: str) -> Iterator[str]:
         yield from sorted(history.version(version).secret_names - names.keys())
 
 
-def _has_ended(history: WorkerHistory, secret: str, rotation: WorkerDeployment) -> bool:
+def _has_revocation_ended(history: WorkerHistory, secret: str, rotation: WorkerDeployment) -> bool:
     return any(
         d.created_on > rotation.created_on for d, mark in history.confirmed_marks if _names_secret(mark.revoked, secret)
     )
@@ -171,12 +171,12 @@ def _inherits_from(history: WorkerHistory, version: str) -> str | None:
     """Return the upload before `version` if a run of ours made `version`; None if others did, or it is unknown."""
     own = history.version(version)
     marks = [mark for d, mark in history.confirmed_marks if d.serving_versions == (version,)]
-    if own.number is None or not _is_ours(parse_mark(own.message), own.triggered_by, marks):
+    if own.number is None or not _is_our_upload(parse_mark(own.message), own.triggered_by, marks):
         return None
     return next((each.id for each in history.versions.values() if each.number == own.number - 1), None)
 
 
-def _is_ours(uploaded: DeploymentMark | None, triggered_by: str, marks: list[DeploymentMark]) -> bool:
+def _is_our_upload(uploaded: DeploymentMark | None, triggered_by: str, marks: list[DeploymentMark]) -> bool:
     """Return whether the upload and a deployment of it have marks of one run, or ours marked a secret edit."""
     if uploaded is None:
         return triggered_by == "secret" and any(mark.rotated or mark.restored for mark in marks)

@@ -262,7 +262,7 @@ def sum_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> 
 
 def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterator[str]:
     """Yield a line per version: its last minutes, or the days on which it served. Nothing without numbers."""
-    lines = [line for version in dict.fromkeys(versions) if (line := _describe_version(traffic, version))]
+    lines = [line for version in dict.fromkeys(versions) if (line := _describe_version_requests(traffic, version))]
     yield from lines
     if lines:
         is_sampled = traffic.sample_interval > 1
@@ -270,7 +270,7 @@ def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterato
         yield f"{CAVEAT} Minutes since {traffic.complete_until:%H:%M} UTC are incomplete.{sampling}"
 
 
-def _describe_version(traffic: WorkerTraffic, version: str) -> str:
+def _describe_version_requests(traffic: WorkerTraffic, version: str) -> str:
     if recent := sum_requests(traffic.minutes, {version}):
         period = (traffic.recent.until - traffic.recent.since).total_seconds() / 60
         return f"{short_id(version)}, last {period:.0f} minutes: {recent.text}"

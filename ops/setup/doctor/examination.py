@@ -191,13 +191,13 @@ def _check_results(
 def repair_findings(facts: Facts, results: Iterable[CheckResult], say: Say) -> bool:
     """Repair the wrong answers that have a safe repair; return whether there was one. Raises ProviderError."""
     wrong = {each.id for each in results if each.answer is Answer.WRONG}
-    repairs = {"workflows": _write_files, "labels": _create_labels}
+    repairs = {"workflows": _repair_generated_files, "labels": _create_labels}
     for name in (chosen := sorted(wrong & repairs.keys())):
         repairs[name](facts, say)
     return bool(chosen)
 
 
-def _write_files(facts: Facts, say: Say) -> None:
+def _repair_generated_files(facts: Facts, say: Say) -> None:
     """Write the generated files, but keep those that a person changed."""
     for each in facts.file_differences:
         if each.action is not workflows.FileAction.KEEP:

@@ -298,7 +298,7 @@ def init_repository(
     not_set = tuple(unset_lines(environments, labeled, target.found))
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)), not_set=not_set)
     _show_init_result(result, say)
-    _write_files(result, target, questions, environ, say)
+    _write_initial_files(result, target, questions, environ, say)
     return result
 
 
@@ -334,7 +334,7 @@ def _show_init_result(result: InitResult, say: Say) -> None:
         say(f"  {line}")
 
 
-def _write_files(
+def _write_initial_files(
     result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say
 ) -> None:
     root = target.folder
@@ -360,13 +360,13 @@ def _write_files(
     if not different:
         say("Every file is up to date.")
     elif result.files.get(CONFIG) in {"written", "extended"} and not target.is_adopted:
-        say(_next_step(result, "./run ops" if is_copy(root) else "ops"))
+        say(_describe_next_commands(result, "./run ops" if is_copy(root) else "ops"))
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
 
 
-def _next_step(result: InitResult, program: str) -> str:
+def _describe_next_commands(result: InitResult, program: str) -> str:
     kind = next(each.resource.kind for environment in result.environments for each in environment.services)
     steps = ("setup github", f"drill rollback-{kind} --config ops.yml", "doctor")
     commands = ", ".join(f"`{program} {step}`" for step in steps)

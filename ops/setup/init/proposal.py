@@ -172,9 +172,9 @@ def propose_compare(
         return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
     paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
-    contents = _read_pages(web, clock, origins, (HOME,))
+    contents = _read_proposed_paths(web, clock, origins, (HOME,))
     if any(map(_is_page_read, contents[HOME])):
-        contents |= _read_pages(web, clock, origins, paths[1:])
+        contents |= _read_proposed_paths(web, clock, origins, paths[1:])
     else:  # each other page would be tried ten times too
         paths = (HOME,)
     proved = [path for path in paths if _identifies_deployment(*contents[path]) and not _is_fallback(path, contents)]
@@ -193,7 +193,7 @@ def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bo
     return path != HOME and any(page.digest == home.digest for page, home in pairs)
 
 
-def _read_pages(
+def _read_proposed_paths(
     web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]
 ) -> dict[str, Sequence[PageContent]]:
     """Return path → its pages by origin."""

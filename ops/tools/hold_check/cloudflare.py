@@ -47,7 +47,7 @@ def read_holds(question: Question, read: Reader, environ: Environ) -> Reading:
     try:
         if question.worker:
             return _read_worker(read, f"/accounts/{question.account}/workers/scripts/{question.worker}")
-        return _read_site(read, f"/accounts/{question.account}/pages/projects/{question.pages}", environ)
+        return _read_site_holds(read, f"/accounts/{question.account}/pages/projects/{question.pages}", environ)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise UnreadError(f"Cloudflare's answer about {question.target} has an unknown shape") from None
 
@@ -119,7 +119,7 @@ def _version_annotation(row: Any, name: str) -> str:
     return str(_nested_value(row, "annotations", f"workers/{name}") or "")
 
 
-def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
+def _read_site_holds(read: Reader, path: str, environ: Environ) -> Reading:
     """Return a hold of each production deployment that is newer than the live one (…/api/resources/pages).
 
     Cloudflare keeps no mark of a rollback, and does not document that `canonical_deployment` follows one. So the newest
