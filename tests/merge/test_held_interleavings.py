@@ -42,7 +42,12 @@ def test_no_hold_is_lost_to_a_run_that_acts_meanwhile(
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_hold_is_lost_at_any_request(kind: str, holders: set[Holder], first: Press, second: Press) -> None:
-    assert sum(meet(kind, holders, first, second, nth) for nth in range(1, MOST + 1)) > 2
+    met = 0
+    for nth in range(1, MOST + 1):
+        met += meet(kind, holders, first, second, nth)
+        if nth - met > 1:  # parallel requests may be one fewer
+            break
+    assert met > 2
 
 
 def meet(kind: str, holders: set[Holder], first: Press, second: Press, nth: int) -> bool:
@@ -106,8 +111,9 @@ def check(place: HeldState, books: set[Holder], pressed: tuple[Press, Press], me
             gone |= {holder} if done.exit_code == 0 else set()
         elif done.exit_code == 0:
             books = books | {holder}
-    assert place.holders >= books, meeting.story
-    assert not place.holders & (gone - {holder for holder, holds in pressed if holds}), meeting.story
+    holders = place.holders
+    assert holders >= books, meeting.story
+    assert not holders & (gone - {holder for holder, holds in pressed if holds}), meeting.story
     was_open = not place.is_held() or was_seen_open(meeting)
     for done, is_true in ((meeting.first, was_open), (meeting.second, meeting.second_reached)):
         assert done.exit_code != 0 or " open as requested" not in done.message or is_true, meeting.story

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import ROOT, Outcome
 from tests.setup.test_adopt import PERSON, TOKEN, adopt, repository, shop, shop_of_dana, state, written
 from tests.support.adoption import ACTIONS, READER, Team
@@ -18,10 +16,11 @@ from tests.support.whole_state import account_states, repository_states
 from tests.support.write_kills import WriteKills, name_write
 
 __all__ = ["shop"]
-MOMENTS: tuple[dict[str, str], ...] = (
-    {"method": "POST", "path": "**/git-receive-pack"},
-    {"method": "PUT", "path": "/repos/*/*/environments/recovery/secrets/*"},
-)
+MOMENTS: Mapping[str, Mapping[str, str]] = {
+    "before": {"method": "POST", "path": "**/git-receive-pack"},
+    "after": {"method": "PUT", "path": "/repos/*/*/environments/recovery/secrets/*"},
+}
+"""A kill of the process before and after a request. The test of every write tries both in process."""
 
 
 def start(shop: Team) -> "subprocess.Popen[bytes]":
@@ -32,9 +31,8 @@ def start(shop: Team) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_same_command_goes_on_after_sigkill(shop: Team, when: str) -> None:
-    for moment in MOMENTS:
+def test_same_command_goes_on_after_sigkill(shop: Team) -> None:
+    for when, moment in MOMENTS.items():
         running: list[subprocess.Popen[bytes]] = []
         hook: dict[str, Any] = {when: lambda running=running: os.kill(running[0].pid, signal.SIGKILL)}
         shop.world.sandbox.github.fault(**moment, **hook)
