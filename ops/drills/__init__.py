@@ -156,7 +156,7 @@ def _with_trigger(name: str, drill: DrillSettings) -> DrillSettings:
 def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
-        scenario_limits.check(config.environment(drill.environment), drill.config)
+        scenario_limits.require_limits(config.environment(drill.environment), drill.config)
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
     if name in scenario_outage.OUTAGES:
         _reached_service(config.environment(drill.environment), drill.service)
@@ -204,7 +204,7 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
         )
         incident = _open_incident(world, drill, say, deploy_bad=scenario.deploy_bad)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
-        with faults.active(sandbox, drill.rules):
+        with faults.active_faults(sandbox, drill.rules):
             result = (
                 start_runbook(scenario.params)
                 if scenario.run is None
@@ -290,7 +290,7 @@ def choose_scenario(
 
 def _run_limits_drill(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     with make_sandbox(drill, config) as sandbox:
-        result = scenario_limits.run(
+        result = scenario_limits.run_limits_drill(
             sandbox,
             config,
             config.environment(drill.environment),
@@ -417,7 +417,7 @@ class _Trigger:
         incident = self.incident
         if incident is None:
             params = {**params, **self.scenario.params_without_incident}
-            return command.run(self.world, say=self.say, on_event=self.on_event, params=params)
+            return command.run_drilled_command(self.world, say=self.say, on_event=self.on_event, params=params)
         before = incident.last_record
         failing = self.drill.github_fails or self.scenario.github_fails or None
         with github.github_failures(incident, self.drill.trigger, failing):
@@ -433,7 +433,7 @@ class _Trigger:
         if self.drill.trigger != "command":
             pressed = incident, self.config, self.drill.trigger, params
             return github.run_workflow(*pressed, self.say, changed_at=self.scenario.changed_at)
-        return command.run(
+        return command.run_drilled_command(
             self.world,
             say=self.say,
             on_event=self.on_event,

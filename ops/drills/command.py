@@ -72,7 +72,7 @@ class DrillWorld:
         return {"service": self.service} if self.names_service else {}
 
 
-def run(
+def run_drilled_command(
     world: DrillWorld,
     *,
     say: Say,
@@ -92,7 +92,7 @@ def run(
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     arguments += ["--config", str(world.config), "--requested-at", world.sandbox.clock.now().isoformat()]
     argv, variables = command_line(world, arguments, environ or {})
-    with started(argv, variables, stderr=subprocess.PIPE) as command:
+    with start_drilled_command(argv, variables, stderr=subprocess.PIPE) as command:
         assert command.stdout is not None
         assert command.stderr is not None
         out: list[str] = []
@@ -108,7 +108,9 @@ def run(
 
 
 @contextmanager
-def started(argv: Sequence[str], environ: Mapping[str, str], *, stderr: int) -> Iterator["subprocess.Popen[str]"]:
+def start_drilled_command(
+    argv: Sequence[str], environ: Mapping[str, str], *, stderr: int
+) -> Iterator["subprocess.Popen[str]"]:
     """Start a command whose output the block reads. It ends too if the block does not: a signal ends the drill."""
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True) as command:
         try:

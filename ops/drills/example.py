@@ -29,7 +29,7 @@ def deploy_example(sandbox: "Sandbox", service: "Service", entry: str, *, admin:
         sandbox.put_secret(service.worker, name, value)
 
 
-def interpret(sandbox: "Sandbox", service: "Service") -> None:
+def interpret_example(sandbox: "Sandbox", service: "Service") -> None:
     """Request an interpretation as an anonymous user.
 
     The response is ignored: the application remembers the outcome.

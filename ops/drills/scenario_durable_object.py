@@ -60,7 +60,7 @@ def _deploy_example(sandbox: "Sandbox", service: "Service", name: str, _edge: st
     if name == "good":
         example.deploy_example(sandbox, service, example.STUCK, admin=ADMIN)
     else:
-        example.interpret(sandbox, service)
+        example.interpret_example(sandbox, service)
 
 
 def _request_interpretation(sandbox: "Sandbox", service: "Service") -> None:

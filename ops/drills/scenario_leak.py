@@ -127,7 +127,7 @@ class _Responder:
     def run(self, runbook: str, expected: Decision, params: Params) -> None:
         incident = self.incident
         before = incident.last_record if incident else None
-        ended = command.run(
+        ended = command.run_drilled_command(
             replace(self.world, runbook=runbook),
             say=self.say,
             on_event=lambda _: None,

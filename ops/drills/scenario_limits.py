@@ -97,7 +97,7 @@ class _Drill:
         self.runs += github.finish_workflows(self.world, trigger_run, self.say)
 
 
-def run(
+def run_limits_drill(
     sandbox: "Sandbox",
     config: "Config",
     environment: "Environment",
@@ -110,7 +110,7 @@ def run(
     on_event: OnEvent,
 ) -> dict[str, Any]:
     """Run the drill and return its result. Raises ConfigError if ops.yml or this machine lacks a part."""
-    runtime, lasts = check(environment, config_path)
+    runtime, lasts = require_limits(environment, config_path)
     service = environment.service(runtime.service)
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
@@ -131,13 +131,13 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         drill = _Drill(world, service, incident, Path(folder), say, on_event, trigger)
         _commit_repository(drill, config_path)
-        with faults.active(sandbox, rules):
+        with faults.active_faults(sandbox, rules):
             result = _recover_limits(drill, config, lasts)
     journal = incident.has_complete_record(None)
     return {**result, "trigger": trigger or "command", "journal": journal, **incident.describe()}
 
 
-def check(environment: "Environment", config_path: Path) -> "tuple[RuntimeConfig, float]":
+def require_limits(environment: "Environment", config_path: Path) -> "tuple[RuntimeConfig, float]":
     """Return the runtime, and how long its raise of the limit lasts. Raises ConfigError if ops.yml lacks a part."""
     runtime = environment.require_runtime()
     if runtime.limits is None or LIMIT not in runtime.limits.raises:

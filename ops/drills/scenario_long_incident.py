@@ -119,7 +119,7 @@ def _recover_on_laptop(
     say(f"{colleague} reopened the incident")
     environ = {**incident.environ(), "GITHUB_TOKEN": COLLEAGUE_TOKEN}
     given: dict[str, Any] = {"params": {}, "incident": incident.number, "environ": environ}
-    return colleague, command.run(world, say=say, on_event=lambda _: None, **given)
+    return colleague, command.run_drilled_command(world, say=say, on_event=lambda _: None, **given)
 
 
 def _press_again(start_runbook: Any, say: Say) -> str:

@@ -77,7 +77,7 @@ class OutageDrill:
             )
         self.say(f"the probes say: {observed.detail}")
         asked_at, sent = sandbox.clock.now(), len(sandbox.requests)
-        with faults.active(sandbox, self.rules):
+        with faults.active_faults(sandbox, self.rules):
             verdict, more = self._check_outage()
         seconds = round((sandbox.clock.now() - asked_at).total_seconds(), 3)
         durations = {"trigger_to_write": None, "trigger_to_verified": seconds, "total": seconds}

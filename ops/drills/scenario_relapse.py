@@ -161,7 +161,7 @@ def _run_watch(
     say(f"$ ops {' '.join(arguments)}")
     environ = incident.environ() if incident else {}
     argv, variables = command.command_line(world, [*arguments, "--config", str(world.config)], environ)
-    with command.started(argv, variables, stderr=subprocess.STDOUT) as watch:
+    with command.start_drilled_command(argv, variables, stderr=subprocess.STDOUT) as watch:
         night.kill = watch.kill if is_killed else None
         assert watch.stdout is not None
         for line in watch.stdout:

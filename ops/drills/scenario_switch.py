@@ -145,13 +145,13 @@ def _bad_sessions(sandbox: "Sandbox", service: "Service") -> None:
 
 def _slow_provider(sandbox: "Sandbox", service: "Service") -> None:
     sandbox.providers["iflow"].delay = SLOW
-    example.interpret(sandbox, service)
+    example.interpret_example(sandbox, service)
 
 
 def _no_provider(sandbox: "Sandbox", service: "Service") -> None:
     for provider in KEYS.values():
         sandbox.providers[provider].down = True
-    example.interpret(sandbox, service)
+    example.interpret_example(sandbox, service)
 
 
 def _switch_state(sandbox: "Sandbox", key: str) -> str:
