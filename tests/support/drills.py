@@ -101,7 +101,7 @@ def run_id(value: object) -> str:
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
     """Run `ops drill` in this process. The commands and jobs that it starts are processes of their own."""
-    has_jobs = not IN_A_JOB.keys().isdisjoint(arguments)
+    has_jobs = name == "bad-deploy-guarded" or not IN_A_JOB.keys().isdisjoint(arguments)
     environ = {"PIP_CACHE_DIR": str(job_cache())} if has_jobs else {}
     with CliRunner().isolation(env=environ) as (out, err, _):
         code = cli.run(["drill", name, "--json", *arguments])

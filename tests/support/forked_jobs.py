@@ -10,6 +10,7 @@ modules, processes and packages.
 import atexit
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,6 +50,14 @@ case "$1 $2 $3 $4" in
 esac
 exec '{python}' "$@"
 """
+NODE = """\
+#!/bin/sh
+if [ "$*" = '--no-warnings -e console.log(process.execPath)' ]; then
+  exec echo '{node}'
+fi
+exec '{node}' "$@"
+"""
+"""Node takes 0.03 s of CPU to tell act its own path, which act asks at the start of each job."""
 
 
 def shared_cache() -> Path:
@@ -69,10 +78,16 @@ def job_cache() -> Path:
     program, address, shim = folder / "program", folder / "socket", folder / "ops-programs" / "python3"
     own_program.write_program(program)
     shim.parent.mkdir()
-    shim.write_text(SHIM.format(python=PYTHON, client=HERE / "job_client.py", address=address, cache=shared))
-    shim.chmod(0o755)
+    _write(shim, SHIM.format(python=PYTHON, client=HERE / "job_client.py", address=address, cache=shared))
+    if node := shutil.which("node", path=f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin"):
+        _write(shim.with_name("node"), NODE.format(node=node))
     _start_server(address, _install(shim, program, shared), program, shared)
     return folder
+
+
+def _write(program: Path, text: str) -> None:
+    program.write_text(text)
+    program.chmod(0o755)
 
 
 def _install(shim: Path, program: Path, shared: Path) -> Path:
