@@ -13,6 +13,7 @@ from ops.cloudflare.types.inventory import NamedResource
 from ops.core.errors import Refused
 from ops.core.redaction import Secret
 from ops.core.verification_name import PREFIX, is_verification_name, make_name
+from ops.platform.account import QUIET_LOOKS
 from sandbox import Sandbox
 from tests.conftest import READS_BY_POST
 from tests.support.properties import holds_for
@@ -144,6 +145,25 @@ def test_cleanup_leaves_nothing_of_a_run_that_lost_its_connection(writes: list[i
 
         assert failed.code != 0
         assert outcome.code == 0, outcome.err
+        assert measured.left() == []
+
+
+def test_cleanup_deletes_what_a_list_shows_late() -> None:
+    """A list may be behind a creation: a resource appears before the last look."""
+    looks: list[str] = []
+    with measured_account() as measured:
+
+        def appear() -> None:
+            looks.append("quiet")
+            if len(looks) == QUIET_LOOKS - 1:
+                measured.add(NAME)
+
+        measured.sandbox.clock.on_sleep = appear
+
+        outcome = measured.verify("--cleanup", "--yes")
+
+        assert outcome.code == 0, outcome.err
+        assert len(looks) >= 2 * QUIET_LOOKS - 1
         assert measured.left() == []
 
 
