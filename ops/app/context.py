@@ -7,7 +7,7 @@ import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from ops.app.registry import load_rollback, record_rules
 from ops.app.row_store import make_row_store
 from ops.app.run_files import RUNS, read_records
 from ops.app.session import Session
-from ops.core.dataclass import dataclass
 from ops.core.errors import Refused
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns, parse_job_run

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.types.site_config import CONFIGURATION_FILES
 from ops.core.client_guards import parse_token
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only

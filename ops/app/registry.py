@@ -8,13 +8,12 @@ no command imports another product's package.
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.core.approval import APPROVE_BUTTON
-from ops.core.dataclass import dataclass
 from ops.core.names import CHECK_OUTAGE, PUBLISH_UPDATE
 from ops.core.run_record import RecordRules
 from ops.engine.runbook import Rollback, Runbook, end_job_deadline, job_parameters, params_type

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from ops.app.session import Session
 from ops.app.stop_override import StopOverride
 from ops.core.approval import Approval
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.end_message import describe_state_after_bug
 from ops.core.errors import Decision, OpsError
 from ops.core.outage import PageState, StatusReport

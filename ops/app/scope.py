@@ -6,10 +6,10 @@ A command without them gets the nearest ops.yml, and the only environment and se
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.responders import RequestScope

@@ -4,7 +4,7 @@ The engine calls `SecondPerson.approve` with the plan, before any write, if the 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
@@ -21,7 +21,6 @@ from ops.core.approval import (
     refuse_approval,
 )
 from ops.core.client_guards import uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, ProviderError, Reason, Refused
 from ops.core.plan import Plan, RunOutcome
 from ops.core.run_record import RecordRules, RunRecord, embed_record

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,6 @@ from ops.cli.options import (
 )
 from ops.cli.output import annotate, echo, echo_json, one_line, show_headline, silent
 from ops.core.clock import parse_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.redaction import Redactor
 from ops.engine.runbook import params_type

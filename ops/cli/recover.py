@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from ops.cli.options import INCIDENT, UtcTime, common_options, complete_label, o
 from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import error_json, start, write_failure_outputs
 from ops.core.approval import parse_approval
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, OpsError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import build_command

@@ -5,6 +5,7 @@ Due runs run one after the other. A failed run does not hold up the others.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,6 @@ from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand, ExampleGroup, Help
 from ops.cli.options import CONFIG, CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import run_and_show, runbook_command
-from ops.core.dataclass import dataclass
 from ops.core.due_notice import DueNotice
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor

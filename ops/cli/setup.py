@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from ops.cli.options import CONFIG, YES_HELP, ask_read_only_tokens, complete_env
 from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
 from ops.core.names import join_sentences
 from ops.core.redaction import Redactor, Secret

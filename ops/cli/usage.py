@@ -7,14 +7,13 @@ import difflib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import click
 
 from ops.cli.help import PROGRAM, SECTIONS, ExampleCommand, UnexpectedWords, UnknownCommand
-from ops.core.dataclass import dataclass
 from ops.core.names import first_of, near_names, quote_name
 
 MEANINGS: Mapping[str, tuple[str, ...]] = {

@@ -17,11 +17,10 @@ import email.utils
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")

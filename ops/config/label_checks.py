@@ -1,12 +1,11 @@
 """Checks of the labels in `ops.yml`: environment, service, database, runbook and parameters."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ops.config import strict_yaml
 from ops.config.strict_yaml import KeyPath, as_mapping, get_nested
-from ops.core.dataclass import dataclass
 from ops.core.names import did_you_mean, quote_name
 
 _WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}

@@ -1,10 +1,8 @@
 """The recoveries that ops.yml offers for an incident, with their labels and buttons."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from ops.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, RecoveryLabel

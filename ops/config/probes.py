@@ -1,7 +1,7 @@
 """Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -21,7 +21,6 @@ from ops.config.types import (
     duration_field,
 )
 from ops.core.clock import unparse_duration
-from ops.core.dataclass import dataclass
 from ops.core.plan import PROBES_ARE_HEALTHY
 from ops.core.sequential_test import rounds_without_version
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, WantedContent

@@ -11,13 +11,12 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.json_fields import require_text
 from ops.core.names import quote_name

@@ -5,12 +5,12 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ops.core.client_guards import is_loopback
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 
 REQUEST_LIFETIME = timedelta(minutes=30)

@@ -8,13 +8,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.json_fields import mapping_in, mappings_in, text_in
 from ops.core.run_record import escape_hidden
 

@@ -1,8 +1,7 @@
 """A finding of a command that looks for due work, which people must see."""
 
 from collections.abc import Callable
-
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ Also what runs recorded as held, compared with what is held live.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
 
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import PROVED, Decision
 from ops.core.incident_state import (
     BOT_NAME,

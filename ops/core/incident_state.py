@@ -5,12 +5,12 @@ The journal holds its actions and records; the state its services, what is held,
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_optional, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import PROVED, Decision
 from ops.core.run_record import DONE, RunRecord, parse_job_run
 from ops.core.standing_rollback import StandingRollback

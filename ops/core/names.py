@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-
-from ops.core.dataclass import dataclass
+from dataclasses import dataclass
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 """Names in ops.yml, such as that of a service."""

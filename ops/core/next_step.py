@@ -3,9 +3,9 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.json_fields import text_in
 
 

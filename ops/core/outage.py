@@ -5,11 +5,10 @@ trouble delays recoveries, and explains no failure of a service.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Verdict
 
 OPERATIONAL = "operational"

@@ -6,12 +6,11 @@ opens only when nobody holds it.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_optional, format_rfc3339, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import NeedsAcceptance, Reason
 from ops.core.names import quote_name
 

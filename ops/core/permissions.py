@@ -8,11 +8,10 @@ person on GitHub who may send the call.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
-
-from ops.core.dataclass import dataclass
 
 Provider = Literal["cloudflare", "github"]
 ANY_TOKEN = "any active token"  # noqa: S105  a text for people

@@ -5,13 +5,12 @@ its undo command.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from ops.core.approval import ApprovalTerms
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.json_fields import mapping_in, mappings_in, text_in, texts_in
 from ops.core.names import first_of

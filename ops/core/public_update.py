@@ -10,12 +10,12 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import PROVED, Decision
 from ops.core.incident_state import IncidentState, IssueRecord, ServiceHealth
 from ops.core.json_fields import list_in, text_in

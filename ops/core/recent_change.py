@@ -1,12 +1,11 @@
 """Changes shortly before an incident: one list for plan, incident and report."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ops.core.clock import Period, format_rfc3339
-from ops.core.dataclass import dataclass
 
 SAME_MOMENT = timedelta(seconds=5)
 """Most difference between the times of one change in two sources."""

@@ -1,9 +1,8 @@
 """Lists of responders: those that apply to a request, and the people who are in all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from ops.core.dataclass import dataclass
 
 KEY = "responders"
 

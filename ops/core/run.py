@@ -6,12 +6,11 @@ JSON result and its hidden record say the same.
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
-from ops.core.dataclass import dataclass
 from ops.core.end_message import MOVED
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people, page_of
 from ops.core.json_fields import mapping_in, mappings_in, text_in

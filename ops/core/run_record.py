@@ -10,11 +10,10 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import current_decision_name
 from ops.core.json_fields import require_text
 from ops.core.version import __version__

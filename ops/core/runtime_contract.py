@@ -5,13 +5,12 @@ Documented in docs/reference/runtime-contract.md. A report of the application is
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Self
 
 from ops.core.clock import format_optional, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.json_fields import require_text
 from ops.core.owners import StateOwner, StateRequester, find_owner, latest_end, parse_owner
 

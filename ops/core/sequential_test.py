@@ -9,11 +9,11 @@ bounds by `FALSE_GOOD`. Neither needs a share that stays the same.
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import NamedTuple
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Verdict
 
 MAX_ERROR_RATE = 0.05

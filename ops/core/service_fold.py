@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.core.incident_state import (
     BOT_NAME,

@@ -12,9 +12,9 @@ import posixpath
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.names import quote_name
 

@@ -5,10 +5,10 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 
 PLACEHOLDERS = ("components", "title", "url", "time")

@@ -1,9 +1,9 @@
 """A rollback that still stands, what the next merge does about it, and the lift of its hold."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 
 HOLD_PAGE = "docs/how-to/hold.md"
 

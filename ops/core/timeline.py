@@ -4,14 +4,13 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from ops.core.clock import Clock, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import current_decision_name
 from ops.core.redaction import Redactor
 

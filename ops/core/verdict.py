@@ -4,10 +4,10 @@ Missing data is inconclusive, and inconclusive never counts as healthy.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason
 from ops.core.names import join_names
 

@@ -7,12 +7,12 @@ by them, a run whose plan is older notices that restore, and a repeated one find
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
 """Check a database after a restore: integrity, number of rows, and the team's own queries."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.core.clock import Clock, format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.names import quote_name
 from ops.core.sql import cut_semicolon

@@ -7,14 +7,13 @@ this machine; and the session of the bookmark, which a restore changes. D1 may s
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ops.cloudflare.client import LIMIT_PERIOD
 from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.run_record import ENDED_KIND, MAX_TEXT, PreviousRuns, RecordRow, RunRecord

@@ -7,13 +7,12 @@ with the same SQL in the same order. An acceptance test compares both databases.
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import Migration, SqlValue
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import (
     NoEvidence,
     NotApplied,

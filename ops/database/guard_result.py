@@ -3,13 +3,12 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import MAX_MESSAGE_BYTES, SchemaMark, without_schema_marks
 from ops.core.clock import Clock, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.database import row_counts
 from ops.database.losses import FileLosses, LossCounts, describe_losses

@@ -1,13 +1,12 @@
 """Keep the rows that a restore loses: store them before it, and compare them after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, Refused, UnclearWrite
 from ops.core.names import count_of, did_you_mean, quote_name
 from ops.core.plan import PlanSection, Progress

@@ -5,11 +5,11 @@ A row is one line of SQL literals, which D1 itself writes: no number loses digit
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import count_of, quote_name
 from ops.core.sql import fold_name

@@ -15,11 +15,11 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.core.sql import fold_name
 from ops.database import applies, migration_holds

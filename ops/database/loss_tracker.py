@@ -8,10 +8,9 @@ that is not understood has no known number of rows.
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.core.sql import fold_name
 from ops.database.losses import Affected, Effect, RowLoss, bare_words, shorten_statement

@@ -7,11 +7,11 @@ that loses rows.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.names import count_of, did_you_mean, join_sentences, quote_name
 from ops.core.sql import fold_name

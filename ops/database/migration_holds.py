@@ -5,13 +5,12 @@ table back too, so its run writes them again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import SqlStatement, SqlValue
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection

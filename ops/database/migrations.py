@@ -7,13 +7,13 @@ wrangler 4.164. The SQL is equal character by character.
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.response import UUID
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import read_settings
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.names import quote_name
 from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem

@@ -1,11 +1,11 @@
 """Texts of a plan that restores a database: loss, rows, migrations, writers and retention."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection
 from ops.database.checks import TIME_LIMIT

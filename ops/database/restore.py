@@ -4,12 +4,11 @@ A bookmark that is read after a restore proves nothing: it may still be the one 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import D1Restore, Migration, session_of
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.threads import run_parallel_mixed

@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import Migration, SqlStatement, quote_identifier
 from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.dataclass import dataclass
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import did_you_mean, first_of, quote_name
 from ops.core.threads import run_parallel_mixed

@@ -5,13 +5,13 @@ Rows are read in pages with SELECT, up to a limit of seconds and bytes. An expor
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement, SqlValue, quote_identifier
 from ops.core.clock import Clock, format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.json_fields import require_text
 from ops.core.names import count_of, quote_name

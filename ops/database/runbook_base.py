@@ -4,11 +4,11 @@ Migrations and down files are those of the default branch.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet, join_probes
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.sql import MigrationsFolder, hash_migration
 from ops.core.threads import run_parallel_mixed

@@ -7,10 +7,9 @@ import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.sql import fold_name, tokenize
 
 _AFFINITIES = (

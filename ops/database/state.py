@@ -1,13 +1,12 @@
 """Read the state of a D1 database: schema, applied migrations and number of rows."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import Migration, SqlResult, SqlStatement, SqlValue, quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.database import applies, migration_holds

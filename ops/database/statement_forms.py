@@ -7,10 +7,10 @@ the rows, and takes the name.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.dataclass import dataclass
 from ops.core.sql import Token, fold_name, tokenize
 from ops.database.losses import Affected, Effect, bare_words
 from ops.database.schema_tables import Column, Table

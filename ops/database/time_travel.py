@@ -5,14 +5,13 @@ Also the retention of Time Travel.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, format_utc, parse_duration, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.threads import run_parallel

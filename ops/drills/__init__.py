@@ -11,7 +11,7 @@ Examples: deploy_example, find_differences, add_score.
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from ops.app import registry
 from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, Reason
 from ops.core.names import CHECK_OUTAGE, did_you_mean, quote_name
 from ops.core.verdict import Verdict

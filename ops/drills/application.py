@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.drills import github, release_answers
 from ops.drills.command import DrillWorld, Say

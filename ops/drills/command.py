@@ -8,12 +8,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import program_name
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.tools import own_program, process
 

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,6 @@ from ops.app.configuration import read_config
 from ops.app.menu import build_menu
 from ops.app.registry import ANSWER
 from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.public_update import UPDATE_SOURCE
 from ops.core.run import DURATIONS, duration_label

@@ -3,12 +3,11 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import SystemClock, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import first_of
 from ops.drills.command import Say

@@ -4,7 +4,7 @@ Each request first gets its expected answer, which recovers nothing by mistake. 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.app import registry
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import github, scenario_release

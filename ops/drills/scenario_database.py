@@ -10,14 +10,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision
 from ops.core.sql import DOWN
 from ops.core.timeline import EventKind

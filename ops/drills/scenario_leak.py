@@ -5,11 +5,10 @@ Before the rotation ends, a person rolls back to the version with the leaked key
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github

@@ -9,12 +9,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.config.strict_yaml import read_yaml
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, faults, github, scenario_release

@@ -10,12 +10,11 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.core.run_record import STATE_SOURCE, read_record
 from ops.core.verdict import ProbeObservation

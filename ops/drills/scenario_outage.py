@@ -7,10 +7,10 @@ nothing was written, and that the same version serves after the outage.
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.names import CHECK_OUTAGE
 from ops.core.outage import OutageVerdict

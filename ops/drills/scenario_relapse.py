@@ -8,13 +8,12 @@ probes fail, and one of 40 requests of others, as before the bad release.
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import ProbeObservation

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.app.configuration import read_config
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision
 from ops.core.verdict import WantedContent
 from ops.drills import release_answers

@@ -5,12 +5,11 @@ fails: by a bad release of its sessions, or by providers that are slow or down.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue, parse_switch_value
 from ops.drills import example, scenario_release

@@ -8,14 +8,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.message import Message
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.config.strict_yaml import insert_below, set_key
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.core.names import DRILL_LABEL, PUBLISH_UPDATE
 from ops.core.public_update import PublicState

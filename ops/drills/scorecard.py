@@ -1,11 +1,11 @@
 """Scorecard of several drills: the result of each one, and its JSON."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_duration, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import EXIT_CODES, Decision, most_urgent_exit_code
 from ops.core.run import DURATIONS

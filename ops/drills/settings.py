@@ -2,10 +2,10 @@
 
 import importlib.util
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.drills import faults
 from ops.drills.measured_platform import PlatformProfile

@@ -10,14 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import read_config
 from ops.core.clock import SystemClock, format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, ConfigError, Decision, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.drills import DEFAULT_ENVIRONMENT, REFERENCE, names, support, unsupported

@@ -1,9 +1,9 @@
 """State which edges and triggers a drill supports, and why not the others."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.drills.command import Params, param_text
 

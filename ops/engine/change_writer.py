@@ -5,11 +5,11 @@ Reading the live state settles an unclear write; nothing is sent again before th
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import (
     Interrupted,
     NotApplied,

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ops.core.client_guards import WriteGuards
 from ops.core.clock import Clock, Period
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError
 from ops.core.names import LIMITS_FILE, MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids

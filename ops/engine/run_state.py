@@ -1,8 +1,7 @@
 """The state of a run while the engine executes it."""
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Interrupted, OpsError
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import LiveState, Progress

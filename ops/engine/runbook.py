@@ -7,13 +7,12 @@ runs and interruption. The runbook states what it needs, and its plan has a step
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from ops.core.clock import REQUEST_LIFETIME, current_time, format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.due_notice import DueNotice
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.engine.context import Context, P

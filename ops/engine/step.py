@@ -5,11 +5,10 @@ The engine knows steps, and nothing about runbooks or products. It asks a step w
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome

@@ -8,7 +8,7 @@ the evidence in `ops/report`, from which a post-incident report is built.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from ops.cloudflare.types.records import (
 )
 from ops.core.anonymization import anonymize_text as without_persons
 from ops.core.clock import Period, clip_to_whole_hours, format_utc, parse_period, split_period
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record

@@ -5,7 +5,7 @@ A table draws no conclusions: rows hold records, and notes name the limits of th
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,6 @@ from ops.cloudflare.types.records import (
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.core.clock import Period, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.permissions import ANY_TOKEN, graphql_permissions, needed_permission
 from ops.github.comments import MAX_TEXT
 from ops.github.protection import EnvironmentUse

@@ -5,12 +5,12 @@ somebody re-runs only a later job, so that job compares them with itself. Hours 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.config.strict_yaml import read_yaml
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.redaction import Redactor

@@ -6,12 +6,12 @@ The secret's name must be one of `ops.yml`. From other text, anything that looks
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
-from ops.core.dataclass import dataclass
 from ops.core.json_fields import text_in
 from ops.core.names import ACTIONS_LABEL, CHECK_OUTAGE, LEAD_LABEL, RECOVERY_PREFIX, RESUME_LABEL, STOP_LABEL
 from ops.gate import payload as fields

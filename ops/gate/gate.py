@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,6 @@ from ops.app import registry
 from ops.app.configuration import program_name, read_config
 from ops.app.scope import scope_of, source_repository
 from ops.core.clock import current_time, find_clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, page_of
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists

@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from ops.app import registry
 from ops.app.configuration import program_name
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.threads import start_call
 from ops.gate import refusals

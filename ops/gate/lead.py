@@ -4,10 +4,10 @@ Each hand-over has a comment of its own, so that two at once keep both. The late
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord

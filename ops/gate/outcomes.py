@@ -1,12 +1,11 @@
 """Outcomes of a GitHub event."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ops.core.approval import Approval
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.public_update import PublicState
 

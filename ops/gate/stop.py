@@ -1,12 +1,12 @@
 """Stop all recoveries, lift the stop, and refuse requests while it is in effect."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.core.clock import Clock, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.names import RESUME_LABEL
 from ops.core.redaction import Redactor

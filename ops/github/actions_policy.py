@@ -4,10 +4,9 @@ Only an admin reads it, and no GITHUB_TOKEN.
 docs.github.com/rest/actions/permissions, docs.github.com/rest/actions/self-hosted-runners
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.github.client import GitHubApiError, provider_errors, read_json
 
 if TYPE_CHECKING:

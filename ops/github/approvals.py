@@ -4,11 +4,11 @@ docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.clock import Clock, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.run_record import RecordRules
 from ops.github.actions import job_id

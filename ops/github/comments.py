@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import STATE_SOURCE, RunRecord, embed_record, parse_job_run, read_record
 from ops.github.client import GitHubApiError, newest_first, provider_errors

@@ -4,12 +4,12 @@ Commits come from GitHub if it is configured, else from the local repository as 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions

@@ -6,9 +6,9 @@ docs.github.com/graphql/reference/objects#usercontentedit
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.github.client import provider_errors
 from ops.github.comments import own_login

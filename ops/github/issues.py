@@ -7,6 +7,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import islice
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, join_sentences, quote_name

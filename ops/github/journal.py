@@ -4,12 +4,11 @@ docs.github.com/rest/issues/timeline
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.incident_state import IncidentJournal, IssueAction, IssueRecord
 from ops.core.run_record import RecordRules, RunRecord, is_edited, read_record
 from ops.core.threads import run_parallel_mixed

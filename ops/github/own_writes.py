@@ -8,13 +8,12 @@ it can be wrong without touching what belongs to others.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.verification_name import is_verification_name
 

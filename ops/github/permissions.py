@@ -7,10 +7,10 @@ docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.responders import ResponderList
 

@@ -8,13 +8,12 @@ docs.github.com/rest/deployments/environments, …/deployments/branch-policies, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import Period, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.github.client import GitHubApiError, connect, is_configured, provider_errors, read_json, write_errors

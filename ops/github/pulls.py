@@ -5,13 +5,13 @@ repos/contents, commits/commits, git/refs, pulls/pulls
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.client_guards import WriteGuard, uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import comments

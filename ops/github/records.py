@@ -10,6 +10,7 @@ docs.github.com/graphql/reference/objects#usercontentedit, docs.github.com/rest/
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -17,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.names import first_of, quote_name
 from ops.core.run_record import PreviousRuns, RecordRules, RunRecord, parse_job_run

@@ -1,9 +1,9 @@
 """Create, find and archive a repository (docs.github.com/rest/repos/repos)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.github.client import GitHubApiError, make_requester, provider_errors, write_errors

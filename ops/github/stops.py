@@ -6,13 +6,13 @@ docs.github.com/rest/issues/events#list-issue-events
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import MAX_CLOCK_SKEW, Clock, current_time, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.redaction import Redactor

@@ -6,12 +6,12 @@ docs.github.com/rest/issues/labels#remove-a-label-from-an-issue, docs.github.com
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
 from ops.github.client import newest_first, provider_errors, read_json, write_errors

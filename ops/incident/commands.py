@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from ops.app.configuration import load_config, program_name, published_prefix, r
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
 from ops.core.clock import MAX_CLOCK_SKEW, current_time, find_clock, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, describe_permitted, find_lists

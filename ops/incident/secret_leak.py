@@ -6,6 +6,7 @@ secret, or instructions for a person.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ from ops.app.menu import build_menu
 from ops.config import durable_object_token_names
 from ops.config.status_page import page_keys
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, make_note

@@ -4,11 +4,11 @@ Texts: table for the terminal, comment on the pull request, drift issue.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.runtime_contract import ReportedLimit, RuntimeState
 from ops.limits.file import Limit, Limits
 from ops.limits.raises import Proposal, incident_marker

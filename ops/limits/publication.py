@@ -5,11 +5,11 @@ An incident gets lines about its raised limits: applied, not confirmed, replaced
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision
 from ops.core.names import join_sentences
 from ops.core.redaction import Redactor

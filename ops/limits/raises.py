@@ -1,10 +1,10 @@
 """Rules of a raise: it lowers no rate, and ends no other raise early."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,14 +6,13 @@ opened that somebody took over: `maintenance --state on` of a person does that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from ops.cloudflare.types.workers import WorkerDeployment
 from ops.cloudflare.types.zones import WorkerRoute
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.names import MAINTENANCE_WORKER, quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed

@@ -4,12 +4,11 @@ KV has no compare-and-set and may show a previous value, so the state that the a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords

@@ -6,14 +6,13 @@ the state that its run stored, so an older version holds the previous target of 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch

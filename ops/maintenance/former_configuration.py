@@ -1,11 +1,10 @@
 """Find what an earlier ops.yml closed: by the other method, or under a former name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.runtime_contract import MAINTENANCE_SWITCH

@@ -6,12 +6,11 @@ maintenance on ends that duty.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.core.owners import StateOwner, StateRequester, describe_owners, find_others, find_owner, held_by_others
 from ops.core.plan import PlanSection

@@ -5,7 +5,7 @@ first route changes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from ops.cloudflare.types.workers import describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from ops.cloudflare.client import LIMIT_PERIOD, MOST_CALLS, OWN_CALLS, limit_calls
 from ops.core.clock import format_duration, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, build_command

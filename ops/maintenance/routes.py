@@ -1,7 +1,7 @@
 """Choose the routes to repoint to ops-maintenance, and list what stays open."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ops.cloudflare.types.zones import (
@@ -12,7 +12,6 @@ from ops.cloudflare.types.zones import (
     Zone,
     most_specific_route,
 )
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 

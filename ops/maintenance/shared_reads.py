@@ -5,13 +5,12 @@ A route that somebody else changes within MAX_AGE is overwritten unseen: a write
 One read per route would double the calls and the time of a run; this costs two calls a second.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.cloudflare.types.zones import WorkerRoute
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context

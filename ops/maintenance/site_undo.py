@@ -4,11 +4,10 @@ Cloudflare documents that a route precedes the custom domain of a Worker, and sa
 Only the answer of the host shows it.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

@@ -7,14 +7,13 @@ Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker, 128 on Work
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
 from ops.core.owners import UNNAMED_RUN, StateOwner, StateRequester, find_owner, latest_end, parse_owner

@@ -5,14 +5,13 @@ Shared by the runbook `maintenance`, its preparation, and `ops status`.
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.cloudflare import marks
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.core.dataclass import dataclass
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand

@@ -1,11 +1,11 @@
 """Writes that close and reopen a service: which are needed, and how many calls they make."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, short_id
 from ops.cloudflare.types.zones import WorkerRoute, WorkersDevSubdomain
-from ops.core.dataclass import dataclass
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.engine.step import MAX_AGE
 from ops.maintenance.routes import IngressPaths

@@ -7,13 +7,13 @@ nothing against that deployment.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.run_record import RunRecord

@@ -1,6 +1,7 @@
 """Plans, warnings and texts of rollback-pages and redeploy-pages."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand

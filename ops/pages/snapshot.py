@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -11,7 +12,6 @@ from urllib.parse import urlsplit
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.run_record import RunRecord, merge_runs

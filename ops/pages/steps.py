@@ -1,11 +1,11 @@
 """Steps of a Pages project: roll it back, or build and deploy a commit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.names import GitCommit, count_of
 from ops.core.timeline import EventKind

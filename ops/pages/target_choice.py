@@ -6,11 +6,11 @@ next one, and the history ends with the deployment that serves.
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.core.dataclass import dataclass
 from ops.core.run_record import RunRecord
 from ops.workers import rollback_target
 from ops.workers.history import WorkerHistory

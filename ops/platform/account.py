@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self, TypeVar
 
@@ -18,7 +18,6 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.cloudflare.verification import VerificationApi
 from ops.cloudflare.workers import WorkersApi
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Secret
 from ops.core.verification_name import is_verification_name

@@ -5,9 +5,8 @@ A sample shows which answer comes when, from which data center, and whether old 
 
 import json
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ops.core.dataclass import dataclass
 from ops.platform.account import RunResources, VerificationAccount
 from ops.platform.measurements import Measurements
 from ops.probes.http import OVERRIDE_HEADER, Observation, observe_edge

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Secret
 from ops.github.client import GitHubApiError, provider_errors

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 from ops.cloudflare.response import CloudflareApiError, ErrorKind, MalformedCloudflareResponse
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, UnclearWrite
 from ops.github.client import GitHubApiError
 

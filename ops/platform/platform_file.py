@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,6 @@ from pydantic import AfterValidator, ConfigDict, Field
 from ops.config.strict_yaml import KeyPath, YamlDocument, read_yaml
 from ops.config.types import ConfigModel, build_model, format_problems
 from ops.core.clock import MAX_CLOCK_SKEW, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import count_of, first_of
 from ops.platform.measurements import Assumption, Measurement, MeasurementKind, read_assumptions

@@ -1,11 +1,11 @@
 """Report of a run as lines, Markdown and `platform.json`, without names of the team."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision
 from ops.core.version import __version__
 from ops.platform.measurements import Measurement, MeasurementKind

@@ -1,9 +1,9 @@
 """Start workflow runs on the branch of a verification, and read runs, jobs and artifacts."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
-from ops.core.dataclass import dataclass
 from ops.github.client import GitHubApiError
 from ops.github.own_writes import FOLDER, WORKFLOW
 from ops.github.verification import SKIP

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +35,6 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes.edge_answer import describe_no_proof, judge_answer

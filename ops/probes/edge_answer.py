@@ -10,11 +10,11 @@ developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from ops.core.dataclass import dataclass
 from ops.core.verdict import Assertion, Verdict
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ The attributes follow html.spec.whatwg.org. URLs in style sheets and scripts are
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from html.parser import HTMLParser
 from urllib.parse import urldefrag, urljoin, urlsplit
-
-from ops.core.dataclass import dataclass
 
 
 class ReferenceKind(StrEnum):

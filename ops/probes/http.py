@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.core.bounded_http import PROBE_AGENT, open_client, read_answer, ssl_context
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict

@@ -7,14 +7,13 @@ since they say nothing about this service.
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import httpx
 
 from ops.core.bounded_http import MAX_PAGE_URLS
-from ops.core.dataclass import dataclass
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import http

@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ops.core.client_guards import is_loopback
-from ops.core.dataclass import dataclass
 from ops.core.errors import PROVED, UNFINISHED, Decision, needs_people
 from ops.core.run import Run
 from ops.core.threads import run_in_background, start_call

@@ -7,13 +7,13 @@ run reaches only services on this machine.
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.client_guards import is_loopback
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Secret
 
 if TYPE_CHECKING:

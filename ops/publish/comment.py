@@ -7,11 +7,10 @@ import functools
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
 from ops.core.public_update import offer_after_run

@@ -4,10 +4,10 @@ A menu of many services shows those first that fail their probes or changed with
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.names import CHECK_OUTAGE
 from ops.core.outage import LiveSigns, ServiceSigns
 from ops.core.recent_change import RecentChanges

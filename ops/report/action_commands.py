@@ -1,6 +1,7 @@
 """Make one issue of each action item of a report, and list them: `ops incident actions`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRules

@@ -7,13 +7,12 @@ while, so a row whose issue may have been created waits for LAG.
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import ACTION_ITEM_LABEL
 from ops.core.redaction import Redactor

@@ -7,10 +7,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.names import count_of
 
 PREVENTION = "## Prevention"

@@ -5,14 +5,13 @@ nothing. The newest one replaces the one before.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import load_config
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.incident_state import find_severity
 from ops.core.names import ACTIONS_LABEL, DRILL_LABEL
 from ops.core.redaction import Redactor

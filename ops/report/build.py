@@ -5,7 +5,7 @@ A source that cannot be read is named in the report. Only the incident itself mu
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,6 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.anonymization import anonymize_text
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command

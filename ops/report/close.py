@@ -1,14 +1,13 @@
 """Close an incident from the command line, and list what it leaves active."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ops.app.configuration import load_config
 from ops.core.clock import current_time, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IssueRecord, LiveHeld

@@ -5,6 +5,7 @@ docs.github.com/rest/actions/workflow-jobs
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from urllib.parse import quote
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, IncidentState, IssueRecord, LiveHeld, Moment, ServiceState
 from ops.core.names import DRILL_LABEL

@@ -3,12 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision
 from ops.core.run_record import escape_hidden
 from ops.core.service_fold import find_acknowledgment, find_detection, find_request

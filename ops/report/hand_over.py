@@ -4,6 +4,7 @@ It reads what `ops status` of each environment and `ops incident list` read, and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 from ops.app.configuration import load_config
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.drill_result import DrillTrend
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor

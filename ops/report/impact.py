@@ -5,12 +5,12 @@ An unknown figure is unknown: 0 is shown only where the source has complete data
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.records import HostMinute, HostTraffic, VersionRequests, WorkerTraffic
 from ops.core.clock import Period
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import count_of
 from ops.core.sequential_test import MAX_ERROR_RATE

@@ -8,12 +8,12 @@ lags by minutes.
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.dataclass import dataclass
 from ops.core.incident_state import IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, is_pull_request, is_saved

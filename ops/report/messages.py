@@ -4,13 +4,13 @@ Nothing here publishes. The job that posts the recovery menu also posts to the c
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import load_config
 from ops.core.clock import current_time, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentJournal, LiveHeld

@@ -5,13 +5,13 @@ An unknown moment makes its points unknown: they are counted apart, and are neve
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from statistics import median
 from typing import Any
 
 from ops.core.clock import Period, format_duration, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.names import count_of, first_of
 from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.report.facts import IncidentFacts

@@ -4,14 +4,13 @@ A span is unknown if one of its ends is unknown, or if the second lies before th
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
-from ops.core.dataclass import dataclass
 from ops.core.end_message import MOVED
 from ops.core.incident_state import IssueRecord, Moment
 from ops.core.run_record import DONE, ENDED_KIND

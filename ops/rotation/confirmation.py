@@ -5,12 +5,12 @@ is marked before. A statement of a person is recorded and shown as that.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ops.cloudflare.marks import ON_THE_WORD, DeploymentMark
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX, quote_name
 from ops.core.next_step import SuggestedCommand

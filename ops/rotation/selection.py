@@ -1,11 +1,10 @@
 """Select the secrets to rotate, and check their new values and the answers of providers."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
 from ops.core.next_step import SuggestedCommand

@@ -6,7 +6,7 @@ carries the mark, which tells later runs that earlier versions have the leaked v
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,6 @@ from ops.cloudflare.types.workers import (
     describe_split,
     short_id,
 )
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.redaction import Secret

@@ -1,6 +1,7 @@
 """Switch the AI provider, or turn AI off (procedure scenario 5)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.records import LoggedError, describe_logged_errors
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import StateOwner, ask_first, describe_owners

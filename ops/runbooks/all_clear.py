@@ -1,10 +1,10 @@
 """Reset the switches of an incident. Maintenance at the edge is reopened separately."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.owners import describe_owners
 from ops.core.plan import PlanSection

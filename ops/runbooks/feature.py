@@ -1,12 +1,12 @@
 """Set a feature switch without a deployment (procedure scenario 4)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import ask_first, describe_owners, find_owner

@@ -5,14 +5,13 @@ the gate has authorized the requester. On a laptop it therefore requests the lab
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet, VerificationRule, join_probes
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection, RunOutcome

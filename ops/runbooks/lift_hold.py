@@ -1,9 +1,9 @@
 """Lift the hold of a migration, so that deployments may apply it again."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection, RunOutcome

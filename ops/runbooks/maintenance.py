@@ -5,13 +5,12 @@ ops.yml the application does it itself (`ops/maintenance/plan_by_switch.py`).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.engine.context import Context
 from ops.engine.runbook import (

@@ -5,10 +5,10 @@ an issue.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.names import RAISE_BRANCH, did_you_mean

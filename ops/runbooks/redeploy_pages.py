@@ -1,5 +1,6 @@
 """Build an earlier commit of a Pages site and deploy it."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,6 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import GitCommit, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand

@@ -5,14 +5,13 @@ version of the same code restarts all objects of a Worker.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection

@@ -1,14 +1,13 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.approval import ApprovalTerms
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Progress, RunOutcome

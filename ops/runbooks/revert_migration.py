@@ -1,14 +1,13 @@
 """Take back one migration of a D1 database with its hand-written down file."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
 from ops.core.approval import LossLimit
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import count_of
 from ops.core.plan import PlanSection, RunOutcome

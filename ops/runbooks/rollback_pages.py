@@ -3,13 +3,13 @@
 A rollback leaves no entry in the project's history, so the runbook compares the site's content with the deployments.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context

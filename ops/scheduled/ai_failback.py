@@ -7,13 +7,12 @@ no trace; else it is a run on the incident of the override.
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue

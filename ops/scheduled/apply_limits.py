@@ -5,12 +5,11 @@ It is planned and checked like any runbook. It has no button, because a merge st
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.names import RAISE_BRANCH, join_sentences

@@ -6,7 +6,7 @@ code of a pull request runs in its own plan.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app.configuration import read_config
 from ops.app.session import Session
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.redaction import Redactor

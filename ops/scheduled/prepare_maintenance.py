@@ -3,10 +3,9 @@
 It is planned and checked like any runbook. It has no button, because no incident needs it.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ops.config.probes import ProbeSet
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.plan import PlanSection

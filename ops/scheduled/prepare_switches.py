@@ -3,9 +3,9 @@
 KV may cache for a minute or longer that a key does not exist, so a key created during an incident may be seen late.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection

@@ -4,9 +4,9 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import is_full_sha, quote_name
 from ops.core.redaction import Redactor

@@ -1,12 +1,11 @@
 """List the GitHub environments that an `ops.yml` needs, with secrets and token permissions."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops.app.registry import load_runbook
 from ops.config.status_page import page_keys
-from ops.core.dataclass import dataclass
 from ops.core.names import CHECK_OUTAGE, PUBLISH_UPDATE, REMOVE_BANNER
 from ops.core.permissions import graphql_permissions, needed_permission
 from ops.setup import workflow_jobs

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,7 +14,6 @@ from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi, dashboard_name
 from ops.config.status_page import page_keys
 from ops.core.client_guards import parse_token
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError
 from ops.core.permissions import template_key
 from ops.core.redaction import Secret

@@ -6,7 +6,7 @@ sent once more only if it is not in effect.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app.configuration import choose_repository, find_token, read_config
 from ops.app.registry import button_runbooks
 from ops.config.strict_yaml import set_nested
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.redaction import Redactor, Secret

@@ -6,13 +6,13 @@ Each symptom of the recovery menu has one entry for all services, so that the ca
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.menu import build_menu
 from ops.core.clock import unparse_duration
-from ops.core.dataclass import dataclass
 from ops.core.drill_result import DrillTrend, format_seconds
 from ops.core.errors import ConfigError
 from ops.core.names import CHECK_OUTAGE, STOP_LABEL

@@ -1,11 +1,11 @@
 """Values of the generated workflow that publishes updates. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.app.registry import load_runbook
 from ops.core.clock import parse_duration
-from ops.core.dataclass import dataclass
 from ops.core.names import REMOVE_BANNER, STATUS_LABEL
 from ops.core.public_update import CONDITIONS, PublicState
 from ops.gate.update import BY_STATE

@@ -8,6 +8,7 @@ docs.github.com/actions/reference/security/secure-use
 import dataclasses
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from ops.app import registry
 from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.config.sections import ScheduleInterval, interval_length
 from ops.config.types import extend_watch
-from ops.core.dataclass import dataclass
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
 from ops.github import actions

@@ -12,6 +12,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from hashlib import sha256
@@ -33,7 +34,6 @@ from ops.app.registry import (
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
 from ops.config.types import standard_runner
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
-from ops.core.dataclass import dataclass
 from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL, PUBLISH_UPDATE
 from ops.core.version import __version__
 from ops.engine.runbook import LONGEST_WAIT

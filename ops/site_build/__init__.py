@@ -11,12 +11,12 @@ import shutil
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.site_config import SiteConfiguration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import GitCommit, is_full_sha, is_sha, quote_name
 from ops.core.plan import Plan

@@ -6,6 +6,7 @@ succeeded. A rollback and a gradual rollout of one version are no further change
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import Period, format_optional
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.threads import run_in_batches
 from ops.workers.history import WorkerHistory

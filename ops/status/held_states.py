@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.strict_yaml import read_yaml
 from ops.core.clock import format_optional, format_planned_end, format_rfc3339, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, Reason
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command

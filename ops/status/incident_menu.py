@@ -1,12 +1,12 @@
 """Post the recovery menu of an incident: services that fail or changed come first."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import load_config, published_prefix
 from ops.app.menu import build_menu
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, ProviderError
 from ops.core.names import did_you_mean, join_sentences, quote_name
 from ops.core.redaction import Redactor

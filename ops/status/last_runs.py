@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -22,7 +22,6 @@ from ops.app.run_files import (
     read_link,
 )
 from ops.core.clock import SystemClock, current_time, format_duration, format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.drill_result import DrillTrend
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.plan import LiveState

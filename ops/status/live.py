@@ -1,5 +1,6 @@
 """Read what is live of a service, and whether a rollback made it live."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import describe_accident
-from ops.core.dataclass import dataclass
 from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
 from ops.pages.live_deployment import describe_match

@@ -6,6 +6,7 @@ The signs are the status pages, the API, probes, deployments and AI providers.
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import join_names
 from ops.core.next_step import build_command

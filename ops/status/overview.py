@@ -1,6 +1,7 @@
 """The open incidents with their state: `ops incident list`, and a section of `ops status`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import read_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_duration, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.incident_fold import WATCH, fold_incident
 from ops.core.redaction import Redactor

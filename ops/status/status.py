@@ -6,7 +6,7 @@ A source that cannot be read is reported; the other sources are still read.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from ops.app.session import Session
 from ops.cloudflare.tokens import explain_refusal
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_optional, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import LIMITS_FILE
 from ops.core.names import MAINTENANCE_WORKER as WORKER

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -17,7 +17,6 @@ from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
 from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS
 from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import count_of, first_of
 from ops.core.next_step import build_command

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns

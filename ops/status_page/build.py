@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from ops.app.configuration import load_config
 from ops.app.registry import record_rules
 from ops.app.session import find_addresses
 from ops.core.clock import current_time, parse_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
 from ops.core.redaction import Redactor

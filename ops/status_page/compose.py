@@ -4,11 +4,11 @@ Names, conditions and texts come from `ops.yml` and from the person who asks, ne
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.config.status_page import StatusPageConfig
 from ops.core.clock import parse_deadline, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import nearest_name
 from ops.core.public_update import (

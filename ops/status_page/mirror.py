@@ -6,10 +6,10 @@ whose outcome stays unclear is not repeated. Nothing here raises, and the record
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.core.client_guards import is_loopback, parse_token
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.status_page import instatus, statuspage
 from ops.status_page.instatus import Instatus

@@ -1,11 +1,11 @@
 """Fold public updates into what the page shows: components, open and past incidents. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
-from ops.core.dataclass import dataclass
 from ops.core.public_update import (
     ComponentCondition,
     PublicState,

@@ -4,6 +4,7 @@ import base64
 import functools
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +12,6 @@ import jinja2
 from markupsafe import Markup
 
 from ops.core.clock import format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.render import TEMPLATES
 from ops.status_page.overview import PageOverview
 from ops.status_page.summary import STATUS_FILES, format_minute, headline, incident_page, page_state, render_status

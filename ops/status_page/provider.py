@@ -5,13 +5,12 @@ The key is sent only to the host of the provider, or to a sandbox on this machin
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from ops.core.bounded_http import open_client, read_answer, ssl_context
 from ops.core.client_guards import WriteGuard, is_loopback
-from ops.core.dataclass import dataclass
 from ops.core.public_update import UpdateKind, current_conditions, standing_updates
 from ops.core.redaction import Secret
 

@@ -4,7 +4,7 @@ The record is the update: the page is built from records. Nothing after the reco
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import read_config
 from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
 from ops.core.names import PUBLISH_UPDATE
 from ops.core.public_update import UPDATE_SOURCE, PublicState, PublicUpdate, standing_updates

@@ -1,12 +1,12 @@
 """Read the served page as a visitor does: without a login, past caches."""
 
 import json
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_duration, format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason
 from ops.core.json_fields import mapping_in, text_in
 from ops.probes.edge_answer import add_cache_buster

@@ -1,14 +1,13 @@
 """Health of the AI providers, and the choice between them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.runtime_contract import ProviderOutcomes, SwitchValue
 from ops.core.threads import run_parallel

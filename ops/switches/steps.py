@@ -6,14 +6,13 @@ later one wins, and the earlier one reads back another revision.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand

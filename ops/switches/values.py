@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import (

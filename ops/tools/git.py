@@ -7,13 +7,13 @@ import shutil
 import tarfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from ops.core.client_guards import is_loopback
-from ops.core.dataclass import dataclass
 from ops.core.names import GitCommit
 from ops.core.redaction import Redactor
 from ops.tools import process

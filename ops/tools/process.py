@@ -15,10 +15,10 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 
 DEFAULT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")

@@ -5,7 +5,7 @@ Everything unknown but a stop refuses: people were notified of the relapse, and 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from ops.app.session import Session
 from ops.cloudflare.marks import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor

@@ -1,14 +1,13 @@
 """Watch that closed services stay closed: their routes and addresses, or their switch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.session import Session
-from ops.core.dataclass import dataclass
 from ops.core.due_notice import DueNotice
 from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
 from ops.core.names import CLOSING_RUNBOOK

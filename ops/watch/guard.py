@@ -7,14 +7,13 @@ Calls of an API in a minute, in steady state: one query of the analytics, and on
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason, Refused
 from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor

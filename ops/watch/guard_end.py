@@ -8,7 +8,7 @@ owner of this token, or of a person with write access.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -18,7 +18,6 @@ from ops.app.menu import build_menu
 from ops.app.scope import Place
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.names import first_of, join_sentences
 from ops.core.next_step import build_command

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.config.sections import ScheduleInterval, interval_length
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict

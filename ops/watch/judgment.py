@@ -1,7 +1,7 @@
 """Judge a watched service by its probes and by error rates; the result of the watch."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_optional, format_rfc3339
-from ops.core.dataclass import dataclass
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.sequential_test import BASELINE_FACTOR, Count, Limits, ShareVerdict, judge_share, limits_after
 from ops.core.verdict import Verdict, worst_verdict

@@ -5,7 +5,7 @@ Our own requests are left out: of a host by their user agent; of a Worker by the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -15,7 +15,6 @@ from ops.app.session import Session
 from ops.cloudflare import records
 from ops.core.bounded_http import MAX_PAGE_URLS, PROBE_AGENT
 from ops.core.clock import Period
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.sequential_test import Count, judge_share
 from ops.core.verdict import Verdict

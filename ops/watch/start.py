@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.clock import current_time
-from ops.core.dataclass import dataclass
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, is_closed_watch
 from ops.core.verdict import ProbeObservation, Verdict

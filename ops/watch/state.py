@@ -6,13 +6,12 @@ Its JSON is persisted in the hidden record of the watch's comment.
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from ops.config.types import LONGEST_WATCH, extend_watch
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.run_record import is_closed_watch
 from ops.core.verdict import Verdict
 

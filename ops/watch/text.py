@@ -1,14 +1,13 @@
 """Texts of a watch: comment on the incident, rows of its record, lines of the command."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, page_of
 from ops.core.names import CLOSING_RUNBOOK
 from ops.core.next_step import build_command

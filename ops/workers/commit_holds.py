@@ -4,12 +4,12 @@ The check is a program of its own (`ops/tools/hold_check`) with the same rules; 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.names import quote_name
 from ops.workers.rollback_target import named_commit

@@ -4,7 +4,7 @@ Cloudflare promises neither how many deployments it lists nor that a version can
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -19,7 +19,6 @@ from ops.cloudflare.types.workers import (
     traffic_of,
 )
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import count_of
 from ops.core.run_record import PreviousRuns, RunRecord
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,6 @@ from ops.cloudflare.types.workers import (
     describe_split,
     traffic_of,
 )
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns, RunRecord
 from ops.core.threads import result_so_far, run_parallel_mixed, start_call

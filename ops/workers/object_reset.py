@@ -7,12 +7,11 @@ reset is settled by reading the object, or by sending the reset again.
 
 import json
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection

@@ -8,6 +8,7 @@ not repeated.
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.marks import DeploymentMark, parse_mark
@@ -22,7 +23,6 @@ from ops.cloudflare.types.workers import (
     describe_split,
     short_id,
 )
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand

@@ -7,12 +7,12 @@ which it was built, or by its tag.
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
 from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment, short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, first_of, is_same_commit, is_sha, leading_commit, quote_name
 from ops.workers.history import PastRollback, WorkerHistory

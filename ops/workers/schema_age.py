@@ -5,7 +5,7 @@ A schema mark (`cloudflare/marks.py`) only adds migrations to those that the tim
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.types.records import sum_while_live
 from ops.cloudflare.types.workers import Split, short_id
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import count_of, first_of, quote_name
 from ops.core.next_step import SuggestedCommand

@@ -5,12 +5,12 @@ Their silence proves nothing: a version that others uploaded after a rotation ma
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from ops.cloudflare.marks import ANY_NAME, DeploymentMark, parse_mark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, is_same_split, short_id
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.workers.history import WorkerHistory
 
 

@@ -9,7 +9,7 @@ as it does without a rehearsal.
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from ops.cloudflare.types.workers import (
 )
 from ops.config.probes import Probe, ProbeSet
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, SecretsChanged
 from ops.core.plan import PlanSection
 from ops.engine.context import Context

@@ -6,13 +6,13 @@ blame a version and never stop a run.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.records import format_share, sum_while_live
 from ops.cloudflare.types.workers import WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.names import is_sha
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
 from ops.core.sequential_test import MAX_ERROR_RATE

@@ -1,8 +1,7 @@
 """Accounts, and what an account holds, as Cloudflare's lists return it."""
 
+from dataclasses import dataclass
 from datetime import datetime
-
-from ops.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Pages projects and deployments, as Cloudflare returns them."""
 
+from dataclasses import dataclass
 from datetime import datetime
-
-from ops.core.dataclass import dataclass
 
 PRODUCTION = "production"
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote
 
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import Period
-from ops.core.dataclass import dataclass
 from ops.core.sequential_test import MAX_ERROR_RATE, Count, error_rate, is_above
 
 MAX_LOGGED_ERRORS = 5

@@ -9,10 +9,9 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 
 CONFIGURATION_FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")

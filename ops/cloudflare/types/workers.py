@@ -6,14 +6,13 @@ nothing, because everyone who may deploy can write one. It counts only on traffi
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from ops.cloudflare import marks
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 
 SECRET_BINDING_TYPES = frozenset({"secret_text", "secret_key"})
 ASSETS_BINDING_TYPE = "assets"

@@ -5,9 +5,8 @@ developers.cloudflare.com/workers/configuration/routing/routes/#matching-behavio
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache, cached_property
-
-from ops.core.dataclass import dataclass
 
 UNRESERVED_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 """The only characters that Cloudflare decodes in an incoming URL, unless the zone disables it

@@ -6,12 +6,11 @@ to put back in the drill's own environment: what was live right before the bad v
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ops.cloudflare.marks import DRILL_UNDO
 from ops.cloudflare.types.workers import Split, WorkerCode, WorkerDeployment, WorkerModule, is_same_split
-from ops.core.dataclass import dataclass
 from ops.core.runtime_contract import DRILL_VARIABLE
 
 HEADER, HEADER_VALUE = "ops-drill", "bad"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from ops.app.session import Session
 from ops.cloudflare.tokens import AccountsApi
 from ops.config.probes import Probe, ProbeSet
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope

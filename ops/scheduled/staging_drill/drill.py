@@ -6,7 +6,7 @@ machine can end it. Without GitHub it is undone too.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -20,7 +20,6 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.labels import list_recovery_options
 from ops.core.clock import current_time, format_duration, format_rfc3339, format_utc
-from ops.core.dataclass import dataclass
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import (
     EXIT_CODES,

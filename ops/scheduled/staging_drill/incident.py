@@ -4,11 +4,11 @@ Its body has a record. One that a person edited, or that somebody without write 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ops.core.dataclass import dataclass
 from ops.core.names import DRILL_LABEL
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.standing_rollback import LIFTED

@@ -3,14 +3,13 @@
 Both are planned, compared and read back like every run. No button, label or schedule starts them alone.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.marks import DRILL_BREAK, DRILL_UNDO, DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split, short_id
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
-from ops.core.dataclass import dataclass
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome

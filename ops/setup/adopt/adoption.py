@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
 from ops.core.client_guards import parse_token
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, UnclearWrite
 from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN, count_of
 from ops.core.redaction import Redactor, Secret

@@ -6,13 +6,13 @@ a drill that was interrupted is taken back, never continued.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, OpsError, ProviderError, Reason
 from ops.core.names import DRILL_TOKEN
 from ops.core.redaction import Redactor, Secret

@@ -2,12 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import find_token
 from ops.core.client_guards import is_loopback, uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor, Secret
 from ops.github.client import server_host, token_command

@@ -3,11 +3,10 @@
 import json
 import os
 import secrets
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.setup import team_file
 from ops.tools.process import make_private_folder, open_private_file

@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from ops.core.client_guards import parse_token
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import DRILL_TOKEN, RECOVERY_TOKEN
 from ops.core.redaction import Redactor

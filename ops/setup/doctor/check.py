@@ -1,11 +1,10 @@
 """A check of `ops doctor`: one question about the set-up, with its answers."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Generic, Protocol, TypeVar
-
-from ops.core.dataclass import dataclass
 
 
 class Answer(Enum):

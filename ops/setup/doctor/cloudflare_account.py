@@ -1,6 +1,7 @@
 """Checks of an environment: its secrets, Cloudflare account, token and permissions."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -10,7 +11,6 @@ from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import Period, format_utc, parse_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.names import first_of
 from ops.core.threads import start_call

@@ -4,12 +4,11 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ops.core.approval import APPROVE_LABEL
 from ops.core.clock import find_clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError
 from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,7 +20,6 @@ from ops.app.scope import fitting_environments
 from ops.app.session import Session, find_addresses
 from ops.config.sections import ActingEnvironment
 from ops.core.client_guards import uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call

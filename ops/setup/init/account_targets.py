@@ -6,7 +6,7 @@ It writes the ops.yml that `ops init` would propose, in memory only, and plans w
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,6 @@ from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import ACCOUNT
 from ops.core.clock import format_utc
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.names import count_of, first_of, quote_name
 from ops.core.next_step import build_command

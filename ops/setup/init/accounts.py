@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain, count
 
 from ops.cloudflare.client import CloudflareClient
@@ -13,7 +13,6 @@ from ops.config.staging_drill import PRODUCTION_WORDS
 from ops.config.types import ACCOUNT, SECRET
 from ops.core.client_guards import parse_token
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.setup.init.earlier_config import ExistingEnvironment

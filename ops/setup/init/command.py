@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from ops.app import registry
 from ops.app.session import find_addresses
 from ops.config import parse_config
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import build_command

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from ops.cloudflare.client import CloudflareClient
 from ops.config.types import ORIGIN, REPOSITORY
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import as_mapping, get_nested, read_yaml
 from ops.config.types import ACCOUNT
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
 from ops.setup.init.proposal import ConfigProposal, environment_lines, label_lines, render_config

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import add_github
 from ops.config.types import REPOSITORY
 from ops.core.client_guards import uses_one_sandbox
-from ops.core.dataclass import dataclass
 from ops.core.errors import ProviderError
 from ops.core.names import first_of
 from ops.core.redaction import Redactor

@@ -6,7 +6,7 @@ Only an answer that was seen becomes a probe: a challenge, a login page, an erro
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,6 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
 from ops.config.types import URL_PATH
 from ops.core.clock import Clock
-from ops.core.dataclass import dataclass
 from ops.core.names import quote_name
 from ops.core.threads import run_parallel
 from ops.core.verdict import PageContent

@@ -6,7 +6,7 @@ in parallel. developers.cloudflare.com/workers/wrangler/configuration and …/pa
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +20,6 @@ from ops.cloudflare.types.site_config import CONFIGURATION_FILES, MAX_BYTES, nes
 from ops.cloudflare.types.workers import SECRET_BINDING_TYPES
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.config.types import ACCOUNT, ORIGIN, PAGES, URL_PATH, WORKER
-from ops.core.dataclass import dataclass
 from ops.core.errors import ConfigError, ProviderError, Refused
 from ops.core.names import MAINTENANCE_WORKER, NAME_PATTERN, count_of, quote_name
 from ops.core.threads import run_in_batches, run_parallel_mixed

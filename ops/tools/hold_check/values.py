@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from ops.core.dataclass import dataclass
 
 GO, REFUSED, NOT_CHECKED = "go", "refused", "not_checked"
 HELD, LIFTED, FIXED, NOT_CONTAINED, UNKNOWN = "held", "lifted", "fixed", "not_contained", "unknown"
