@@ -1,7 +1,10 @@
 """Forked commands of jobs: what they show is that of Python itself, and another program starts Python."""
 
+import json
 import os
+import select
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from ops.tools import own_program
@@ -46,3 +49,30 @@ def test_job_of_this_program_is_forked_and_of_another_is_not(pip_cache: Path, tm
     assert (forked[0][0], forked[1][0]) == (2, 1)
     assert "ops.yml" in forked[0][1]
     assert 'no command of this name: "nothing"' in forked[1][1]
+
+
+def test_command_ends_with_its_step(pip_cache: Path, plain_pip_cache: Path, tmp_path: Path) -> None:
+    """A runner is lost while the command writes to the summary of its job."""
+    program, summary = pip_cache / "program", tmp_path / "summary"
+    packages = next(each for each in plain_pip_cache.glob("unpacked-runtime-*") if not each.suffix)
+    os.mkfifo(summary)
+    reader = os.open(summary, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(summary, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while os.write(writer, bytes(4096)):
+            pass
+    environ = {"PYTHONPATH": f"{packages}:{program}", "GITHUB_WORKSPACE": str(tmp_path), "PATH": os.environ["PATH"]}
+    environ |= {"OPS_COMMAND": "config check", "OPS_INPUTS": json.dumps({"generated-by": "0.0.1"})}
+    argv = [str(pip_cache / "ops-programs" / "python3"), "-P", "-B", str(program / RUN)]
+    asked = {**environ, "GITHUB_STEP_SUMMARY": str(summary), "PYTHONPROFILEIMPORTTIME": "1"}
+
+    with subprocess.Popen(argv, env=asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0) as client:
+        assert client.stdout
+        said = client.stdout.readline()
+        client.kill()
+        is_over = bool(select.select([client.stdout], [], [], 20)[0]) and not client.stdout.read()
+        os.close(reader)  # else a command that goes on never ends
+        os.close(writer)
+
+    assert said.startswith(b"::notice")  # a fork: Python itself would show its imports first
+    assert is_over
