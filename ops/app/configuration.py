@@ -57,7 +57,7 @@ def load_config(path: Path, environ: Mapping[str, str], redactor: Redactor) -> "
     return config
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=32)
 def check_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config

@@ -163,7 +163,12 @@ def load_templates() -> "jinja2.Environment":
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
     # Markdown is no HTML: each value passes one of these filters in the template, and a test finds one that does not.
-    environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = SandboxedEnvironment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        optimized=False,  # to fold constants takes a quarter of the compilation, and a job renders once or twice
+    )
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
     environment.filters |= {
         "command": wrap_command,
