@@ -149,7 +149,7 @@ FIXES = (
     Fix(
         "signed-request",  # a writer edits the request that another person approves
         "ops/app/second_person.py",
-        "        return asked == here and request.is_signed(self.session.token.reveal(), self._repository)\n",
+        "        return asked == here and request.is_signed(self.session.token.reveal(), self._repository_name)\n",
         "        return asked == here\n",
         (f"{FORGED}::test_request_with_any_signature_is_refused",),
     ),
