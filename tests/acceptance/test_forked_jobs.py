@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ops.tools import own_program
+from tests.support.forked_jobs import packages_in
 
 SETUP, RUN = ".github/actions/setup/install.py", ".github/actions/run/command.py"
 STARTED = "import time:"
@@ -54,14 +55,14 @@ def test_job_of_this_program_is_forked_and_of_another_is_not(pip_cache: Path, tm
 def test_command_ends_with_its_step(pip_cache: Path, plain_pip_cache: Path, tmp_path: Path) -> None:
     """A runner is lost while the command writes to the summary of its job."""
     program, summary = pip_cache / "program", tmp_path / "summary"
-    packages = next(each for each in plain_pip_cache.glob("unpacked-runtime-*") if not each.suffix)
     os.mkfifo(summary)
     reader = os.open(summary, os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(summary, os.O_WRONLY | os.O_NONBLOCK)
     with suppress(BlockingIOError):
         while os.write(writer, bytes(4096)):
             pass
-    environ = {"PYTHONPATH": f"{packages}:{program}", "GITHUB_WORKSPACE": str(tmp_path), "PATH": os.environ["PATH"]}
+    path = f"{packages_in(plain_pip_cache)}:{program}"
+    environ = {"PYTHONPATH": path, "GITHUB_WORKSPACE": str(tmp_path), "PATH": os.environ["PATH"]}
     environ |= {"OPS_COMMAND": "config check", "OPS_INPUTS": json.dumps({"generated-by": "0.0.1"})}
     argv = [str(pip_cache / "ops-programs" / "python3"), "-P", "-B", str(program / RUN)]
     asked = {**environ, "GITHUB_STEP_SUMMARY": str(summary), "PYTHONPROFILEIMPORTTIME": "1"}

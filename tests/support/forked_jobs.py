@@ -98,7 +98,12 @@ def _install(shim: Path, program: Path, shared: Path) -> Path:
         argv, env={**os.environ, "OPS_WHEELS": str(shared / "ops-wheels")}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (found,) = (each for each in shared.glob("unpacked-runtime-*") if each.suffix == "")
+    return packages_in(shared)
+
+
+def packages_in(cache: Path) -> Path:
+    """Return the folder with the packages of most jobs. Others have extras, such as `runtime-crypto`."""
+    (found,) = (each for each in cache.glob("unpacked-runtime-[0-9]*") if each.suffix == "")
     return found
 
 
