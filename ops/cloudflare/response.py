@@ -13,7 +13,6 @@ There is one table of codes per product, because products reuse numbers. Sources
 - workers-sdk: error texts in the issues of github.com/cloudflare/workers-sdk
 """
 
-import email.utils
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+from ops.core.clock import parse_http_date
 from ops.core.errors import ProviderError, Reason
 
 T = TypeVar("T")
@@ -334,9 +334,9 @@ def parse_retry_after(headers: Mapping[str, str]) -> float:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
     try:
-        until, now = (email.utils.parsedate_to_datetime(text) for text in (value, headers.get("date", "")))
+        until, now = (parse_http_date(text) for text in (value, headers.get("date", "")))
         return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
+    except ValueError:
         return 0.0
 
 

@@ -147,6 +147,17 @@ def parse_utc(text: str) -> datetime:
         raise ValueError(str(error)) from None
 
 
+def parse_http_date(text: str) -> datetime:
+    """Parse the time of an HTTP header, in UTC (RFC 9110, 5.6.7). Raises ValueError."""
+    from email.utils import parsedate_to_datetime  # here, because few commands need it
+
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
 def format_utc(moment: datetime) -> str:
     """Format a time for people, such as `2026-11-24 03:12:20 UTC`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

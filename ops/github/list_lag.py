@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.core.clock import Clock
+from ops.core.clock import Clock, parse_http_date
 from ops.core.errors import OpsError, UnclearWrite
 
 if TYPE_CHECKING:
@@ -74,7 +73,10 @@ def find_created(
 def _read_time(requester: "Requester", path: str, clock: Clock) -> datetime:
     """Return the time of GitHub, because this machine's clock may be wrong; of the clock if the answer has none."""
     headers, _ = requester.requestJsonAndCheck("GET", path, parameters={"per_page": 1})
-    return parsedate_to_datetime(headers["date"]) if headers.get("date") else clock.now()
+    try:
+        return parse_http_date(headers.get("date", ""))
+    except ValueError:
+        return clock.now()
 
 
 def _find_ours(requester: "Requester", path: str, sent: Mapping[str, Any], since: str) -> dict[str, Any] | None:

@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import parse_utc
+from ops.core.clock import parse_http_date, parse_utc
 from ops.core.errors import ProviderError
 from ops.core.names import first_of, quote_name
 from ops.core.run_record import PreviousRuns, RecordRules, RunRecord, parse_job_run
@@ -27,6 +26,7 @@ from ops.github.comments import BOT, author_login, own_login, run_records
 from ops.github.issues import TrustedAuthors
 
 if TYPE_CHECKING:
+    from github import GithubException
     from github.Issue import Issue
     from github.IssueComment import IssueComment
     from github.Repository import Repository
@@ -333,11 +333,16 @@ def _read_run(repository: "Repository", number: int, written_at: datetime) -> An
     except (RateLimitExceededException, ProviderError, requests.RequestException):
         return 0
     except GithubException as error:
-        answered_at = (error.headers or {}).get("date", "")
-        if error.status == MISSING and answered_at:
-            is_old = parsedate_to_datetime(answered_at) - written_at > SHORTEST_RETENTION
-            return DELETED if is_old else MISSING
-        return error.status
+        return DELETED if error.status == MISSING and _may_be_deleted(error, written_at) else error.status
+
+
+def _may_be_deleted(error: "GithubException", written_at: datetime) -> bool:
+    """Return whether GitHub's answer is so much later that it may have deleted the run; False without its time."""
+    try:
+        answered_at = parse_http_date((error.headers or {}).get("date", ""))
+    except ValueError:
+        return False
+    return answered_at - written_at > SHORTEST_RETENTION
 
 
 def read_comment_history(repository: "Repository", number: int) -> CommentHistory | None:

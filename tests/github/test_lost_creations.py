@@ -89,6 +89,22 @@ def test_fast_clock_of_this_machine_finds_what_is_ours(shop: Shop) -> None:
     assert press(shop, REPEATED["note"][0], 2, {"OPS_CLOCK_URL": ""}, times=None, lost="after") == [1]
 
 
+def test_incident_is_found_where_answers_have_a_strange_date(shop: Shop) -> None:
+    """A proxy writes the header."""
+    command, comments = OPENING["incident"]
+    shop.world.sandbox.github.fault(
+        method="GET",
+        path=CREATIONS[0],
+        times=None,
+        when=lambda asked: asked.query.get("per_page") == "1",  # the read of GitHub's time
+        status=200,
+        body="[]",
+        headers={"date": "today"},
+    )
+
+    assert press(shop, command, 1, times=None, lost="after") == comments
+
+
 def test_equal_text_of_another_job_is_not_taken_for_ours(shop: Shop) -> None:
     """A minute ago another job of the bot opened its own incident with the same text. Ours gets lost on its way."""
     hub = shop.world.sandbox.github

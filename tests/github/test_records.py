@@ -145,6 +145,15 @@ def test_record_of_a_deleted_run_is_shown_and_does_not_act(board: Board, kind: s
     assert judged[2].doubt == "GitHub shows no workflow run 4712"
 
 
+@pytest.mark.parametrize("date", ["today", "Wed, 02 Dec 2026 10:00:00 -0000", "Mon, 00 Nov 10000 25:00:00 GMT"])
+def test_answer_with_a_strange_date_proves_no_deletion(board: Board, date: str) -> None:
+    """A proxy writes the header."""
+    board.post(records(4711)["run"])
+    board.hub.fault(path="/repos/*/*/actions/runs/4711", status=404, times=None, body="{}", headers={"date": date})
+
+    assert board.judge() == [(Trust.NONE, "GitHub shows no workflow run 4711")]
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "rule",

@@ -1,12 +1,11 @@
 """Checks of this machine, of status pages (also of the team's) and of the package index."""
 
-from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 from ops.cloudflare import tokens
 from ops.cloudflare.client import CloudflareClient
-from ops.core.clock import MAX_CLOCK_SKEW, format_duration
+from ops.core.clock import MAX_CLOCK_SKEW, format_duration, parse_http_date
 from ops.core.errors import ProviderError
 from ops.core.names import PUBLISH_UPDATE, quote_name
 from ops.core.outage import OPERATIONAL
@@ -48,8 +47,8 @@ def examine_clock(facts: Facts) -> Findings:
     finally:
         client.close()
     try:
-        server = parsedate_to_datetime(client.server_date)
-    except (TypeError, ValueError):
+        server = parse_http_date(client.server_date)
+    except ValueError:
         raise NotProvable("Cloudflare's API gave no date") from None
     skew = (facts.clock.now() - server).total_seconds()
     if abs(skew) > MAX_CLOCK_SKEW.total_seconds():
