@@ -175,10 +175,10 @@ def foreign_state(measured: MeasuredRepository, foreign: list[str]) -> list[obje
 
 
 @holds_for(
-    2,
-    100,
-    foreign=st.lists(FOREIGN, min_size=8, max_size=20, unique_by=str.lower),
-    left=st.lists(OWN, min_size=2, max_size=8, unique=True),
+    5,
+    500,
+    foreign=st.lists(FOREIGN, max_size=4, unique_by=str.lower),
+    left=st.lists(OWN, max_size=2, unique=True),
     is_whole=st.sampled_from([False] * 9 + [True]),
 )
 def test_other_names_are_never_written(foreign: list[str], left: list[str], is_whole: bool) -> None:

@@ -78,17 +78,14 @@ def foreign_state(measured: MeasuredAccount) -> list[object]:
 
 
 @holds_for(
-    2,
-    100,
-    foreign=st.lists(FOREIGN, min_size=8, max_size=20, unique=True),
-    left=st.lists(OWN, min_size=2, max_size=8, unique=True),
+    6,
+    500,
+    foreign=st.lists(FOREIGN, max_size=4, unique=True),
+    left=st.lists(OWN, max_size=2, unique=True),
     is_whole=st.sampled_from([False] * 9 + [True]),
 )
 def test_other_names_are_never_written(foreign: list[str], left: list[str], is_whole: bool) -> None:
-    """Leftovers are deleted by --cleanup alone, so a run spares those of a colleague's run.
-
-    An account has many names: a command costs the same for one of them.
-    """
+    """Leftovers are deleted by --cleanup alone, so a run spares those of a colleague's run."""
     with measured_account() as measured:
         for name in (*foreign, *left):
             measured.add(name)
