@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ops.core.errors import Refused
 from ops.github.own_writes import OwnWrites
+from ops.platform.github_cleanup import QUIET_LOOKS
 from tests.platform.test_own_writes import FOREIGN, OWN, genuine
 from tests.support.in_process import answered_in_process
 from tests.support.properties import holds_for
@@ -234,6 +235,45 @@ def test_cleanup_leaves_only_the_removal_after_a_killed_run(writes: list[int], n
         assert measured.verify("--cleanup", "--yes").code == 0
         assert measured.left() == []
         assert measured.names()["files"] == ["README.md"]
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("number", range(0, WRITES, 10))
+def test_cleanup_leaves_only_the_removal_after_a_lost_connection(writes: list[int], number: int) -> None:
+    request = writes[number]
+    with measured_repository() as measured:
+        github = measured.sandbox.github
+        measured.merge_on_request()
+        github.fault(when=lambda _: len(github.requests) == request + 1, lost="after", times=1)
+        gone = github.fault(when=lambda _: len(github.requests) > request + 1, lost="before", times=None)
+        failed = measured.verify("--yes")
+        gone.remove()
+        measured.sandbox.clock.on_sleep = lambda: None
+
+        outcome = measured.verify("--cleanup", "--yes")
+
+        assert failed.code != 0
+        assert outcome.code == 0, outcome.err
+        assert rest_of(measured) == []
+
+
+def test_cleanup_deletes_what_a_list_shows_late() -> None:
+    """A list may be behind a creation: a branch appears before the last look."""
+    looks: list[str] = []
+    with measured_repository() as measured:
+
+        def appear() -> None:
+            looks.append("quiet")
+            if len(looks) == QUIET_LOOKS - 1:
+                measured.add(NAME)
+
+        measured.sandbox.clock.on_sleep = appear
+
+        outcome = measured.verify("--cleanup", "--yes")
+
+        assert outcome.code == 0, outcome.err
+        assert len(looks) >= 2 * QUIET_LOOKS - 1
+        assert measured.left() == []
 
 
 SIGNALS = cycle([signal.SIGINT, signal.SIGTERM])
