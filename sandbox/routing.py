@@ -57,25 +57,35 @@ class Router(Generic[A, H]):
     def __init__(self, tables: Iterable[Routes[A, H]], *, ignores_last_slash: bool = False) -> None:
         self.routes = [route for routes in tables for route in routes.table]
         self._ignores_last_slash = ignores_last_slash
+        self._found: dict[tuple[str, int], list[ApiRoute[A, H]]] = {}
+        """Method (any if empty) and depth → the routes that have them. There are over 100 routes."""
 
     def match(self, method: str, path: str) -> tuple[ApiRoute[A, H], Mapping[str, str]] | None:
         """Return the first route with that method and path, and its decoded parameters."""
-        for route, found in self._matches(path):
-            if route.method == method:
-                return route, {name: unquote(value) for name, value in found.groupdict().items()}
+        for route, found in self._matches(path, method):
+            return route, {name: unquote(value) for name, value in found.groupdict().items()}
         return None
 
     def methods(self, path: str) -> set[str]:
         """Return the methods of all routes with that path."""
         return {route.method for route, _ in self._matches(path)}
 
-    def _matches(self, path: str) -> Iterator[tuple[ApiRoute[A, H], re.Match[str]]]:
+    def _matches(self, path: str, method: str = "") -> Iterator[tuple[ApiRoute[A, H], re.Match[str]]]:
+        """Yield the routes with that path, and with that method if one is given."""
         if self._ignores_last_slash:
             path = path.removesuffix("/") or "/"
-        depth = path.count("/")
-        for route in self.routes:
-            if route.depth in {None, depth} and (found := route.pattern.fullmatch(path)):
+        for route in self._possible(method, path.count("/")):
+            if found := route.pattern.fullmatch(path):
                 yield route, found
+
+    def _possible(self, method: str, depth: int) -> list[ApiRoute[A, H]]:
+        if (method, depth) not in self._found:
+            self._found[method, depth] = [
+                route
+                for route in self.routes
+                if (not method or route.method == method) and route.depth in {None, depth}
+            ]
+        return self._found[method, depth]
 
 
 def is_of_type(value: Any, kind: type | tuple[type, ...]) -> bool:

@@ -42,15 +42,27 @@ WORKER = "fortunet-api"
 SITE = "fortunet-frontend"
 
 
-def _refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and isinstance(arguments[1], tuple):
+def _refuse_the_internet(arguments: tuple[Any, ...]) -> None:
+    if isinstance(arguments[1], tuple):
         host = arguments[1][0]
         if host not in {"127.0.0.1", "localhost"} and not ipaddress.ip_address(host).is_loopback:
             raise AssertionError(f"a test tried to reach {host}")
 
 
-sys.addaudithook(_refuse_the_internet)
-sys.addaudithook(team_files.refuse)
+_REFUSED = {
+    "socket.connect": _refuse_the_internet,
+    "open": team_files.refuse_open,
+    "subprocess.Popen": team_files.refuse_program,
+}
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fail at what no test may do. One hook for all: Python calls it for each event, and there are thousands a run."""
+    if event in _REFUSED:
+        _REFUSED[event](arguments)
+
+
+sys.addaudithook(_audit)
 
 
 # pytest rewrites each test module for its asserts: once, not in each run of each worker.

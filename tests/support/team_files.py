@@ -22,11 +22,14 @@ _endings = (".yml", ".md")
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
 
-def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook: fail if this process opens one of the files, or passes its path to another process."""
-    if event == "open":
-        _check(arguments[0], None)
-    elif event == "subprocess.Popen" and not isinstance(arguments[1], str | bytes):
+def refuse_open(arguments: tuple[Any, ...]) -> None:
+    """Fail if this process opens one of the files."""
+    _check(arguments[0], None)
+
+
+def refuse_program(arguments: tuple[Any, ...]) -> None:
+    """Fail if this process passes the path of one of the files to another process."""
+    if not isinstance(arguments[1], str | bytes):
         words = list(arguments[1])
         folder = words[words.index("-C") + 1] if "-C" in words else arguments[2]  # git -C FOLDER
         for word in words:
