@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,15 @@ class Actor:
     def __init__(self, world: World, asked: RequestedRun, at_end: Callable[["Actor"], object] = lambda _: None) -> None:
         self._at_end = at_end
         self.asked = asked.with_own_token(world)
-        self._world, self._senders = world, self.asked.senders(world)
+        self._world, self.senders = world, self.asked.senders(world)
         self._since = len(world.sandbox.requests)
         self.is_active = self.is_dead = False
         self.result: EndedRun | None = None
         """None: it was killed, or did not run."""
         self.reached = False
         """Whether the world had its goal at its end."""
+        self.marks = list[int]()
+        """Number of requests to Cloudflare before each of its events and of its requests to GitHub and the edge."""
         self._goes_on = threading.Event()
         self._goes_on.set()
 
@@ -180,7 +183,11 @@ class Actor:
             self._at_end(self)
 
     def _wait(self, _event: object) -> None:
+        self.mark()
         self._goes_on.wait(LONGEST)
+
+    def mark(self) -> None:
+        self.marks.append(len(self._world.sandbox.requests))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -196,7 +203,7 @@ class Actor:
     @property
     def effects(self) -> list[RequestRecord]:
         """Its writes that took effect."""
-        return [each for each in effects_since(self._world, self._since) if each.sender in self._senders]
+        return [each for each in effects_since(self._world, self._since) if each.sender in self.senders]
 
     @contextmanager
     def at(self, moment: Moment, call: Callable[[bool], object]) -> Iterator[None]:
@@ -249,13 +256,21 @@ class Actor:
         with ExitStack() as ending:
             for path in ("/accounts/**", "/zones/**"):  # not /graphql: the run goes on while it reads that
                 fault(sandbox.faults, call, path=path, when=lambda each: self._is_own(each) and cloudflare(each))
-            fault(sandbox.github.faults, call, when=lambda each: not only_writes or each.method in WRITES)
+            fault(sandbox.github.faults, self._marked(call), when=lambda each: not only_writes or each.method in WRITES)
             if not only_writes:
-                fault(sandbox.edge_faults, partial(call, is_edge=True))
+                fault(sandbox.edge_faults, self._marked(partial(call, is_edge=True)))
             yield
 
+    def _marked(self, call: Callable[[], None]) -> Callable[[], None]:
+        def marked() -> None:
+            if self.is_active:
+                self.mark()
+            call()
+
+        return marked
+
     def _is_own(self, request: HttpRequest) -> bool:
-        return sender_of(request.headers.get("authorization", "")) in self._senders
+        return sender_of(request.headers.get("authorization", "")) in self.senders
 
 
 class _Count:
@@ -277,7 +292,7 @@ def _is_write(request: HttpRequest) -> bool:
 
 def effects_since(world: World, begin: int) -> list[RequestRecord]:
     """Return the writes to Cloudflare that took effect, from this request on."""
-    sent = [each for each in world.sandbox.requests[begin:] if is_write(each.method, each.path, each.body)]
+    sent = [each for each in world.sandbox.requests[begin:] if is_sent_write(each)]
     return [each for each in sent if each.effect is not None and 200 <= each.effect < 300]
 
 
@@ -289,6 +304,8 @@ class Pause:
         self._ended = threading.Event()
         self.began: int | None = None
         """Number of requests before it."""
+        self.ended_at = world.sandbox.clock.now()
+        """Time at which the first run goes on."""
         self.error: BaseException | None = None
         self.had_reached = False
         """Whether the first run paused with its goal reached."""
@@ -306,6 +323,7 @@ class Pause:
                 self._second.run()
             except BaseException as error:  # noqa: BLE001  raised again in the test's own thread
                 self.error = error
+            self.ended_at = self._world.sandbox.clock.now()
         self._ended.set()
 
     def wait(self) -> bool:
@@ -340,6 +358,8 @@ class Interleaving:
     """Whether the first run paused after a write to Cloudflare."""
     had_reached: bool = False
     """Whether the first run paused with its goal reached."""
+    alike: int = 0
+    """Number of next meetings, before the following requests of the first run, that would be the same."""
 
     @property
     def story(self) -> str:
@@ -408,7 +428,34 @@ def describe_meeting(world: World, one: Actor, other: Actor, pause: Pause, nth: 
         was_done,
         pause.written > 0,
         pause.had_reached,
+        count_alike(world, one, other, pause),
     )
+
+
+def count_alike(world: World, one: Actor, other: Actor, pause: Pause) -> int:
+    """Count the next meetings that would be this one, because only reads of the first run lie between.
+
+    A read of a product that the second run does not change gives the same before and after it. A write, a wait, an
+    event and a request elsewhere of the first run end the row. Before the first write there is none: a plan reads
+    several products at once, in an order that varies.
+    """
+    if not pause.written:
+        return 0
+    began, requests = pause.began or 0, world.sandbox.requests
+    end = min((each for each in one.marks if each >= began), default=len(requests))
+    row = [each for each in requests[began - 1 : end] if each.sender in one.senders and each.at <= pause.ended_at]
+    written = {product_of(each) for each in requests if each.sender in other.senders and is_sent_write(each)}
+    reads = takewhile(lambda each: not is_sent_write(each) and product_of(each) not in written, row[:-1])
+    return len(list(reads))
+
+
+def is_sent_write(request: RequestRecord) -> bool:
+    return is_write(request.method, request.path, request.body)
+
+
+def product_of(request: RequestRecord) -> str:
+    """Return the product of Cloudflare that a request reads or changes."""
+    return next((each for each in ("d1", "kv") if f"/{each}/" in request.path), "")
 
 
 def must_last(meeting: Interleaving, second: RequestedRun) -> bool:
