@@ -1,17 +1,20 @@
-"""Each recovery is broken once, in its own way, and the scorecard of `ops drill all` says that it failed.
+"""Each recovery is broken once, in its own way, and its drill fails, as the scorecard of `ops drill all` says.
 
 A fault of the sandbox breaks it, in the file that `--faults` reads. Nothing of the program is changed.
 """
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops.core.drill_result import DrillOutcome
 from ops.drills import names
-from ops.drills.support import TRIGGERS
+from ops.drills.scorecard import PlannedDrill, score_result
+from ops.drills.support import TRIGGERS, Trigger
 from tests.support.drills import drill, switch_arguments, unsupported_reason
 
 WORKER, SITE = "/accounts/*/workers/scripts/*", "/accounts/*/pages/projects/*"
@@ -64,16 +67,36 @@ def test_each_drill_has_its_own_break() -> None:
     assert len({json.dumps(rule, sort_keys=True) for rule in BREAKS.values()}) == len(BREAKS)
 
 
-@pytest.mark.parametrize("name", BREAKS)
-def test_broken_recovery_fails_the_scorecard(name: str, tmp_path: Path) -> None:
-    faults = tmp_path / "faults.json"
-    faults.write_text(json.dumps([{"times": None, **BREAKS[name]}]))
-    trigger = next(each for each in reversed(TRIGGERS) if not unsupported_reason(name, "embedded", each))
-    given = ["--only", name, "--edge", "embedded", "--trigger", trigger, "--faults", str(faults)]
+WITH_CARD = ("rollback-worker", "unauthorized-label", "edge-outage")
+"""Drills that `ops drill all` itself starts. It starts the command that the others run here, and scores its result."""
 
-    card = drill(*given, *switch_arguments("kv_staleness_seconds=0"), name="all", ok=False)
+
+@pytest.mark.parametrize("name", [each for each in BREAKS if each not in WITH_CARD])
+def test_broken_recovery_fails_its_drill(name: str, tmp_path: Path) -> None:
+    trigger, given = broken(name, tmp_path)
+
+    result = drill("--edge", "embedded", *given, name=name, ok=False)
+
+    scored = score_result(PlannedDrill(name, "embedded", trigger), "production", result, datetime.now(UTC), 1.0)
+    assert scored.result.outcome in {DrillOutcome.FAILED, DrillOutcome.NO_EVIDENCE}
+    assert scored.exit_code not in {0, 1, 2}, result
+
+
+@pytest.mark.parametrize("name", WITH_CARD)
+def test_broken_recovery_fails_the_scorecard(name: str, tmp_path: Path) -> None:
+    trigger, given = broken(name, tmp_path)
+
+    card = drill("--only", name, "--edge", "embedded", *given, name="all", ok=False)
 
     (row,) = card["drills"]
     assert (card["passed"], row["name"], row["trigger"]) == (0, name, trigger)
     assert row["outcome"] in {"failed", "no_evidence"}
     assert card["exit_code"] not in {0, 1, 2}, row
+
+
+def broken(name: str, folder: Path) -> tuple[Trigger, list[str]]:
+    """Return the last trigger that the drill supports, and the options that break its recovery."""
+    faults = folder / "faults.json"
+    faults.write_text(json.dumps([{"times": None, **BREAKS[name]}]))
+    trigger = next(each for each in reversed(TRIGGERS) if not unsupported_reason(name, "embedded", each))
+    return trigger, ["--trigger", trigger, "--faults", str(faults), *switch_arguments("kv_staleness_seconds=0")]
