@@ -115,10 +115,10 @@ def _find_live_run(record: RunRecord, name: str, environment: str) -> Iterator[t
     """Yield the first write of a run without an end, and until when it may be alive."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
     if writes and not _has_restore_ended(record) and _has_same_intent(record, name, environment):
-        yield writes[0], _may_live_until(record)
+        yield writes[0], _restore_may_run_until(record)
 
 
-def _may_live_until(record: RunRecord) -> datetime:
+def _restore_may_run_until(record: RunRecord) -> datetime:
     """Return until when a run without an end may be alive: it adds a row each minute, unless it says that it waits."""
     newest = max(record.rows, key=lambda row: row.at)
     wait = timedelta(seconds=LIMIT_PERIOD) if newest.text.startswith(WAITING) else timedelta()
@@ -240,7 +240,7 @@ def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, 
     """
     same = (record for record in records if _has_same_intent(record, name, environment))
     return frozenset(
-        each.run for each in same if _has_restore_ended(each) or not each.rows or now >= _may_live_until(each)
+        each.run for each in same if _has_restore_ended(each) or not each.rows or now >= _restore_may_run_until(each)
     )
 
 

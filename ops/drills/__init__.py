@@ -214,7 +214,7 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
             result = github.compare_with_sandbox(result, live_release=_name_release(live, now), is_healthy=is_healthy)
         if differences := status_check.find_differences(sandbox, environment, drill.config):
             message = f"{result['message']}; ops status says {'; '.join(differences)}"
-            result = score.mark_unhealthy(result, message)
+            result = score.mark_drill_unhealthy(result, message)
         if incident is not None:
             needs_report = result["decision"] in {Decision.RECOVERED, scenario.expected}
             result = _add_report(world, result, incident, say, needs_report=needs_report)

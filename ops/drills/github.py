@@ -24,7 +24,7 @@ from ops.core.run_record import MESSAGES_SOURCE, STATE_SOURCE, RunRecord, read_r
 from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.drills.support import Trigger, find_label
 from ops.tools import own_program
 
@@ -454,4 +454,4 @@ def compare_with_sandbox(result: Mapping[str, Any], *, live_release: str, is_hea
     message = f"{result['message']}; the sandbox serves the {live_release} release, {health}"
     if result["decision"] != Decision.RECOVERED or (live_release == "good" and is_healthy):
         return {**result, "message": message}
-    return mark_unhealthy(result, message)
+    return mark_drill_unhealthy(result, message)

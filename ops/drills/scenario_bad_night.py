@@ -16,7 +16,7 @@ from ops.core.errors import Decision, Reason
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import github, scenario_release
 from ops.drills.command import NO_LIMITS, DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.drills.support import find_label
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class BadNight:
         is_healthy = self.probe().verdict == Verdict.HEALTHY
         compared = github.compare_with_sandbox(result, live_release=live, is_healthy=is_healthy)
         if self.problems:
-            return mark_unhealthy(compared, "; ".join([compared["message"], *self.problems]))
+            return mark_drill_unhealthy(compared, "; ".join([compared["message"], *self.problems]))
         return {**compared, "message": f"{compared['message']}; {said}"}
 
 

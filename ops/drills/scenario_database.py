@@ -33,7 +33,7 @@ from ops.drills import (
 )
 from ops.drills.command import DrillWorld, Params, Say
 from ops.drills.scenario_release import Scenario
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -250,7 +250,7 @@ class _Run:
                 return result
             differences = [*self.compare(sandbox, database), *_count_differences(sandbox, database, result)]
             if differences:
-                return mark_unhealthy(result, "; ".join([result["message"], *differences]))
+                return mark_drill_unhealthy(result, "; ".join([result["message"], *differences]))
             return {**result, "message": f"{result['message']}; the sandbox has every expected row"}
 
         return run

@@ -14,7 +14,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github, scenario_release
 from ops.drills.application import BAD, GO, Application
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.drills.support import Trigger
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(
     result = github.compare_with_sandbox(result, live_release=live, is_healthy=probe().verdict == Verdict.HEALTHY)
     issues = [each for each in world.sandbox.github.issues if each.find_label("incident")]
     if result["decision"] == Decision.RECOVERED and len(issues) != 1:
-        return mark_unhealthy(result, f"{result['message']}; there are {len(issues)} incidents")
+        return mark_drill_unhealthy(result, f"{result['message']}; there are {len(issues)} incidents")
     return result
 
 

@@ -15,7 +15,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import application, github, scenario_release
 from ops.drills.application import GO, Application
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.drills.support import find_label
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(
         end += ", or a responder lifted the hold"
     problems += [] if probe().verdict == Verdict.HEALTHY else ["a commit that may be deployed is not healthy"]
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     return {**result, "message": f"{result['message']}; the check refused the next deployment {end}"}
 
 

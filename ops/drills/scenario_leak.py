@@ -14,7 +14,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github
 from ops.drills.command import DrillWorld, Params, Say
 from ops.drills.scenario_release import Scenario
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -108,7 +108,7 @@ def run(
         responder.problems.append("the keys are not marked as revoked")
     live, is_healthy = _live_keys(sandbox, service), probe().verdict == Verdict.HEALTHY
     if responder.problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *responder.problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *responder.problems]))
     return github.compare_with_sandbox(
         result, live_release="good" if live == FRESH else "no known", is_healthy=is_healthy
     )

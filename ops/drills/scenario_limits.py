@@ -18,7 +18,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, faults, github, scenario_release
 from ops.drills.command import NO_RESULT, DrillWorld, OnEvent, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.drills.support import Trigger
 from ops.probes.http import ProbeClient
 
@@ -183,23 +183,23 @@ def _recover_limits(drill: _Drill, config: "Config", lasts: float) -> dict[str, 
     refused = drill.send_requests(2 * limit + 1)
     drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
     if refused[-1] != 429:
-        return mark_unhealthy(first, "no user was refused, so there was nothing to recover from")
+        return mark_drill_unhealthy(first, "no user was refused, so there was nothing to recover from")
     began = drill.sandbox.clock.now()
     number = _propose_limits(drill, config)
     if number is None:
-        return mark_unhealthy(first, "no pull request was opened")
+        return mark_drill_unhealthy(first, "no pull request was opened")
     result = _merge_limits(drill, number)
     if result["decision"] != Decision.RECOVERED:
         return result
     verified = drill.sandbox.clock.now()
     if (statuses := drill.send_requests(limit // 2)) and 429 in statuses:
-        return mark_unhealthy(result, "the limit was raised, and users are still refused")
+        return mark_drill_unhealthy(result, "the limit was raised, and users are still refused")
     drill.say("users are let through")
     drill.sandbox.clock.advance(lasts + 60)
     drill.say("the temporary limit is over by the clock of the Worker, and nobody has done anything")
     statuses_later = drill.send_requests(2 * limit)
     if 429 not in statuses_later:
-        return mark_unhealthy(
+        return mark_drill_unhealthy(
             result, f"the former limit does not hold again: {len(statuses_later)} requests were let through"
         )
     drill.say(f"users are refused again after {len(statuses_later)} requests: it is back at {limit}")

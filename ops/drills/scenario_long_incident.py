@@ -20,7 +20,7 @@ from ops.core.run_record import STATE_SOURCE, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_maintenance, scenario_release
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(
     problems += _check_report(world, incident, users.failed, say)
     problems += _check_state_comment(incident, by_job="workflow_run" in result)
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     counted = f"the report counts the {users.failed} failed requests of users"
     return {**result, "message": f"{result['message']}; the state of the incident is true, and {counted}"}
 

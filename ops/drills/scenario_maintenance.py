@@ -13,7 +13,7 @@ from ops.core.run_record import read_record
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github, scenario_release
 from ops.drills.command import DrillWorld, Params, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -49,23 +49,29 @@ def run(
     observed = probe()
     say(f"it is off, and its probes say: {observed.detail}")
     if observed.verdict != Verdict.INCONCLUSIVE:
-        return mark_unhealthy(result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}")
+        return mark_drill_unhealthy(
+            result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}"
+        )
     _open_by_deployment(sandbox, service, say)
     if problem := _find_opening(world, service, start_runbook, say):
-        return mark_unhealthy(result, problem)
+        return mark_drill_unhealthy(result, problem)
     if (again := start_runbook(ON))["decision"] != Decision.RECOVERED or probe().verdict != Verdict.INCONCLUSIVE:
-        return mark_unhealthy(result, f"a deployment opened it, and it was not closed again: {again['message']}")
+        return mark_drill_unhealthy(result, f"a deployment opened it, and it was not closed again: {again['message']}")
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
     opened = start_runbook(OFF)
     if opened["decision"] != Decision.RECOVERED:
-        return mark_unhealthy(result, f"it could not be opened again: {opened['message']}")
+        return mark_drill_unhealthy(result, f"it could not be opened again: {opened['message']}")
     if (after := _ingress_paths(sandbox, service)) != before:
-        return mark_unhealthy(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
+        return mark_drill_unhealthy(
+            result, f"it was opened again, but what led to it is not as it was: {before} → {after}"
+        )
     observed = probe()
     if observed.verdict != Verdict.HEALTHY:
-        return mark_unhealthy(result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}")
+        return mark_drill_unhealthy(
+            result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}"
+        )
     return {**result, "message": f"{result['message']}; it was opened again, and the probes are healthy"}
 
 

@@ -19,7 +19,7 @@ from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_release
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -137,7 +137,7 @@ def _end_noisy(result: dict[str, Any], code: int | None, incident: github.DrillI
         ended = [each.decision or "open" for each in _incident_records(incident) if each.source == "watch"]
         problems += [] if ended == [Decision.MITIGATED] else [f"the incident has these watches: {', '.join(ended)}"]
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     return {**result, "message": f"{result['message']}; the watch saw the noise, and said mitigated"}
 
 
@@ -146,7 +146,7 @@ def _end_relapsed(result: dict[str, Any], code: int | None, incident: github.Dri
     problems = [] if code in {None, EXIT_CODES[EXPECTED]} else [f"the watch ended with exit code {code}"]
     problems += _find_problems(incident, by_job="workflow_run" in result) if incident is not None else []
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     found = {"decision": EXPECTED.value, "reason": Reason.RELAPSED.value, "exit_code": EXIT_CODES[EXPECTED]}
     return {**result, **found, "message": f"{result['message']}; the watch found the relapse, and said so"}
 

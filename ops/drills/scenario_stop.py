@@ -14,7 +14,7 @@ from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import application, command, github, scenario_release
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -39,7 +39,7 @@ def run(
     problems = [] if _is_stopped(incident) else ["the incident did not get the label of the stop"]
     refused = start_runbook({})
     if (refused["decision"], refused["reason"]) != (Decision.REFUSED, Reason.STOPPED):
-        return mark_unhealthy(refused, f"the stop did not refuse the request: {refused['message']}")
+        return mark_drill_unhealthy(refused, f"the stop did not refuse the request: {refused['message']}")
     problems += [] if world.sandbox.live(service.worker) == live else ["the refused request changed what is live"]
     if by_command:
         start_runbook = replace(start_runbook, world=replace(world, laptop_flags=(*world.laptop_flags, OVERRIDE)))
@@ -51,7 +51,7 @@ def run(
         return dict(result)
     problems += [] if probe().verdict == Verdict.HEALTHY else ["the service is not healthy"]
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     end = "the override" if by_command else "the lift"
     return {**result, "message": f"{result['message']}; the stop refused a request, and it passed after {end}"}
 

@@ -22,7 +22,7 @@ from ops.core.runtime_contract import BANNER_SWITCH, SWITCH_KEY_PREFIX, parse_sw
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import github, release_answers, scenario_release, scenario_switch
 from ops.drills.command import DrillWorld, Say
-from ops.drills.score import mark_unhealthy
+from ops.drills.score import mark_drill_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -95,7 +95,7 @@ def run(
         problems += banner.find_untruths(CALM)  # the end of the incident removed it
         problems += readers.find_untruths(PublicState.RESOLVED, say)
     if problems:
-        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+        return mark_drill_unhealthy(result, "; ".join([result["message"], *problems]))
     shown = ["page", *([] if has_provider else ["feed"]), "chat", *(["banner"] if banner.is_known else [])]
     names = f"{', '.join(shown[:-1])} and {shown[-1]}"
     return {**result, "message": f"{result['message']}; {names} told users what happened, and its end"}

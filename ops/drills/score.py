@@ -88,7 +88,7 @@ def _no_evidence(message: str) -> dict[str, Any]:
     }
 
 
-def mark_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
+def mark_drill_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
     """Return the result with the decision `still_unhealthy`."""
     decision = Decision.STILL_UNHEALTHY
     fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
