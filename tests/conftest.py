@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -56,10 +56,15 @@ _REFUSED = {
 }
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Fail at what no test may do. One hook for all: Python calls it for each event, and there are thousands a run."""
-    if event in _REFUSED:
-        _REFUSED[event](arguments)
+def _audit(
+    event: str, arguments: tuple[Any, ...], refused: Mapping[str, Callable[[tuple[Any, ...]], None]] = _REFUSED
+) -> None:
+    """Fail if a test does a forbidden thing. One hook for all, because Python calls it thousands of times in a run.
+
+    `refused` is a parameter, because Python also calls the hook at its end, when the names of the module are gone.
+    """
+    if event in refused:
+        refused[event](arguments)
 
 
 sys.addaudithook(_audit)

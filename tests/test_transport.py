@@ -3,6 +3,7 @@
 import gc
 import http.client
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -201,3 +202,12 @@ def assert_same_answer(base: str, record: RequestRecord, token: str) -> None:
         with transport(), httpx.Client(base_url=base, headers={"authorization": f"Bearer {token}"}) as client:
             seen.append(httpx_answer(client, record.method, record.path, params=dict(record.query)))
     assert seen[0] == seen[1], record.path
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 443), ("2001:db8::1", 443)])
+def test_no_test_can_reach_another_machine(address: tuple[str, int]) -> None:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family) as one:
+        one.settimeout(0.1)
+        with pytest.raises(AssertionError, match="a test tried to reach"):
+            one.connect(address)
