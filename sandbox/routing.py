@@ -57,8 +57,8 @@ class Router(Generic[A, H]):
     def __init__(self, tables: Iterable[Routes[A, H]], *, ignores_last_slash: bool = False) -> None:
         self.routes = [route for routes in tables for route in routes.table]
         self._ignores_last_slash = ignores_last_slash
-        self._found: dict[tuple[str, int], list[ApiRoute[A, H]]] = {}
-        """Method (any if empty) and depth → the routes that have them. There are over 100 routes."""
+        self._routes_by: dict[tuple[str, int], list[ApiRoute[A, H]]] = {}
+        """Method (empty: any) and depth → the routes with them: matching a path with every route is slow."""
 
     def match(self, method: str, path: str) -> tuple[ApiRoute[A, H], Mapping[str, str]] | None:
         """Return the first route with that method and path, and its decoded parameters."""
@@ -74,18 +74,18 @@ class Router(Generic[A, H]):
         """Yield the routes with that path, and with that method if one is given."""
         if self._ignores_last_slash:
             path = path.removesuffix("/") or "/"
-        for route in self._possible(method, path.count("/")):
+        for route in self._routes_with(method, path.count("/")):
             if found := route.pattern.fullmatch(path):
                 yield route, found
 
-    def _possible(self, method: str, depth: int) -> list[ApiRoute[A, H]]:
-        if (method, depth) not in self._found:
-            self._found[method, depth] = [
+    def _routes_with(self, method: str, depth: int) -> list[ApiRoute[A, H]]:
+        if (method, depth) not in self._routes_by:
+            self._routes_by[method, depth] = [
                 route
                 for route in self.routes
                 if (not method or route.method == method) and route.depth in {None, depth}
             ]
-        return self._found[method, depth]
+        return self._routes_by[method, depth]
 
 
 def is_of_type(value: Any, kind: type | tuple[type, ...]) -> bool:
