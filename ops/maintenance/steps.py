@@ -292,7 +292,7 @@ def _matches_guard(
         return newest.id == guard.live_deployment.id or newest.created_on < guard.live_deployment.created_on
     return (  # our deployment was read back before
         newest.id == guard.live_deployment.id
-        or _is_own_deployment_of_maintenance(ctx, newest.message)
+        or _was_made_by_this_run(ctx, newest.message)
         or _has_same_windows(ctx, stored, newest, guard.closing_windows, is_same=state.is_taken_over)
     )
 
@@ -368,7 +368,8 @@ def _maintenance_mark(ctx: Context[Any]) -> marks.DeploymentMark:
     )
 
 
-def _is_own_deployment_of_maintenance(ctx: Context[Any], message: str) -> bool:
+def _was_made_by_this_run(ctx: Context[Any], message: str) -> bool:
+    """Return whether the message of a deployment or version has the mark of this run."""
     mark = marks.parse_mark(message)
     return mark is not None and mark.run == ctx.run_id
 
@@ -378,7 +379,7 @@ def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> Wor
     versions = ctx.cloudflare.workers.list_deployable_versions(WORKER)
     served = live.serving_versions if live else ()
     return next(
-        (each for each in versions if _is_own_deployment_of_maintenance(ctx, each.message) and each.id not in served),
+        (each for each in versions if _was_made_by_this_run(ctx, each.message) and each.id not in served),
         None,
     )
 
@@ -423,7 +424,7 @@ def _check_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState)
     if deployments and deployments[0].id == deploy.live_deployment.id:
         return ObservedState(ChangeState.PLANNED, f"{WORKER} is as planned")
     since = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, deployments))
-    ours = [each for each in since if _is_own_deployment_of_maintenance(ctx, each.message)]
+    ours = [each for each in since if _was_made_by_this_run(ctx, each.message)]
     if not ours or since[0] != ours[0]:
         return _check_concurrent_state(ctx, stored, deployments, deploy.windows)
     between = since[since.index(ours[-1]) + 1 :]
