@@ -47,7 +47,8 @@ def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None
         desk.press_approve(login)
         assert desk.outputs["reason"] == "same_person"
 
-    assert desk.approve("carol").result["outcome"]["changed"]
+    done = desk.approve("carol")
+    assert done.result["outcome"]["changed"], done.err
 
 
 def test_person_without_write_access_is_refused(desk: Desk) -> None:
@@ -113,4 +114,5 @@ def test_second_person_must_be_in_the_lists_of_the_runbook(desk: Desk) -> None:
     assert (refused.code, desk.outputs["reason"]) == (3, "not_a_responder")
     assert "carol is not among the responders of runbook restore-database in ops.yml" in refused.err.replace('"', "")
     assert desk.restores == []
-    assert desk.approve("bob").result["outcome"]["changed"]
+    done = desk.approve("bob")
+    assert done.result["outcome"]["changed"], done.err

@@ -68,7 +68,7 @@ def test_each_drill_has_its_own_break() -> None:
 
 
 WITH_CARD = ("rollback-worker", "unauthorized-label", "edge-outage")
-"""Drills that `ops drill all` itself starts. It starts the command that the others run here, and scores its result."""
+"""Drills whose break goes through `ops drill all`, which starts the same command as the other test, and scores it."""
 
 
 @pytest.mark.parametrize("name", [each for each in BREAKS if each not in WITH_CARD])
