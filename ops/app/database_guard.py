@@ -154,12 +154,12 @@ def _read_migration_files(root: Path, place: "MigrationsFolder") -> Iterator[Mig
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="Set migrations_dir in the wrangler file.")
     try:
-        yield from _read_files(folder, place)
+        yield from _read_guarded_files(folder, place)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read ({error.strerror})", hint="Check its permissions.") from None
 
 
-def _read_files(folder: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
+def _read_guarded_files(folder: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
     size = 0
     for path, name in _walk_folder(folder, with_hidden="/." in f"/{place.pattern}"):
         if not place.is_migration(name):

@@ -77,7 +77,7 @@ def _menu_start(config: "Config", option: RecoveryOption, program: Sequence[str]
     form = button_inputs(config, runbook)
     known = {"service": option.service, **option.params, "environment": option.environment}
     values = {name: value for name, value in known.items() if name in {field.name for field in form}}
-    fields = [(field, _field_text(values[field.name])) for field in form if field.name in values]
+    fields = [(field, _menu_field_text(values[field.name])) for field in form if field.name in values]
     chosen = tuple((field.name, text) for field, text in fields if len(field.options) > 1)
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
     command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
@@ -88,7 +88,7 @@ def _menu_start(config: "Config", option: RecoveryOption, program: Sequence[str]
     return MenuStart(option.labels, option.runbook, chosen, typed, command, approval, people, is_for_nobody)
 
 
-def _field_text(value: object) -> str:
+def _menu_field_text(value: object) -> str:
     """Return the value as people choose or type it in a field."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -116,7 +116,7 @@ def run_runbook(
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_open_event_file(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_seconds_since_trigger(request, clock), unbroken=signals.delay)
-        _record_request(timeline, request, environ, session, _event_facts(run_id, environ, config))
+        _record_run_request(timeline, request, environ, session, _event_facts(run_id, environ, config))
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
@@ -237,7 +237,7 @@ def _event_facts(run: str, environ: Mapping[str, str], config: "Config") -> Mapp
     return {"run": run, "docs": actions.docs_base(environ, config.github.actions)}
 
 
-def _record_request(
+def _record_run_request(
     timeline: Timeline, request: RunRequest, environ: Mapping[str, str], session: Session, facts: Mapping[str, str]
 ) -> None:
     """Record the first event. `facts` are further data of it; empty ones are left out."""

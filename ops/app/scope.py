@@ -184,7 +184,7 @@ def choose_place(
         raise ConfigError(
             f'no {known} "{quote_name(typed)}" that fits {name}{near}',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"These fit: {_list_places(places)}.",
+            hint=f"These fit: {_list_service_places(places)}.",
         )
     missing = [
         f"no {option}"
@@ -192,14 +192,14 @@ def choose_place(
         if not getattr(given, option) and len({getattr(place, option) for place in fitting}) > 1
     ]
     raise ConfigError(
-        f"{' and '.join(missing)} given, and ops.yml has {len(fitting)} choices: {_list_places(fitting)}",
+        f"{' and '.join(missing)} given, and ops.yml has {len(fitting)} choices: {_list_service_places(fitting)}",
         reason=Reason.UNKNOWN_NAME,
         problems=tuple(command(place) for place in fitting[:LISTED]),
         hint="Run one of these commands.",
     )
 
 
-def _list_places(places: Sequence[Place]) -> str:
+def _list_service_places(places: Sequence[Place]) -> str:
     return ", ".join([*map(str, places[:LISTED]), *(["…"] if places[LISTED:] else [])])
 
 

@@ -104,7 +104,7 @@ def conflicts(
         d1, database_id = session.cloudflare.d1, session.environment.database(name).id
         tables = list(find_conflicts(d1, database_id, text))
         if into:
-            _write_new_file(into, rewrite_file(d1, database_id, text))
+            _write_kept_rows_file(into, rewrite_file(d1, database_id, text))
     if not names_database(text, database_id):
         echo(f"warning: {file} does not name the database {name} ({database_id}): compare its first lines", err=True)
     if as_json:
@@ -129,7 +129,7 @@ def _read_kept_file(file: Path) -> str:
         ) from None
 
 
-def _write_new_file(path: Path, text: str) -> None:
+def _write_kept_rows_file(path: Path, text: str) -> None:
     from ops.tools.process import open_private_file
 
     if path.exists():

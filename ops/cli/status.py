@@ -237,7 +237,7 @@ def check_outage(
     from ops.app.configuration import published_prefix, read_config
     from ops.status.outage import outage_lines, publish_outage, read_outage
 
-    place = _choose_place(service, environment, config, {"incident": incident, "json": as_json})
+    place = _choose_outage_place(service, environment, config, {"incident": incident, "json": as_json})
     environ = github_environ(config, redactor, is_quiet=as_json)
     report = read_outage(place, config, environ, redactor)
     if as_json:
@@ -252,7 +252,7 @@ def check_outage(
         _renew_states([incident], config, environ, redactor)
 
 
-def _choose_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":
+def _choose_outage_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":
     """Return the place to judge; without a service, all services of the environment count."""
     from ops.app.scope import Place
 

@@ -41,7 +41,7 @@ class OwnWritesTransport(httpx.HTTPTransport):
         self._upload_tokens: list[Secret] = []
 
     def own_name(self, name: str) -> None:
-        """Permit writes to resources with this name. Raises ValueError for a name that `make_name` did not make."""
+        """Permit writes to resources with this name. Raises ValueError for a name of another origin."""
         if not (is_verification_name(name) or is_drill_name(name)):
             raise ValueError(f"{name} is no name of a verification or a drill")
         self._names.add(name)

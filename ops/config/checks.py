@@ -444,7 +444,7 @@ LONGEST_LABEL = 50
 
 
 def find_name_errors(data: Any) -> Iterator[ConfigProblem]:
-    yield from _label_names(data)
+    yield from _check_label_names(data)
     for path, name in _secret_variables(data):
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
             continue  # the checks of probes and of Durable Objects name those
@@ -452,7 +452,7 @@ def find_name_errors(data: Any) -> Iterator[ConfigProblem]:
             yield path, f'"{quote_name(name)}" is reserved in a job; use another name'
 
 
-def _label_names(data: Any) -> Iterator[ConfigProblem]:
+def _check_label_names(data: Any) -> Iterator[ConfigProblem]:
     first: dict[str, str] = {}
     for name in as_mapping(get_nested(data, "labels")):
         if not name or len(name) > LONGEST_LABEL:

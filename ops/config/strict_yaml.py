@@ -83,7 +83,7 @@ class YamlDocument(NamedTuple):
 
     def line(self, path: KeyPath) -> int:
         """Return the line of the key or list item at `path`, or of its nearest existing parent."""
-        return _line_of_key(self.lines, path)
+        return _line_of_yaml_key(self.lines, path)
 
 
 def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
@@ -124,12 +124,12 @@ class _Reader:
         self.values = 0
 
     def report(self, path: KeyPath, text: str, *, line: int | None = None) -> None:
-        self.problems.append(ConfigProblem(line or _line_of_key(self.lines, path), path, text))
+        self.problems.append(ConfigProblem(line or _line_of_yaml_key(self.lines, path), path, text))
         if len(self.problems) > MAX_PROBLEMS:
             raise _StopReadingError
 
     def stop(self, path: KeyPath, text: str) -> None:
-        self.problems.append(ConfigProblem(_line_of_key(self.lines, path), path, text))
+        self.problems.append(ConfigProblem(_line_of_yaml_key(self.lines, path), path, text))
         raise _StopReadingError
 
     def characters(self, text: str) -> None:
@@ -164,7 +164,7 @@ class _Reader:
             self.stop(path, f"more than {MAX_VALUES:,} values; keep only what the recovery needs")
         if len(path) > MAX_DEPTH:
             self.stop(path[:MAX_DEPTH], f"nested more than {MAX_DEPTH} deep; write it flatter")
-        self.plainness(event, path, _line_of_key(self.lines, path))
+        self.plainness(event, path, _line_of_yaml_key(self.lines, path))
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -282,7 +282,7 @@ def _yaml_events(text: str, loader: type[Any]) -> Iterator[Any]:
         raise yaml.MarkedYAMLError(problem="unknown escape") from None
 
 
-def _line_of_key(lines: dict[KeyPath, int], path: KeyPath) -> int:
+def _line_of_yaml_key(lines: dict[KeyPath, int], path: KeyPath) -> int:
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

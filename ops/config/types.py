@@ -128,7 +128,7 @@ def _no_team(value: Any) -> Any:
     return value
 
 
-def _no_value(place: str) -> str:
+def _require_secret_place(place: str) -> str:
     if looks_like_a_value(place):
         raise ValueError(
             "perhaps a value; write the place where people find it, such as 1Password: cloudflare-recovery"
@@ -171,7 +171,7 @@ RunnerGroup = Annotated[str, Field(pattern=RUNNER_GROUP, max_length=100)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-TokenLocation = Annotated[str, Field(min_length=1, max_length=LONGEST_PLACE), AfterValidator(_no_value)]
+TokenLocation = Annotated[str, Field(min_length=1, max_length=LONGEST_PLACE), AfterValidator(_require_secret_place)]
 RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_require_regular_expression)]
 JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
 ContactText = Annotated[Text, BeforeValidator(_unbracket_text)]

@@ -235,7 +235,7 @@ def parse_approval(text: str) -> Approval | None:
         return None
     try:
         data = json.loads(text)
-        return Approval(digest=_require_digest(data["digest"]), **_parse_requester(data))
+        return Approval(digest=_require_digest(data["digest"]), **_parse_approval_requester(data))
     except (KeyError, TypeError, ValueError, OverflowError):
         raise _refused_approval(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
 
@@ -244,12 +244,12 @@ def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
     """Return the use of an approval from a hidden record; None if it holds none."""
     try:
         uses, digest, event = (require_text(data[name]) for name in ("uses", "digest", "event"))
-        return ApprovalUse(uses=uses, digest=digest, event=event, **_parse_requester(data))
+        return ApprovalUse(uses=uses, digest=digest, event=event, **_parse_approval_requester(data))
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
-def _parse_requester(data: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_approval_requester(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "login": _require_login(require_text(data["login"])),
         "id": _require_number(data["id"]),

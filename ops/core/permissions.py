@@ -37,16 +37,16 @@ class CallPermission:
 
 
 @cache
-def _read_file() -> Mapping[str, Any]:
+def _read_permissions_file() -> Mapping[str, Any]:
     return tomllib.loads(Path(__file__).with_name("permissions.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def list_permissions(provider: Provider) -> tuple[CallPermission, ...]:
-    return tuple(_parse_rows(_read_file()[provider]))
+    return tuple(_parse_permission_rows(_read_permissions_file()[provider]))
 
 
-def _parse_rows(groups: list[dict[str, Any]]) -> Iterator[CallPermission]:
+def _parse_permission_rows(groups: list[dict[str, Any]]) -> Iterator[CallPermission]:
     for group in groups:
         for call, page in group["calls"].items():
             method, _, template = call.partition(" ")
@@ -67,7 +67,7 @@ def find_graphql_permission(query: str) -> str:
 
 def graphql_permissions() -> Mapping[str, str]:
     """Return the field of a GraphQL query → permission group to read it."""
-    groups: Mapping[str, str] = _read_file()["graphql"]
+    groups: Mapping[str, str] = _read_permissions_file()["graphql"]
     return groups
 
 
@@ -78,5 +78,5 @@ def needed_permission(call: str) -> str:
 
 def template_key(area: str) -> str:
     """Return the key of a permission area in a link to Cloudflare's form for a token; empty if it has none."""
-    keys: Mapping[str, str] = _read_file()["areas"]
+    keys: Mapping[str, str] = _read_permissions_file()["areas"]
     return keys.get(area, "")

@@ -285,7 +285,7 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
         part=2 if data["part"] == 2 else 1,
         durations={require_text(name): _parse_record_seconds(value) for name, value in data["durations"].items()},
         versions=tuple((require_text(a), require_text(b), require_text(c)) for a, b, c in data["versions"]),
-        rows=tuple(_parse_record_row(row) for row in data["rows"]),
+        rows=tuple(_parse_event_row(row) for row in data["rows"]),
         state=require_text(data.get("state", "")),
         live=require_text(data.get("live", "")),
         headline=require_text(data.get("headline", "")),
@@ -300,7 +300,7 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
     )
 
 
-def _parse_record_row(row: Sequence[Any]) -> RecordRow:
+def _parse_event_row(row: Sequence[Any]) -> RecordRow:
     at, kind, text = row
     moment = datetime.fromisoformat(at)
     return RecordRow(

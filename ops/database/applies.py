@@ -57,10 +57,10 @@ def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:
         str(row["migration"]): RecordedApply(*(str(row[name] or "") for name in ("bookmark", "run", "at")))
         for row in result.rows
     }
-    return {name: each for name, each in applies.items() if _is_record(each)}
+    return {name: each for name, each in applies.items() if _is_apply_record(each)}
 
 
-def _is_record(apply: RecordedApply) -> bool:
+def _is_apply_record(apply: RecordedApply) -> bool:
     """Return whether a guard can have written it: everyone who may write the database can write a row."""
     try:
         parse_utc(apply.at)

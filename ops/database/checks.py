@@ -136,7 +136,7 @@ def _judge_integrity(result: SqlResult) -> str:
 
 
 def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
-    count = _first_result_value(result)
+    count = _first_check_value(result)
     if not isinstance(count, int | float):
         return "no number"
     if count < bounds.at_least:
@@ -147,12 +147,12 @@ def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
 
 
 def _judge_query(query: Query, result: SqlResult) -> str:
-    value = _first_result_value(result)
+    value = _first_check_value(result)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
     return "" if value == expected else f"{quote_name(str(value))}, and {quote_name(str(expected))} is expected"
 
 
-def _first_result_value(result: SqlResult) -> object:
+def _first_check_value(result: SqlResult) -> object:
     return next((value for row in result.rows[:1] for value in row.values()), None)
 
 

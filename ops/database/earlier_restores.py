@@ -99,7 +99,7 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
         sent = _find_restores([record], name)
         unsettled = (row.at for row, later in sent if not any(each.kind in _SETTLED for each in later))
         began = [(at, at + LONGEST_RESTORE) for at in unsettled]
-        for since, end in [*began, *_find_live_run(record, name, ctx.environment.name)]:
+        for since, end in [*began, *_find_unended_restore(record, name, ctx.environment.name)]:
             if now < end:
                 target, _ = _find_target(record, name)
                 command = "the command below" if target else "the same command again"
@@ -111,7 +111,7 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
                 )
 
 
-def _find_live_run(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
+def _find_unended_restore(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield the first write of a run without an end, and until when it may be alive."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
     if writes and not _has_restore_ended(record) and _has_same_intent(record, name, environment):
@@ -169,7 +169,7 @@ def find_repeated(
         Refused: the request would undo an earlier restore, or it is unknown whether that restore was made.
         ConfigError: `accepted` is no time.
     """
-    allowed = _parse_accepted(accepted)
+    allowed = _parse_accepted_restore(accepted)
     if ctx.params.to.startswith(BEFORE_MIGRATION):
         return None
     newest = find_newest(restore.name, restore.before, records, restore.undo_bookmark)
@@ -315,7 +315,7 @@ def _is_unmade(earlier: EarlierRestore, restore: DatabaseRestore) -> bool:
     return not earlier.is_made and earlier.target == restore.bookmark and (bool(restore.taken_back) or has_newer)
 
 
-def _parse_accepted(accepted: str) -> datetime | None:
+def _parse_accepted_restore(accepted: str) -> datetime | None:
     try:
         return parse_utc(accepted) if accepted else None
     except ValueError:

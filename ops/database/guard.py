@@ -402,7 +402,7 @@ def judge_losses(tools: GuardTools, result: MigrationGuardResult, tested: Tested
     """Count the rows. Raises Refused if a migration loses rows of this database that it does not accept."""
     at_risk = [replace(each, losses=tuple(loss for loss in each.losses if loss.origin)) for each in tested.losses]
     losses = [loss for each in at_risk for loss in each.losses]
-    tables = _table_names(schema, result.database)
+    tables = _schema_table_names(schema, result.database)
     rows = row_counts.count_tables(tools.d1, result.database.id, tables, {loss.origin for loss in losses})
     with LocalCopy(schema) as copy:
         result.counts = count_losses(tools.d1, result.database.id, losses, copy, rows)
@@ -419,14 +419,14 @@ def judge_losses(tools: GuardTools, result: MigrationGuardResult, tested: Tested
 
 def compare_rows(tools: GuardTools, result: MigrationGuardResult, tested: TestedMigrations) -> None:
     """Count the rows again. A difference is no failure: the application writes meanwhile."""
-    tables, before = _table_names(tested.schema, result.database), result.counts.tables
+    tables, before = _schema_table_names(tested.schema, result.database), result.counts.tables
     result.rows_after = row_counts.count_tables(tools.d1, result.database.id, tables, before)
     tools.say(f"rows after: {row_counts.describe_changes(before, result.rows_after)}")
     losses = [loss for each in result.losses for loss in each.losses]
     result.warnings += row_counts.describe_unexpected(result.counts, losses, result.rows_after)
 
 
-def _table_names(schema: Schema, database: GuardedDatabase) -> list[str]:
+def _schema_table_names(schema: Schema, database: GuardedDatabase) -> list[str]:
     """Return the tables of the application, without the parts of virtual ones."""
     tables = {str(name): str(sql) for kind, name, sql in schema if kind == "table"}
     virtual = {fold_name(name) for name, sql in tables.items() if is_virtual(sql)}

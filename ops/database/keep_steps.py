@@ -78,7 +78,7 @@ def plan_keeping(ctx: Context[Any], restore: DatabaseRestore, accepted_names: st
             raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=hint)
     if not wanted:
         return None
-    place, tables = _find_place(ctx, restore, wanted, accepted)
+    place, tables = _find_kept_rows_place(ctx, restore, wanted, accepted)
     if lost := {each.name: each.loss for each in tables if each.loss and each.name not in accepted}:
         raise _not_kept(ctx, restore, lost, accepted, "Correct `rows` in ops.yml, or copy the rows yourself.")
     now = ctx.clock.now()
@@ -86,7 +86,7 @@ def plan_keeping(ctx: Context[Any], restore: DatabaseRestore, accepted_names: st
     return RowKeeping(restore, tables, tuple(accepted), place, head)
 
 
-def _find_place(
+def _find_kept_rows_place(
     ctx: Context[Any], restore: DatabaseRestore, wanted: Sequence[str], accepted: Sequence[str]
 ) -> tuple[str, tuple[KeptTable, ...]]:
     """Return the place, and the measured tables. Without a place nothing is kept, if a person accepts each table."""

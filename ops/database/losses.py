@@ -192,7 +192,7 @@ def read_losses(file: str, text: str, losses: Sequence[RowLoss]) -> FileLosses:
 
     A name that occurs in a statement is no mistake: `DROP TABLE IF EXISTS` loses nothing where there is no such table.
     """
-    accepted = tuple(dict.fromkeys(_read_accepted_names(file, text)))
+    accepted = tuple(dict.fromkeys(_read_accepted_losses(file, text)))
     known, words = {each.table for each in losses}, set(_WORD.findall(fold_name(without_comments(text))))
     wrong = [
         each for each in accepted if each not in known and not words.issuperset(_WORD.findall(fold_name(each)) or "?")
@@ -214,7 +214,7 @@ def refuse_losses(files: Sequence[FileLosses], counts: LossCounts, *, remedy: st
         if each.unaccepted:
             listed = "; ".join(describe_losses(each.unaccepted, counts))
             problems.append(f"{file} loses rows or values, and does not accept it: {listed}")
-            line = ", ".join(map(_quote_accepted_name, dict.fromkeys(loss.table for loss in each.unaccepted)))
+            line = ", ".join(map(_quote_accepted_loss, dict.fromkeys(loss.table for loss in each.unaccepted)))
             hints.append(f"To accept the loss, add this line to {file}: `-- backout: accepts {line}`.")
     if problems:
         keep = "Correct the file so that it keeps them." if hints else "Correct the comment."
@@ -225,7 +225,7 @@ def refuse_losses(files: Sequence[FileLosses], counts: LossCounts, *, remedy: st
         )
 
 
-def _read_accepted_names(file: str, text: str) -> Iterator[str]:
+def _read_accepted_losses(file: str, text: str) -> Iterator[str]:
     """Yield the accepted names. Raises Refused for a comment of Backout's that is not understood."""
     for part in QUOTED_OR_COMMENT.finditer(text):
         if marked := _MARKED.match(part[0]):
@@ -251,5 +251,5 @@ def _split_names(text: str) -> Iterator[str]:
         yield from names
 
 
-def _quote_accepted_name(name: str) -> str:
+def _quote_accepted_loss(name: str) -> str:
     return quote_identifier(name) if "," in name or name.startswith('"') or name != name.strip() else name

@@ -338,8 +338,8 @@ def find_conflicts(d1: "D1Api", database_id: str, text: str) -> Iterator[TableCo
             yield TableConflicts(table, number, (), (), problem)
             continue
         found = [row for each in own for row in _compare_kept_rows(d1, database_id, each, shape.columns)]
-        missing = tuple(_describe_key(each.key, row) for each, row in found if row["is_free"])
-        conflicts = tuple(_describe_key(each.key, row) for each, row in found if not row["is_free"])
+        missing = tuple(_describe_row_key(each.key, row) for each, row in found if row["is_free"])
+        conflicts = tuple(_describe_row_key(each.key, row) for each, row in found if not row["is_free"])
         yield TableConflicts(table, number, missing, conflicts)
 
 
@@ -369,5 +369,5 @@ def _compare_kept_rows(
     return ((batch, row) for row in result.rows)
 
 
-def _describe_key(key: tuple[str, ...], row: Mapping[str, Any]) -> str:
+def _describe_row_key(key: tuple[str, ...], row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {row[f'k{n}']}" for n, name in enumerate(key))

@@ -22,7 +22,7 @@ _MOST_MISSING = 100
 """Names that the queries of ops.yml may need."""
 
 
-def named_tables(database: "Database") -> tuple[str, ...]:
+def tables_for_drill(database: "Database") -> tuple[str, ...]:
     """Return the tables that ops.yml names, or the drill's own."""
     return tuple(dict.fromkeys([*database.created, *database.rows])) or (OWN_TABLE,)
 
@@ -63,7 +63,7 @@ def create_tables(sandbox: "Sandbox", database: "Database") -> None:
     from sandbox.cloudflare.d1.sqlite import SqlError
 
     tables = _Tables(sandbox, database)
-    for table in named_tables(database):
+    for table in tables_for_drill(database):
         tables.add_table(table)
     for table, column in database.created.items():
         tables.add_column(table, column)
@@ -101,7 +101,7 @@ def insert_rows(database: "Database", table: str) -> str:
 
 def insert_row(database: "Database") -> str:
     """Return the statement by which the Worker adds a row, before and after the bad migration."""
-    table = named_tables(database)[0]
+    table = tables_for_drill(database)[0]
     column = database.created.get(table)
     values = f'("{column}") VALUES ({_NOW})' if column else "DEFAULT VALUES"
     return f'INSERT INTO "{table}" {values}'
@@ -109,7 +109,7 @@ def insert_row(database: "Database") -> str:
 
 def select_rows(database: "Database") -> str:
     """Return the statement by which the Worker reads; it fails after the bad migration."""
-    return f'SELECT {NOTE} FROM "{named_tables(database)[0]}" LIMIT 1'  # noqa: S608
+    return f'SELECT {NOTE} FROM "{tables_for_drill(database)[0]}" LIMIT 1'  # noqa: S608
 
 
 def break_tables(sandbox: "Sandbox", database: "Database") -> None:
@@ -125,7 +125,7 @@ def source_files(database: "Database") -> dict[str, str]:
 
 
 def _rename_columns(database: "Database", old: str, new: str) -> list[str]:
-    return [f'ALTER TABLE "{name}" RENAME COLUMN {old} TO {new}' for name in named_tables(database)]
+    return [f'ALTER TABLE "{name}" RENAME COLUMN {old} TO {new}' for name in tables_for_drill(database)]
 
 
 def apply(sandbox: "Sandbox", database: "Database", name: str, *statements: str) -> None:

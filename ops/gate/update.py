@@ -30,7 +30,7 @@ def read_update(
     event: str, payload: Any, job: GateJob
 ) -> UpdateRequest | RefusedRequest | IgnoredEvent | MalformedEvent:
     """Return the meaning of the event. Never raises, for any payload."""
-    readers = {"issues": _read_label, "workflow_dispatch": _read_button}
+    readers = {"issues": _read_update_label, "workflow_dispatch": _read_button}
     if event not in readers:
         return IgnoredEvent(cause="events of this name publish nothing")
     try:
@@ -42,7 +42,7 @@ def read_update(
         return MalformedEvent(cause=str(error))
 
 
-def _read_label(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest | IgnoredEvent:
+def _read_update_label(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest | IgnoredEvent:
     label = fields.text_field(payload, "label", "name") if payload.get("label") is not None else ""
     if fields.text_field(payload, "action") != "labeled" or not label.lower().startswith(STATUS_LABEL):
         return IgnoredEvent(cause="the label publishes nothing")
@@ -78,13 +78,13 @@ def _read_button(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest |
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, PUBLISH_UPDATE)
         or refuse_unknown_time(job)
-        or (_unknown_state(typed) if state is None else None)
+        or (_unknown_public_state(typed) if state is None else None)
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
         return refusals.replace_fields(refused, incident=incident)
     assert state is not None
-    texts: dict[str, Any] = {name: _read_text(inputs, name) for name in _TEXTS}
+    texts: dict[str, Any] = {name: _read_update_text(inputs, name) for name in _TEXTS}
     if texts["condition"] == BY_STATE:
         texts["condition"] = ""
     return UpdateRequest(**_read_people(payload, job), incident=incident, state=state, at=at, **texts)
@@ -98,7 +98,7 @@ def _read_people(payload: Any, job: GateJob) -> dict[str, Any]:
     }
 
 
-def _read_text(inputs: Mapping[str, Any], name: str) -> str:
+def _read_update_text(inputs: Mapping[str, Any], name: str) -> str:
     """Return the field as typed. The rule of public texts judges its length and characters, and answers."""
     value = inputs.get(name, "")
     if not isinstance(value, str):
@@ -106,7 +106,7 @@ def _read_text(inputs: Mapping[str, Any], name: str) -> str:
     return value.strip()[:_LONGEST]
 
 
-def _unknown_state(typed: str) -> RefusedRequest:
+def _unknown_public_state(typed: str) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.NOT_PUBLISHABLE,
         message="there is no public state {state}",

@@ -87,7 +87,7 @@ def _sort_entries(entries: Iterable[Mapping[str, Any]], page: str, writers: Trus
     result = _SortedEntries()
     for entry in entries:
         is_relevant = entry.get("event") in RELEVANT_EVENTS
-        record = _read_record(entry) if is_relevant else None
+        record = _read_journal_record(entry) if is_relevant else None
         if record and writers.includes((entry.get("actor") or DELETED_USER)["login"]):
             result.records.append((entry, record))
         elif is_relevant and record is None and (action := _parse_action(entry, page, writers)):
@@ -110,7 +110,7 @@ def _convert_record(judged: JudgedRecord) -> IssueRecord:
     return IssueRecord(judged.record, author, edited, comment.html_url, doubt)
 
 
-def _read_record(entry: Mapping[str, Any]) -> RunRecord | None:
+def _read_journal_record(entry: Mapping[str, Any]) -> RunRecord | None:
     return read_record(entry.get("body") or "") if entry["event"] == "commented" else None
 
 

@@ -85,7 +85,7 @@ class OwnWrites:
         """Requests that were let through."""
 
     def own_name(self, name: str) -> None:
-        """Permit writes to things with this name. Raises ValueError for a name that `make_name` did not make."""
+        """Permit writes to things with this name. Raises ValueError for a name of another origin."""
         if not is_verification_name(name):
             raise ValueError(f"{name} is no name of a verification")
         self._own.names.add(name)

@@ -83,7 +83,7 @@ def read_updates(repository: "Repository", rules: RecordRules) -> tuple[PublicUp
     return updates
 
 
-def request_update(repository: "Repository", branch: str, inputs: Mapping[str, str]) -> None:
+def dispatch_public_update(repository: "Repository", branch: str, inputs: Mapping[str, str]) -> None:
     """Press the button with these fields. Raises what PyGithub raises.
 
     docs.github.com/rest/actions/workflows#create-a-workflow-dispatch-event

@@ -116,13 +116,13 @@ def judge_records(
     Comments and their edits are read in parallel, then their workflow runs and authors. Raises ProviderError if the
     comments cannot be read.
     """
-    repository, number = _place_of(issue)
+    repository, number = _locate_issue(issue)
     with provider_errors():
         found, history = run_parallel_mixed(_incident_reads(repository, issue, number))
         return judge_comments(repository, rules, [each for each in found if matches(each[1])], history)
 
 
-def _place_of(issue: "Issue") -> "tuple[Repository, int]":
+def _locate_issue(issue: "Issue") -> "tuple[Repository, int]":
     """Return repository and number of an issue by its URL. PyGithub would read the issue for them first."""
     from github.Repository import Repository
 
@@ -198,7 +198,7 @@ def keep_acting(issue: "Issue", judged: Iterable[JudgedRecord]) -> list[JudgedRe
     """Return those of the judged records that `acting_records` returns. Raises ProviderError."""
     judged = list(judged)
     with provider_errors():
-        own = own_login(_place_of(issue)[0]) if any(each.trust == Trust.LAPTOP for each in judged) else ""
+        own = own_login(_locate_issue(issue)[0]) if any(each.trust == Trust.LAPTOP for each in judged) else ""
     return [each for each in judged if each.trust == Trust.OURS or (each.trust == Trust.LAPTOP and each.author == own)]
 
 

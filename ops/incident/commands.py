@@ -62,7 +62,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     from ops.github import comments
     from ops.publish import comment
 
-    path = _find_record(source, config)
+    path = _find_run_record(source, config)
     settings = load_config(config, environ, redactor)
     events = _read_events(path, redactor)
     run = _find_run_id(path, events)
@@ -209,7 +209,7 @@ def timeline_lines(journal: "IncidentJournal") -> Iterator[str]:
         yield to_one_line(f"{at:%Y-%m-%d %H:%M:%S}Z  {line}")
 
 
-def _find_record(source: str, config: Path) -> Path:
+def _find_run_record(source: str, config: Path) -> Path:
     """Return the record of `source`: a file, a run's folder, or a run's id."""
     path = Path(source)
     if not path.exists() and re.fullmatch(RUN_ID_PATTERN, source):

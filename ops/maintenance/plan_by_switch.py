@@ -91,7 +91,7 @@ def _plan_closing(
     desired = _desired_value(ctx, request, current, end=end, message=message)
     write = steps.plan_write(ctx, current, desired)
     value = write.value if write else current.value
-    closed = _paths_of(value) if value else ()
+    closed = _paths_in_maintenance(value) if value else ()
     undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
     what = _describe_scope(service, request.path)
     checks, shown = (
@@ -148,7 +148,7 @@ def _desired_value(
     own = find_owner(owners, ctx.request.requester)
     taken_over = next((each for each in everybody if each not in owners), None)
     former = own or taken_over
-    mine = _paths_of(former) if former else ()
+    mine = _paths_in_maintenance(former) if former else ()
     review_at = parse_utc(request.until) if request.until else own.review_at if own else None
     return DesiredValue(
         state=ON,
@@ -196,7 +196,7 @@ def _plan_reopening(
     now, before = ctx.clock.now(), _closed_paths(ctx, current)
     owners = current.owners(now)
     remaining = () if request.releases_all else _remaining_owners(ctx, request, current)
-    closed = tuple(dict.fromkeys(path for each in remaining for path in _paths_of(each)))
+    closed = tuple(dict.fromkeys(path for each in remaining for path in _paths_in_maintenance(each)))
     closed = (WHOLE_SERVICE,) if WHOLE_SERVICE in closed else closed
     state = ON if remaining else OFF
     write = None
@@ -259,7 +259,9 @@ def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: S
     others = find_others(owners, requester, accepted)
     released = [each if each in others else _without_path(each, request.path) for each in owners]
     remaining = tuple(each for each in released if each is not None)
-    blocking = tuple(each for each in others if not request.path or _is_covered(request.path, _paths_of(each)))
+    blocking = tuple(
+        each for each in others if not request.path or _is_covered(request.path, _paths_in_maintenance(each))
+    )
     if blocking and (remaining == owners or accepted):
         standing = f"{current.name} is {current.state(now)}"
         raise held_by_others(standing, blocking, requester=requester, effect="opens it", accepted=accepted)
@@ -300,10 +302,10 @@ def _parse_switch_end(ctx: Context[Any], request: MaintenanceRequest, current: S
 def _closed_paths(ctx: Context[Any], current: SwitchState) -> tuple[str, ...]:
     if current.value is None or current.state(ctx.clock.now()) != ON:
         return ()
-    return _paths_of(current.value)
+    return _paths_in_maintenance(current.value)
 
 
-def _paths_of(closed: SwitchValue | StateOwner) -> tuple[str, ...]:
+def _paths_in_maintenance(closed: SwitchValue | StateOwner) -> tuple[str, ...]:
     return closed.paths or (WHOLE_SERVICE,)
 
 

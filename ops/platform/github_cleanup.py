@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.verification_name import PREFIX, is_verification_name, make_name
+from ops.core.verification_name import PREFIX, is_verification_name, make_verification_name
 from ops.github.client import GitHubApiError
 from ops.github.own_writes import BRANCH_SUFFIXES, own_branch_of
 from ops.platform.account import Leftover, list_leftovers
@@ -83,7 +83,7 @@ class RepositoryCleanup:
             return ""
         if removals := self._find_removals():
             return removals[0][1]
-        name = self._name or make_name()
+        name = self._name or make_verification_name()
         self._repository.guard.own_name(name)
         branch, title = f"{name}{REMOVING}", "Remove the harmless workflow verify-platform"
         body = "The measurement by `ops verify-platform` has ended. This removes the workflow that it added."

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ops.core.errors import ProviderError
-from ops.core.verification_name import make_name
+from ops.core.verification_name import make_verification_name
 from ops.github.client import GitHubApiError, provider_errors
 from ops.github.permissions import may_write, read_permission
 from ops.github.records import query_graphql
@@ -45,7 +45,7 @@ def measure_repository(
     Raises:
         ProviderError: something could not be made, or not be deleted.
     """
-    name = make_name()
+    name = make_verification_name()
     try:
         say("creating a branch, a label, an issue and an environment")
         resources, pull = create_resources(repository, name, say, delay)

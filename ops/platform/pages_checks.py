@@ -55,7 +55,7 @@ class PagesChecks:
 
     def check_refusal(self) -> None:
         """Roll back to a preview, which Cloudflare refuses."""
-        preview = self._account.api.deploy_site(self._name, _make_files("one"), branch=PREVIEW)
+        preview = self._account.api.deploy_site(self._name, _make_site_files("one"), branch=PREVIEW)
         self._await_measured_site(preview)
         try:
             self._account.pages.roll_back(self._name, preview)
@@ -70,8 +70,8 @@ class PagesChecks:
         self._account.transport.own_upload_token(token)
         uploader = self._account.client_with(token, UPLOAD_TOKEN)
         with uploader.writing():
-            upload_files(uploader, _make_files(text))
-        deployment, early = self._await_measured_site(self._account.api.deploy_site(self._name, _make_files(text)))
+            upload_files(uploader, _make_site_files(text))
+        deployment, early = self._await_measured_site(self._account.api.deploy_site(self._name, _make_site_files(text)))
         self._results.compare("pages-queued", "some reads too early" if early else "no read too early")
         return deployment
 
@@ -92,7 +92,7 @@ class PagesChecks:
         return canonical.id if canonical else ""
 
 
-def _make_files(text: str) -> dict[str, bytes]:
+def _make_site_files(text: str) -> dict[str, bytes]:
     return {"/index.html": f"<!doctype html><title>{text}</title>".encode()}
 
 

@@ -190,12 +190,12 @@ def _judge_file(file: _File) -> RecordedPlatform:
     return RecordedPlatform(
         parse_utc(file.at),
         file.program,
-        tuple(_judge_row(rows[each.id], each) for each in known if each.id in rows),
+        tuple(_judge_assumption_row(rows[each.id], each) for each in known if each.id in rows),
         tuple(each for each in known if each.check and each.id not in rows),
     )
 
 
-def _judge_row(row: _Row, assumption: Assumption) -> Measurement:
+def _judge_assumption_row(row: _Row, assumption: Assumption) -> Measurement:
     if not row.measured:
         return Measurement(assumption, MeasurementKind.NOT_PROVABLE, reason=row.reason or "")
     is_confirmed = _is_as_expected(row.measured, row.seconds, assumption.expected, assumption.at_most)

@@ -40,17 +40,17 @@ def require_unused_repository(repository: str, used: Iterable[str], file: str) -
 
 def list_repositories(config: "Config") -> Iterator[str]:
     """Yield the repositories that ops.yml names in any section."""
-    yield from _find_texts(config.model_dump(), "repository")
+    yield from _find_field_texts(config.model_dump(), "repository")
 
 
-def _find_texts(value: object, name: str) -> Iterator[str]:
+def _find_field_texts(value: object, name: str) -> Iterator[str]:
     """Yield the texts of every field with this name, at any depth."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if key == name and isinstance(each, str):
                 yield each
             else:
-                yield from _find_texts(each, name)
+                yield from _find_field_texts(each, name)
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from _find_texts(each, name)
+            yield from _find_field_texts(each, name)

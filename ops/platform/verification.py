@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ops.core.errors import Interrupted, OpsError
-from ops.core.verification_name import make_name
+from ops.core.verification_name import make_verification_name
 from ops.platform.account import MODULE, Delay, RunResources, VerificationAccount, create_resources
 from ops.platform.measurements import Measurements, describe_error
 from ops.platform.pages_checks import PagesChecks
@@ -39,7 +39,7 @@ def measure_account(account: VerificationAccount, results: Measurements, say: Sa
     Raises:
         ProviderError: the resources could not be made, or not be deleted.
     """
-    name, code = make_name(), Path(__file__).with_name(MODULE).read_bytes()
+    name, code = make_verification_name(), Path(__file__).with_name(MODULE).read_bytes()
     try:
         with account.client.writing():
             say("creating a Worker, a Pages project, a KV namespace and a D1 database")

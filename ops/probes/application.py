@@ -79,18 +79,18 @@ def _find_first_429(web: ProbeClient, url: str, proof: RateLimitCheck) -> Assert
                 mark = spare_marks.pop()
                 response, body = web.fetch(address, {"ops-probe": mark})
         except httpx.RequestError as error:
-            return _no_proof(f"request {number} got no answer ({type(error).__name__})")
+            return _unproved_rate_limit(f"request {number} got no answer ({type(error).__name__})")
         if doubt := judge_answer(response.status_code, response.headers, body).doubt:
-            return _no_proof(f"request {number} was not counted: {doubt}")
+            return _unproved_rate_limit(f"request {number} was not counted: {doubt}")
         if response.status_code == 429:
             text = f"at request {number}, {wanted}"
-            return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _no_proof(text)
+            return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _unproved_rate_limit(text)
         if response.status_code != 204:
-            return _no_proof(f"request {number} was answered with status {response.status_code}")
-    return _no_proof(f"none in {2 * proof.limit} requests, {wanted}")
+            return _unproved_rate_limit(f"request {number} was answered with status {response.status_code}")
+    return _unproved_rate_limit(f"none in {2 * proof.limit} requests, {wanted}")
 
 
-def _no_proof(text: str) -> Assertion:
+def _unproved_rate_limit(text: str) -> Assertion:
     return Assertion("first 429", Verdict.INCONCLUSIVE, text)
 
 

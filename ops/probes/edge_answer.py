@@ -146,7 +146,7 @@ def judge_answer(
     `is_at_cloudflare`: whether the service is behind Cloudflare, whose responses all have `cf-ray`.
     """
     obstacle = None if expected_status == 503 else _detect_maintenance(status, headers)
-    place, (cached, is_stored) = _find_place(headers), _describe_cache(headers)
+    place, (cached, is_stored) = _find_edge_place(headers), _describe_cache(headers)
     is_proxy = status in PROXY_STATUSES or (status in GATEWAY_STATUSES and is_at_cloudflare and not place)
     obstacle = obstacle or _detect_blocker(status, headers, body, expected_status=expected_status, is_proxy=is_proxy)
     return EdgeAnswer(obstacle, cached, is_stored, place)
@@ -178,7 +178,7 @@ def judge_version(echoed: str | None, versions: frozenset[str]) -> Assertion:
     return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
 
 
-def _find_place(headers: Mapping[str, str]) -> str:
+def _find_edge_place(headers: Mapping[str, str]) -> str:
     found = _RAY.fullmatch(headers.get("cf-ray", "").strip())
     return found[1] if found else ""
 

@@ -60,8 +60,8 @@ NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Check each address once. An unreachable address proves nothing."""
-    checked = run_in_batches([partial(_check_address, web, address) for address in addresses], MAX_PARALLEL)
-    said, places = [assertion for assertion, _ in checked], _edge_places(answer for _, answer in checked)
+    checked = run_in_batches([partial(_check_maintenance_address, web, address) for address in addresses], MAX_PARALLEL)
+    said, places = [assertion for assertion, _ in checked], _probed_edge_places(answer for _, answer in checked)
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
     more = f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
@@ -75,11 +75,11 @@ def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCh
     return ProbeResult("maintenance", verdict, (assertion,), proves_health=False, places=places)
 
 
-def _edge_places(answers: Iterable[EdgeAnswer]) -> tuple[str, ...]:
+def _probed_edge_places(answers: Iterable[EdgeAnswer]) -> tuple[str, ...]:
     return tuple(sorted({answer.place for answer in answers if answer.place}))
 
 
-def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> tuple[Assertion, EdgeAnswer]:
+def _check_maintenance_address(web: "ProbeClient", address: "MaintenanceCheck") -> tuple[Assertion, EdgeAnswer]:
     name = f"{address.url} {address.way}".strip()
     try:
         response, body = web.fetch(address.url, {"accept": "application/json"})

@@ -168,7 +168,7 @@ class ProbeRunner:
     def _run_safely(self, probes: "ProbeSet", probe: "Probe") -> ProbeResult:
         """Run one probe. An exception becomes an inconclusive result."""
         try:
-            return _label_result(probes, self._run_probe(probes, probe))
+            return _label_probe_result(probes, self._run_probe(probes, probe))
         except Exception as error:  # noqa: BLE001  a probe must not stop a recovery
             failed = Assertion("probe", Verdict.INCONCLUSIVE, f"the probe failed with {type(error).__name__}")
             return ProbeResult(probe.name, Verdict.INCONCLUSIVE, (failed,))
@@ -224,7 +224,7 @@ class ProbeRunner:
         return DeploymentComparison(self._web(), probes.find_content, self._contents)
 
 
-def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
+def _label_probe_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     """Return a result with the service's name; a proof without a version ID becomes inconclusive.
 
     The deciding probe shows the requested value, and not that the service works.

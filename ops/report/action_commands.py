@@ -196,7 +196,7 @@ class _Creation:
         closed |= {each for each, state in states.items() if state == ItemState.CLOSED}
         alone = [each for each in marked if each.is_open and each.number not in numbers.values()]
         notes = tuple(f"#{each.number} is open, and no row links it" for each in alone)
-        judged = tuple(_judge_row(each, journal, numbers, alone, now) for each in tracked)
+        judged = tuple(_judge_action_item(each, journal, numbers, alone, now) for each in tracked)
         return cls(now, judged, journal, linked, numbers, frozenset(closed), notes)
 
     @property
@@ -224,7 +224,7 @@ class _Creation:
         return describe_unclear(each.item, self.journal) if key in self.journal.began else each
 
 
-def _judge_row(
+def _judge_action_item(
     each: TrackedItem, journal: ActionJournal, numbers: Mapping[str, int], alone: Sequence[MarkedIssue], now: datetime
 ) -> TrackedItem:
     """Return the row, or why no issue is created for it now."""

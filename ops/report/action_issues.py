@@ -48,7 +48,7 @@ _CREATED = re.compile(r"([0-9a-f]{12}) #([1-9][0-9]{0,9})")
 def read_states(repository: "Repository", numbers: Iterable[int]) -> dict[int, ItemState]:
     """Return the state of each issue that could be read."""
     wanted = sorted(set(numbers), reverse=True)[:MOST_LINKED]
-    states = run_in_batches([partial(_read_state, repository, number) for number in wanted], MAX_CALLS)
+    states = run_in_batches([partial(_read_action_state, repository, number) for number in wanted], MAX_CALLS)
     return {number: state for number, state in zip(wanted, states, strict=True) if state != ItemState.UNREAD}
 
 
@@ -59,7 +59,7 @@ def read_tracked(repository: "Repository", items: Sequence[ActionItem]) -> tuple
     )
 
 
-def _read_state(repository: "Repository", number: int) -> ItemState:
+def _read_action_state(repository: "Repository", number: int) -> ItemState:
     try:
         with provider_errors():
             return ItemState.CLOSED if repository.get_issue(number).state == "closed" else ItemState.OPEN

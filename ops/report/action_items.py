@@ -122,11 +122,13 @@ def track_items(items: Sequence[ActionItem], states: Mapping[int, ItemState]) ->
             note = "another row has the same action or issue: change or delete one of the two"
             tracked.append(TrackedItem(item, ItemState.DUPLICATE, item.issue, note))
         else:
-            tracked.append(TrackedItem(item, _find_state(item, states), item.issue, _describe_state(item, states)))
+            tracked.append(
+                TrackedItem(item, _find_action_state(item, states), item.issue, _describe_action_state(item, states))
+            )
     return tuple(tracked)
 
 
-def _find_state(item: ActionItem, states: Mapping[int, ItemState]) -> ItemState:
+def _find_action_state(item: ActionItem, states: Mapping[int, ItemState]) -> ItemState:
     if item.is_done:
         return ItemState.DONE
     if item.issue:
@@ -134,12 +136,12 @@ def _find_state(item: ActionItem, states: Mapping[int, ItemState]) -> ItemState:
     return ItemState.ELSEWHERE if item.elsewhere else ItemState.NO_ISSUE
 
 
-def _describe_state(item: ActionItem, states: Mapping[int, ItemState]) -> str:
+def _describe_action_state(item: ActionItem, states: Mapping[int, ItemState]) -> str:
     return {
         ItemState.ELSEWHERE: f"tracked elsewhere ({item.elsewhere[:60]}): write done into the row when it is",
         ItemState.MISSING: f"#{item.issue} does not exist: delete the link for a new issue, or correct it",
         ItemState.UNREAD: f"#{item.issue} could not be read",
-    }.get(_find_state(item, states), "")
+    }.get(_find_action_state(item, states), "")
 
 
 def count_open(tracked: Sequence[TrackedItem]) -> int:

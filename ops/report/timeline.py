@@ -107,7 +107,7 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
         MomentName.STARTED: evidence.start,
         MomentName.DETECTED: find_detection(evidence),
         MomentName.ACKNOWLEDGED: find_acknowledgment(evidence),
-        MomentName.REQUESTED: _find_request(evidence),
+        MomentName.REQUESTED: _find_first_request(evidence),
         MomentName.CALLED: _find_provider_call(evidence, main),
         MomentName.MITIGATED: evidence.state.mitigated,
         MomentName.CAUSE: find_note(evidence, "root cause"),
@@ -140,7 +140,7 @@ def find_deployment(evidence: IncidentEvidence, run: IssueRecord | None) -> Mome
     return Moment(first.created_on, text, served.url)
 
 
-def _find_request(evidence: IncidentEvidence) -> Moment:
+def _find_first_request(evidence: IncidentEvidence) -> Moment:
     """Return when the first run was requested, by the clock of its trigger."""
     first = next(iter(evidence.counted_runs), None)
     if first is None:

@@ -73,13 +73,13 @@ def ask_providers(
     calls = [
         partial(ctx.web.check_provider_key, who, key)
         for name, who in asked.items()
-        for key in _keys_to_check(ctx, name, prefixes)
+        for key in _secret_keys_to_check(ctx, name, prefixes)
     ]
     answers = iter(run_in_batches(calls, MAX_PARALLEL))
-    return {name: [next(answers) for _ in _keys_to_check(ctx, name, prefixes)] for name in asked}
+    return {name: [next(answers) for _ in _secret_keys_to_check(ctx, name, prefixes)] for name in asked}
 
 
-def _keys_to_check(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
+def _secret_keys_to_check(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
     first, *others = [ctx.secret_values.value(prefix + name) for prefix in prefixes]
     return [first, None, *others]
 

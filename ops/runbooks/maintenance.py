@@ -94,13 +94,13 @@ class Maintenance(Runbook["Maintenance.Params"]):
                 return RequestEffect(WatchedState.NOTHING)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
-        service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
+        service, request = require_service(ctx, *self.kinds), _parse_maintenance_request(ctx)
         if service.maintenance == "switch":
             return plan_by_switch.probe_request(ctx, service, request)
         return plan_by_routes.probe_request(service, request)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
+        service, request = require_service(ctx, *self.kinds), _parse_maintenance_request(ctx)
         method, *others = (service.maintenance,) if request.is_on else self.opening_methods(ctx, service, request)
         if method == "switch":
             return plan_by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
@@ -135,7 +135,7 @@ class Maintenance(Runbook["Maintenance.Params"]):
         return tuple(each for each in windows if not path or each.path == path)
 
 
-def _parse_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:
+def _parse_maintenance_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:
     """Parse the parameters. Raises ConfigError."""
     params = ctx.params
     return MaintenanceRequest.parse(

@@ -329,7 +329,7 @@ class GitHubSetup:
             action: Literal["create", "change"] = "create" if each.is_new else "change"
             is_done = partial(self._is_label_done, each.name)
             plan.changes.append(
-                SettingChange("label", each.name, action, "", partial(_write_label, each.apply), is_done)
+                SettingChange("label", each.name, action, "", partial(_apply_label_change, each.apply), is_done)
             )
 
     def _is_label_done(self, name: str) -> bool:
@@ -413,7 +413,7 @@ def _explain_missing_plan(text: str, hint: str) -> Iterator[None]:
         raise ProviderError(text, reason=Reason.PROVIDER_REFUSED, hint=hint) from None
 
 
-def _write_label(apply: Callable[[], object]) -> None:
+def _apply_label_change(apply: Callable[[], object]) -> None:
     with write_errors():
         apply()
 

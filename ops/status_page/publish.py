@@ -27,7 +27,7 @@ from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import save_record
 from ops.github.issues import INCIDENT, add_once, parse_form
-from ops.github.public_updates import list_updates, read_updates, request_update
+from ops.github.public_updates import dispatch_public_update, list_updates, read_updates
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.render import load_templates
 from ops.status_page.compose import UpdateContext, check_limits, compose_update
@@ -296,5 +296,5 @@ def press_button(request: UpdateRequest, config: "Config", environ: Mapping[str,
     inputs = {"incident": str(request.incident), "state": request.state.words}
     inputs |= {name: value for name, value in values.items() if value}
     with provider_errors(PRESS_HINT):
-        request_update(repository, config.github.branch, inputs)
+        dispatch_public_update(repository, config.github.branch, inputs)
     return f"{actions.repository_page(environ)}/actions/workflows/{PUBLISH_UPDATE}.yml"

@@ -48,7 +48,7 @@ class Statuspage:
 
     def find(self, course: UpdateCourse) -> ShownIncident | None:
         for row in self._client.read_rows(f"{self._path}/incidents", size="limit"):
-            memory, kind = _read_memory(row), course.update.kind.value
+            memory, kind = _read_incident_memory(row), course.update.kind.value
             if memory.get(kind) == course.update.incident:
                 numbers = (int(value) for key, value in memory.items() if key != kind and value.isdecimal())
                 has_newer = max(numbers, default=0) > course.update.number
@@ -85,7 +85,7 @@ class Statuspage:
         }
 
 
-def _read_memory(row: Mapping[str, Any]) -> dict[str, str]:
+def _read_incident_memory(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what an incident keeps for us; {} for one of another program or person."""
     metadata = row.get("metadata")
     kept = metadata.get(MEMORY) if isinstance(metadata, dict) else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.verification_name import make_name
+from ops.core.verification_name import make_verification_name
 from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.faults import Fault
@@ -82,7 +82,7 @@ def test_site_without_an_address_proves_nothing(measured: MeasuredAccount) -> No
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("behind", [2, 4])
 def test_list_behind_a_creation_leaves_nothing(measured: MeasuredAccount, path: str, behind: int) -> None:
-    measured.add(make_name())
+    measured.add(make_verification_name())
     answer_with(measured, [], path, method="GET", times=behind)
 
     outcome = measured.verify("--cleanup", "--yes", "--json")

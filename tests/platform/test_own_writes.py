@@ -12,7 +12,7 @@ from ops.cloudflare.own_writes import OwnWritesTransport
 from ops.cloudflare.types.inventory import NamedResource
 from ops.core.errors import Refused
 from ops.core.redaction import Secret
-from ops.core.verification_name import PREFIX, is_verification_name, make_name
+from ops.core.verification_name import PREFIX, is_verification_name, make_verification_name
 from ops.platform.account import QUIET_LOOKS
 from sandbox import Sandbox
 from tests.conftest import READS_BY_POST
@@ -44,7 +44,7 @@ FOREIGN = st.one_of(
 
 
 def test_made_names_are_recognized() -> None:
-    names = [make_name() for _ in range(50)]
+    names = [make_verification_name() for _ in range(50)]
 
     assert all(is_verification_name(name) and name == genuine(name[len(PREFIX) :][:8]) for name in names)
     assert len({*names}) == 50

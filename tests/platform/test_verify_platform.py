@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.verification_name import PREFIX, make_name
+from ops.core.verification_name import PREFIX, make_verification_name
 from ops.platform.measurements import read_assumptions
 from ops.platform.verification import STEPS
 from sandbox.edge.places import EdgePlaces
@@ -279,7 +279,7 @@ def test_refused_deletion_is_named_and_repeated_by_cleanup(measured: MeasuredAcc
 
 @pytest.mark.parametrize("path", ["/workers/scripts", "/pages/projects", "/storage/kv/namespaces", "/d1/database"])
 def test_failing_product_does_not_keep_the_resources_of_the_others(measured: MeasuredAccount, path: str) -> None:
-    name = make_name()
+    name = make_verification_name()
     measured.add(name)
     failing = measured.sandbox.fault(method="GET", path=f"/accounts/*{path}", status=503, times=None)
 

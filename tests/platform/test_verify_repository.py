@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.verification_name import PREFIX, make_name
+from ops.core.verification_name import PREFIX, make_verification_name
 from ops.platform import workflow_checks
 from ops.platform.github_verification import GITHUB_STEPS
 from ops.platform.measurements import read_assumptions
@@ -135,7 +135,7 @@ def test_without_a_merge_nothing_is_left(measured: MeasuredRepository) -> None:
 
 
 def test_workflow_that_another_run_added_is_used_at_once(measured: MeasuredRepository) -> None:
-    github, other = measured.sandbox.github, make_name()
+    github, other = measured.sandbox.github, make_verification_name()
     github.switches.lists_lag_seconds = 0.0  # for a list that is behind, the run sleeps before it looks
     measured.add(other)
     later = list[bool]()
@@ -242,7 +242,7 @@ def test_leftovers_of_a_killed_run_are_found_and_deleted(measured: MeasuredRepos
 
 
 def test_things_with_equal_prefixes_stay(measured: MeasuredRepository) -> None:
-    own = make_name()
+    own = make_verification_name()
     for name in (OF_A_PERSON, f"{own}0", f"a{own}", own):
         measured.add(name)
 

@@ -81,14 +81,14 @@ def describe_logged_errors(errors: tuple[LoggedError, ...] | str) -> tuple[str, 
     from ops.core.anonymization import anonymize_text  # here, because the gate never needs it
 
     rows = tuple(
-        f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
+        f"in {each.count} requests: {_shorten_telemetry_error(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
         for each in errors[:MAX_LOGGED_ERRORS]
     )
     more = (f"and {len(errors) - MAX_LOGGED_ERRORS} other errors",) if len(errors) > MAX_LOGGED_ERRORS else ()
     return (*rows, *more) or ("none, or the Worker's observability is off",)
 
 
-def _one_line(text: str) -> str:
+def _shorten_telemetry_error(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MAX_ERROR_LENGTH else f"{line[:MAX_ERROR_LENGTH]}…"
 

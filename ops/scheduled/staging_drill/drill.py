@@ -329,7 +329,7 @@ class StagingDrill:
             return None
         place = (RECOVERY, self.section.environment, self.section.service)
         runs = (one for one in reversed(journal.our_runs) if one.record.decision not in {"", Decision.REFUSED.value})
-        return next((one for one in runs if _place_of(one) == place), None)
+        return next((one for one in runs if _drill_place_of(one) == place), None)
 
     def find_ending(self, drill: issues.StagingDrillIncident) -> Ending:
         """Return how a drill ends that nobody recovered, by the time for which it could be recovered."""
@@ -444,7 +444,7 @@ def _failed_undo(error: OpsError, undo: str) -> UnknownOutcome:
     )
 
 
-def _place_of(one: "IssueRecord") -> tuple[str, str, str]:
+def _drill_place_of(one: "IssueRecord") -> tuple[str, str, str]:
     return one.record.runbook, one.record.environment, one.record.service
 
 

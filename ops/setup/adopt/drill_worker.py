@@ -25,7 +25,7 @@ class DrillWorker:
     """The Worker `name` of one account. The transport of the account lets no write to another one through."""
 
     def __init__(self, account: VerificationAccount, name: str) -> None:
-        """Raises ValueError for a name that `make_name` did not make."""
+        """Raises ValueError for a name that `make_verification_name` did not make."""
         account.transport.own_resource(NamedResource(name, name))
         self._account, self._name = account, name
         self._code = files("ops.platform").joinpath(MODULE).read_bytes()

@@ -16,7 +16,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ConfigError, Decision, OpsError, ProviderError, Reason
 from ops.core.names import DRILL_TOKEN
 from ops.core.redaction import Redactor, Secret
-from ops.core.verification_name import DRILL_PREFIX, make_name
+from ops.core.verification_name import DRILL_PREFIX, make_verification_name
 from ops.github.client import GitHubApiError, connect, send_twice
 from ops.github.secrets import write_secret
 from ops.platform.account import VerificationAccount
@@ -92,7 +92,7 @@ class LabelDrill:
 
         Raises OpsError: something could not be taken back.
         """
-        name = make_name(DRILL_PREFIX)
+        name = make_verification_name(DRILL_PREFIX)
         with self._open_worker(name, account, token) as worker:
             url = worker.find_url()
             repository = self._repository(name)
@@ -190,14 +190,14 @@ class LabelDrill:
         """
         with scratch_folder() as scratch:
             copy_committed(self._folder, scratch)
-            before = _read_files(scratch)
+            before = _read_workflow_files(scratch)
             path = scratch / CONFIG
-            lines, labels = list(_environment_lines(name, account, token, url)), list(_label_lines(name))
+            lines, labels = list(_environment_lines(name, account, token, url)), list(_drill_label_lines(name))
             path.write_bytes(insert_environments(path.read_bytes().decode(), [name], lines, labels).encode())
             config = read_config(path, labels=None)[0]
             if sync_files(scratch, config, check=False, force=False, echo=lambda _: None, environ=self._environ):
                 return None
-            after = _read_files(scratch)
+            after = _read_workflow_files(scratch)
         changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
         return {each: after.get(each) for each in changed}
 
@@ -286,13 +286,13 @@ def _environment_lines(name: str, account: str, token: str, url: str) -> Iterato
     yield "            http: {path: /, status: 200, version: version}"
 
 
-def _label_lines(name: str) -> Iterator[str]:
+def _drill_label_lines(name: str) -> Iterator[str]:
     yield f"  recover:{name}:"
     yield "    runbook: rollback-worker"
     yield f"    environment: {name}"
     yield f"    params: {{service: {name}}}"
 
 
-def _read_files(folder: Path) -> dict[str, str]:
+def _read_workflow_files(folder: Path) -> dict[str, str]:
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes().decode() for path in found}

@@ -107,13 +107,13 @@ def read_known(root: Path) -> KnownFacts:
     contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
     return KnownFacts(
         owner=match[1] if match else "",
-        token_location=_first_text_answer(places),
-        contact=_first_text_answer(contacts),
-        actions=_first_text_answer([get_nested(data, "github", "actions")]),
+        token_location=_first_init_answer(places),
+        contact=_first_init_answer(contacts),
+        actions=_first_init_answer([get_nested(data, "github", "actions")]),
     )
 
 
-def _first_text_answer(values: Iterable[Any]) -> str:
+def _first_init_answer(values: Iterable[Any]) -> str:
     return next((value for value in values if isinstance(value, str)), "")
 
 

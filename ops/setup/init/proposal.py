@@ -176,7 +176,11 @@ def propose_compare(
         contents |= _read_proposed_paths(web, clock, origins, paths[1:])
     else:  # each other page would be tried ten times too
         paths = (HOME,)
-    proved = [path for path in paths if _identifies_deployment(*contents[path]) and not _is_fallback(path, contents)]
+    proved = [
+        path
+        for path in paths
+        if _identifies_deployment(*contents[path]) and not _answers_with_home_page(path, contents)
+    ]
     if len(proved) >= MOST_COMPARED:
         return CompareProposal(tuple(proved[:MOST_COMPARED]))
     if proved:
@@ -186,7 +190,7 @@ def propose_compare(
     return CompareProposal((HOME,), f"compare was not proved: {why}")
 
 
-def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bool:
+def _answers_with_home_page(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bool:
     """Return whether a deployment answers the path with its home page, as a single-page application does."""
     pairs = zip(contents[path], contents[HOME], strict=True)
     return path != HOME and any(page.digest == home.digest for page, home in pairs)

@@ -330,10 +330,10 @@ def _bound_store(place: Inventory, binding: WorkerBinding) -> str:
 
 def read_wrangler_files(paths: Iterable[Path]) -> tuple[Resource, ...]:
     """Return the Workers and Pages projects of the files. Raises ConfigError if a file cannot be used."""
-    return tuple(resource for path in paths for resource in _read_file(_find_file(path)))
+    return tuple(resource for path in paths for resource in _read_named_wrangler_file(_find_named_wrangler_file(path)))
 
 
-def _find_file(path: Path) -> Path:
+def _find_named_wrangler_file(path: Path) -> Path:
     """Return the file, or the first wrangler file of a folder."""
     if not path.is_dir():
         return path
@@ -344,7 +344,7 @@ def _find_file(path: Path) -> Path:
     return file
 
 
-def _read_file(path: Path) -> Iterator[Resource]:
+def _read_named_wrangler_file(path: Path) -> Iterator[Resource]:
     try:
         with path.open("rb") as file:
             settings = read_settings(path.name, file.read(MAX_BYTES + 1))
