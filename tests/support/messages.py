@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Mapping[str, int | None]] = {
     "RefusedRequest": {"message": None, "hint": None},
     "Finding": {"text": 0, "fix": 1},
     "RunOutcome": {"message": 2},
-    "Change": {"before": 1, "after": 2, "done_when": 3},
+    "Change": {"target": 0, "before": 1, "after": 2, "done_when": 3},
     "PlanSection": {"title": 0, "lines": 1},
     "Plan": {
         "summary": 0,
@@ -133,6 +133,13 @@ class _Reader:
         self.makers[".record"] = _Maker("RunEvent", {"text": ("text", 1)})
         while self._add_makers():
             pass
+        self.inner: dict[str, list[tuple[_Module, ast.Call]]] = {}
+        """Name of a maker → the calls in it that make or pass on its message."""
+        for module in self.modules.values():
+            for call, _, _ in self.calls(module):
+                if around := module.functions.get(id(call), ()):
+                    own = _own_name(module, around[-1], module.classes.get(id(around[-1])))
+                    self.inner.setdefault(own, []).append((module, call))
 
     def places(self) -> Iterator[Place]:
         for module in self.modules.values():
@@ -144,7 +151,7 @@ class _Reader:
                 given = {text: argument for text in maker.arguments if (argument := _argument(call, maker, text))}
                 if not given or all(_forwarded(argument, around) for argument in given.values()):
                     continue
-                texts = {text: self._text(module, argument, around) for text, argument in given.items()}
+                texts = self._texts(module, call, around)
                 file = module.path.relative_to(ROOT).as_posix()
                 function = module.owners[id(around[-1])] if around else "(module)"
                 words = [file, function, name, *_reason(call)]
@@ -153,6 +160,26 @@ class _Reader:
                 number = f" {seen[key]}" if seen[key] > 1 else ""
                 position = Position(file, call.end_lineno or 0, call.end_col_offset or 0)
                 yield Place(key + number, maker.kind, call.lineno, position, texts)
+
+    def _texts(self, module: _Module, call: ast.Call, around: tuple[Function, ...]) -> dict[str, Text]:
+        """Return all texts of a message: those that the call gives, and those that its maker adds."""
+        made_by = self._made_by(module, call)
+        maker, texts = self.makers[made_by], {}
+        for name in FIELDS[maker.kind]:
+            argument = _argument(call, maker, name) if name in maker.arguments else None
+            if argument:
+                texts[name] = self._text(module, argument, around)
+            elif name not in maker.arguments and (added := self._added(made_by, name)):
+                texts[name] = added
+        return texts
+
+    def _added(self, maker: str, name: str) -> Text | None:
+        """Return the text that the maker itself gives; None if it gives none."""
+        found = []
+        for module, call in self.inner.get(maker, ()):
+            if text := self._texts(module, call, module.functions[id(call)]).get(name):
+                found.append(text)
+        return _any_of(list(dict.fromkeys(found))) if found else None
 
     def _add_makers(self) -> bool:
         """Add each class and function that passes an argument on as a text; return whether there was a new one."""
