@@ -221,6 +221,6 @@ def test_early_write_is_refused_by_the_client(
         assert result.decision == Decision.PLANNED  # it was never asked to compare
     else:
         assert (result.decision, result.reason) == (Decision.REFUSED, Reason.READ_ONLY)
-        assert "writes are not allowed yet" in result.message
+        assert "only reads are allowed" in result.message
     assert world.writes() == []
     assert world.live == {releases.bad: 100}

@@ -317,7 +317,8 @@ class CloudflareClient(WriteGuard):
     ) -> CloudflareResponse:
         if not self._may_write and not is_declared_read(method, path, content.get("json")):
             raise Refused(
-                f"{method} {without_account(path)} is a write, and writes are not allowed yet", reason=Reason.READ_ONLY
+                f"{method} {without_account(path)} is a write to Cloudflare, and only reads are allowed",
+                reason=Reason.READ_ONLY,
             )
         if self._http is None:
             self.open()

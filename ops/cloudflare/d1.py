@@ -203,7 +203,7 @@ def _parse_migration(table: str, row: Mapping[str, SqlValue]) -> Migration:
         return Migration(str(row["name"]), parse_utc(str(row["applied_at"])).replace(microsecond=0))
     except ValueError:
         raise ProviderError(
-            f"{table} has a malformed time for {quote_name(str(row['name']))}",
+            f"D1 returned a malformed time for {quote_name(str(row['name']))} in {table}",
             reason=Reason.MALFORMED_ANSWER,
             hint="Restore with `wrangler d1 time-travel restore`, after you have checked the migrations by hand.",
         ) from None

@@ -212,7 +212,7 @@ class RestoredHolds:
         for each in self.found:
             ends = "kept" if each in desired else "removed, because this restore undoes its run"
             lines += [] if each.migration in new else [f"{each}: {ends}"]
-        return (PlanSection("Holds", tuple(lines)),) if lines else ()
+        return (PlanSection("Holds after the restore", tuple(lines)),) if lines else ()
 
     def read_again(self, ctx: Context[Any]) -> None:
         """Read the holds right before the restore."""

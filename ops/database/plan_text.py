@@ -59,12 +59,14 @@ def build_sections(
 ) -> tuple[PlanSection, ...]:
     after = [f"{each.service}: {_describe_newer_uploads(each.newer_uploads)} uploaded since" for each in uses]
     sections = (
-        PlanSection("Point", tuple(_point_lines(restore, now))),
+        PlanSection("Point of the restore", tuple(_point_lines(restore, now))),
         PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
-        PlanSection("Rows", tuple(_row_count_lines(restore.before.rows, restore.rows_at_target))),
-        PlanSection("Worker versions", tuple(after)),
+        PlanSection("Rows at the target", tuple(_row_count_lines(restore.before.rows, restore.rows_at_target))),
+        PlanSection("Worker versions since the target", tuple(after)),
         *more,
-        PlanSection("Checks", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)),
+        PlanSection(
+            "Checks after the restore", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)
+        ),
     )
     return tuple(each for each in sections if each.lines)
 

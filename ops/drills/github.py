@@ -187,7 +187,7 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
     try:
         find_act()
     except ActNotFound as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"this drill runs the workflow files: {error}") from None
     files = repository.files(world.config, world.actions, is_watched=world.is_watched)
     needed = ["ops.yml", f".github/workflows/{world.runbook}.yml", ".github/workflows/incident.yml"]
     if missing := [name for name in needed if name not in files]:

@@ -202,7 +202,7 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     try:
         node.install_packages()
     except node.MissingTool as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"the site of this drill cannot be built: {error}") from None
     tree = folder / SOURCE / built_in
     if name == "good":
         shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))

@@ -255,4 +255,4 @@ def _write_summary(environ: Mapping[str, str], body: str) -> None:
         actions.write_summary(environ, body)
     except OSError as error:
         hint = "Do not change GITHUB_STEP_SUMMARY, which GitHub Actions sets."
-        raise ConfigError(f"cannot write the job summary ({error.strerror})", hint=hint) from None
+        raise ConfigError(f"cannot write the evidence to the job summary ({error.strerror})", hint=hint) from None

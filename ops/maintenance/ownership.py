@@ -18,7 +18,7 @@ from ops.core.runtime_contract import SwitchValue, make_revision
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 
-RELEASED = "Released"
+RELEASED = "Maintenance released"
 """Section of a plan with everybody whom `--release-all` releases."""
 
 

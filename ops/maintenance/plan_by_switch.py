@@ -106,9 +106,9 @@ def _plan_closing(
         changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
             PlanSection("Message to users", (value.message if value else desired.message,)),
-            PlanSection("Closed", tuple(_describe_scope(service, path) for path in closed)),
+            PlanSection("Closed by the switch", tuple(_describe_scope(service, path) for path in closed)),
             *_owner_section(value),
-            PlanSection("Stays open", _describe_open_rest()),
+            PlanSection("Stays open in maintenance", _describe_open_rest()),
             describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
@@ -321,7 +321,7 @@ def _is_covered(path: str, closed: Iterable[str]) -> bool:
 def _owner_section(value: SwitchValue | None) -> tuple[PlanSection, ...]:
     """Return who needs the service closed, if there are several."""
     owners = value.owners if value else ()
-    return (PlanSection("Held by", tuple(each.describe() for each in owners)),) if len(owners) > 1 else ()
+    return (PlanSection("Maintenance held by", tuple(each.describe() for each in owners)),) if len(owners) > 1 else ()
 
 
 def _switch_paths(closed: tuple[str, ...]) -> tuple[str, ...]:

@@ -43,10 +43,10 @@ def closing_sections(
 ) -> tuple[PlanSection, ...]:
     return _drop_empty(
         PlanSection("Message to users", (window.message,)),
-        PlanSection("Planned end", tuple(_describe_window_end(window, now))),
-        PlanSection("Closed, with previous targets", tuple(describe_closed_paths(ingress, window))),
-        PlanSection("Stays open", tuple(describe_open_paths(ingress, window.path))),
-        PlanSection("Unchanged", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
+        PlanSection("Planned end of maintenance", tuple(_describe_window_end(window, now))),
+        PlanSection("Closed routes, with previous targets", tuple(describe_closed_paths(ingress, window))),
+        PlanSection("Stays open in maintenance", tuple(describe_open_paths(ingress, window.path))),
+        PlanSection("Unchanged routes", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
         PlanSection("Other maintenance windows", tuple(_describe_window(each, now) for each in others)),
     )
 
@@ -57,11 +57,11 @@ def reopening_sections(
     return _drop_empty(
         PlanSection("In maintenance until now", tuple(_describe_window(each, now) for each in reopened)),
         PlanSection(
-            "Stored values",
+            "Routes to put back",
             tuple(line for window in reopened for line in describe_closed_paths(ingress, window)),
         ),
         PlanSection("Stays in maintenance", tuple(_describe_window(each, now) for each in still)),
-        PlanSection("Unchanged", tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
+        PlanSection("Unchanged routes", tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
     )
 
 

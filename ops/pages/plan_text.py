@@ -148,7 +148,7 @@ def build_sections(
                 tuple(_deployment_differences(history, target)) or ("no difference that Cloudflare shows",),
             )
         )
-    listed.append(PlanSection("Compared", history.compared))
+    listed.append(PlanSection("Compared content", history.compared))
     if by_rule:
         listed.append(PlanSection("Rejected deployments", tuple(list_rejected(choice.choice))))
     oldest = history.deployments[-1]

@@ -82,7 +82,9 @@ class PagesChecks:
             if read is not None and (read.stage, read.status) == ("deploy", "success"):
                 return read, early
             self._account.clock.sleep(PAUSE)
-        raise NotShown("a deployment of the site did not end in time", reason=Reason.PROVIDER_UNAVAILABLE)
+        raise NotShown(
+            "a deployment of the verification's site did not end in time", reason=Reason.PROVIDER_UNAVAILABLE
+        )
 
     def _list_addresses(self) -> tuple[str, ...]:
         return self._account.pages.read_project(self._name).domains

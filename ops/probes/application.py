@@ -131,7 +131,7 @@ class DurableObjectAdmin(WriteGuard):
         """
         assert spec.reset is not None
         if not self._may_write:
-            raise Refused("a reset is a write, and writes are not allowed yet", reason=Reason.READ_ONLY)
+            raise Refused("a reset of a Durable Object is a write, and only reads are allowed", reason=Reason.READ_ONLY)
         what = f"POST {spec.reset}"
         try:
             response, body = self._send_admin_request("POST", url + spec.reset, spec, content=b"")

@@ -237,8 +237,8 @@ def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str,
     """Return the sections of the plan. `workers`: Worker → secrets that are set there."""
     listed = (
         PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
-        PlanSection("Skipped", selected.skipped),
-        PlanSection("Workers", tuple(_list_secrets_by_place(workers))),
+        PlanSection("Skipped secrets", selected.skipped),
+        PlanSection("Workers and their secrets", tuple(_list_secrets_by_place(workers))),
         PlanSection("Pages projects, set by a person", tuple(_list_secrets_by_place(selected.secrets_by_project))),
         PlanSection("GitHub secrets", tuple(_list_copies(selected))),
     )

@@ -130,4 +130,4 @@ def _find_doubts(
 
 
 def _skipped_section(lines: list[str]) -> tuple[PlanSection, ...]:
-    return (PlanSection("Unchanged", tuple(lines)),) if lines else ()
+    return (PlanSection("Unchanged switches", tuple(lines)),) if lines else ()

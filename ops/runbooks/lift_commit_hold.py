@@ -226,7 +226,10 @@ def _lift_consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHo
 
 
 def _lift_sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> tuple[PlanSection, ...]:
-    sections = (PlanSection("Lifted", tuple(map(str, mine))), PlanSection("Still held", tuple(map(str, others))))
+    sections = (
+        PlanSection("Commit holds lifted", tuple(map(str, mine))),
+        PlanSection("Commits still held", tuple(map(str, others))),
+    )
     return tuple(each for each in sections if each.lines)
 
 

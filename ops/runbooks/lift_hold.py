@@ -57,7 +57,10 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
             undo=None,
             database=database,
         )
-        sections = (PlanSection("Lifted", tuple(map(str, lifted))), PlanSection("Still held", tuple(map(str, others))))
+        sections = (
+            PlanSection("Migration holds lifted", tuple(map(str, lifted))),
+            PlanSection("Migrations still held", tuple(map(str, others))),
+        )
         summary = f"D1 database {name}: {'lift the hold of' if lifted else 'no hold of'} {migration}"
         claim = f"{migration} is no longer held in {name}"
         # The services do not show it, and may be failing or in maintenance, so no probe decides.

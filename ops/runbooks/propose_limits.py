@@ -304,8 +304,8 @@ def _build_plan(  # noqa: PLR0917
             _Open("a pull request", "none", f"from {branch}", "the pull request is open", None, proposed=proposed),
         ),
         sections=(
-            PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
-            PlanSection("Patch", patch),
+            PlanSection("Proposed limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
+            PlanSection("Patch of limits.yml", patch),
         ),
         consequences=("the limits stay unchanged until a person merges it",),
         warnings=(*warnings, *proposal.not_compared, *proposal.notes),

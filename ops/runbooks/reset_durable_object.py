@@ -108,7 +108,11 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
                 tracked=tracked_object,
             ),
         ),
-        sections=(PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects and the live version")),),
+        sections=(
+            PlanSection(
+                "Unchanged by the reset", (*keeps, *object_reset.KEPT, "all other objects and the live version")
+            ),
+        ),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED,),
         warnings=(f"{tracked_object.memory_text}: its memory before the reset is unknown",) if closed else (),
@@ -240,7 +244,7 @@ def _build_plan(
     without_proof: Sequence[str],
 ) -> StepPlan:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
-    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in tracked))]
+    compared = [PlanSection("Objects compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in tracked))]
     unknown = [f"{each.name}: {each.before}" for each in tracked if isinstance(each.before, str)]
     undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(upload.live.split))
     seen = ", ".join(each.name for each in tracked)

@@ -178,15 +178,17 @@ def _revert_sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     how_many = count_of(count, "statement")
     file = f"down file: {down.path}, {how_many}, {down.source}"
     page = (down.page,) if down.page else ()
-    yield PlanSection("Migration", (str(planned.migration), file, *page, f"now: bookmark {planned.bookmark}"))
-    yield PlanSection("Statements", tuple(plan_text.statement_lines(down.statements, down.page)))
+    yield PlanSection("Migration to revert", (str(planned.migration), file, *page, f"now: bookmark {planned.bookmark}"))
+    yield PlanSection("Statements of the down file", tuple(plan_text.statement_lines(down.statements, down.page)))
     schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)
-    yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
+    yield PlanSection("Schema after the revert", (*schema, LOCAL_COPY))
     if down.all_losses:
         yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
-    yield PlanSection("Holds", (f"{planned.migration.name}: {migration_holds.HELD_UNTIL}",))
+    yield PlanSection("Hold after the revert", (f"{planned.migration.name}: {migration_holds.HELD_UNTIL}",))
     limit = format_duration(checks.TIME_LIMIT)
-    yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
+    yield PlanSection(
+        "Checks after the revert", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",)
+    )
 
 
 def _revert_warnings(planned: MigrationRevert) -> Iterator[str]:

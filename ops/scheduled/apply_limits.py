@@ -391,7 +391,7 @@ def build_plan(
     return ApplyLimitsPlan(
         summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
-        sections=(PlanSection("Limits", differences or ("no change",)),),
+        sections=(PlanSection("Limits in KV", differences or ("no change",)),),
         consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=None if changes else Reason.ALREADY_LIVE,

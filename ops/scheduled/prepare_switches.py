@@ -49,7 +49,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
             if planned
             else "all switch keys exist",
             changes=tuple(SetSwitch.of(ctx, each) for each in planned),
-            sections=(PlanSection("Unchanged", tuple(there)),) if there else (),
+            sections=(PlanSection("Switches that have a key", tuple(there)),) if there else (),
             consequences=("nothing changes for users: a switch without a key has its normal state too",),
             reason=None if planned else Reason.ALREADY_PREPARED,
             done_message="Created the switch keys",

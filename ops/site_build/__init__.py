@@ -244,7 +244,7 @@ class SiteBuilder:
         try:
             return node.wrangler_command(self._environ_with_node, self._install_by_npm)
         except node.MissingTool as error:
-            raise _missing_tool(str(error)) from None
+            raise _missing_tool(f"wrangler is missing: {error}") from None
 
     def _install_by_npm(self, argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
         done = process.run_program(

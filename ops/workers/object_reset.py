@@ -75,8 +75,8 @@ def build_sections(classes: WorkerClasses) -> tuple[PlanSection, ...]:
     ]
     listed = (
         PlanSection("Every object of these classes restarts", tuple(restart)),
-        PlanSection("Not restarted", tuple(others)),
-        PlanSection("Kept", KEPT),
+        PlanSection("Durable Objects not restarted", tuple(others)),
+        PlanSection("Kept by the objects", KEPT),
     )
     return tuple(section for section in listed if section.lines)
 

@@ -39,7 +39,7 @@ def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in waiting
     assert f"**Run workflow**: incident `1`, digest `{desk.digest}`" in waiting
     assert "**Migrations taken back**\n\n- 0002_prices.sql, applied" in waiting
-    assert "**Rows**\n\n- sales: 2 of 5 rows deleted" in waiting
+    assert "**Rows at the target**\n\n- sales: 2 of 5 rows deleted" in waiting
 
     done = desk.approve()
 
@@ -105,7 +105,7 @@ def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
     asked = desk.ask(label="recover:revert")
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
     assert "loses the rows and columns that its down file deletes" in desk.comments[0]
-    assert "**Statements**\n\n- 1: ALTER TABLE sales DROP COLUMN price" in desk.comments[0]
+    assert "**Statements of the down file**\n\n- 1: ALTER TABLE sales DROP COLUMN price" in desk.comments[0]
     assert desk.request["params"] == {"database": "orders", "name": MIGRATION}
 
     done = desk.approve()

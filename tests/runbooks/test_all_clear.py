@@ -46,7 +46,7 @@ def test_all_clear_skips_and_names_other_switches(place: SwitchWorld) -> None:
 
     assert outcome.code == 0
     assert place.puts == ["session-do"]
-    lines = outcome.result["plan"]["sections"]["Unchanged"]
+    lines = outcome.result["plan"]["sections"]["Unchanged switches"]
     assert [line.partition(", ")[0] for line in lines] == [
         "maintenance: already ended: on",
         "ai: belongs to incident #43: groq",
@@ -60,7 +60,7 @@ def test_all_clear_skips_malformed_values(place: SwitchWorld) -> None:
 
     assert outcome.code == 0
     assert sorted(place.puts) == ["ai", "session-do"]
-    (line,) = outcome.result["plan"]["sections"]["Unchanged"]
+    (line,) = outcome.result["plan"]["sections"]["Unchanged switches"]
     assert "maintenance" in line
     assert "version 2" in line
 

@@ -26,7 +26,7 @@ def test_responder_lifts_the_hold_until_the_next_rollback(operations: Operations
 
     assert ended(done) == (0, "healthy_as_before", "verified"), done.err
     shas = operations.shop.shas
-    assert shas["B"][:12] in done.result["plan"]["sections"]["Lifted"][0]
+    assert shas["B"][:12] in done.result["plan"]["sections"]["Commit holds lifted"][0]
     assert operations.labels == {"incident", LIFTED}
     answer = operations.answer()
     assert (answer["decision"], [each["state"] for each in answer["holds"]]) == ("go", ["lifted"])

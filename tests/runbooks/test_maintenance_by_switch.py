@@ -78,7 +78,7 @@ def test_path_that_stays_open_is_refused(place: SwitchWorld, path: str) -> None:
 
 
 def test_plan_lists_open_paths(place: SwitchWorld) -> None:
-    stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
+    stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open in maintenance"]
 
     assert re.findall(r"/[\w/]+", stays[0]) == ["/health", "/health/", "/__ops/"]
 

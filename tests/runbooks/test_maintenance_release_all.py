@@ -40,7 +40,7 @@ def test_release_all_opens_what_two_incidents_and_a_person_hold(place: Maintenan
 
     assert opened.code == 0, opened.err
     assert place.ways == before
-    (released,) = opened.result["plan"]["sections"]["Released"]
+    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
     assert "#7 (" in released
     assert "#9 (" in released
     assert "#7 (" in opened.result["message"]

@@ -196,7 +196,7 @@ def test_owners_whom_an_acceptance_releases_are_named(place: MaintenanceWorld) -
 
     assert opened.code == 0, opened.err
     assert not is_closed(place)
-    (released,) = opened.result["plan"]["sections"]["Released"]
+    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
     assert "held by dana without an incident" in released
     assert released in opened.result["message"]
 
@@ -212,7 +212,7 @@ def test_owners_whom_an_acceptance_releases_are_named_by_switch_too(world: World
 
     assert opened.code == 0, opened.err
     assert place.get("/").status_code == 200
-    (released,) = opened.result["plan"]["sections"]["Released"]
+    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
     assert "held by dana without an incident" in released
     assert released in opened.result["message"]
 

@@ -133,7 +133,7 @@ def test_forbidden_pull_request_shows_patch_and_link(place: LimitsWorld) -> None
     assert ended(done) == (0, "planned", "handed_on")
     assert "/compare/main...ops/raise-limits-" in done.result["press"]
     assert pulls(place) == []
-    assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"]["Patch"])
+    assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"]["Patch of limits.yml"])
     told = "\n".join(place.comments(number))
     assert re.search(r"GitHub Actions .*: --- a/limits\.yml", told)
     assert done.result["press"] in told

@@ -51,7 +51,7 @@ def test_rows_without_a_time_are_unknown_at_the_target(library: Library, undated
     done = library.restore(BEFORE_LAST, "--dry-run")
 
     assert done.code == 0, done.err
-    (loans,) = [each for each in done.result["plan"]["sections"]["Rows"] if each.startswith("loans: ")]
+    (loans,) = [each for each in done.result["plan"]["sections"]["Rows at the target"] if each.startswith("loans: ")]
     assert loans.startswith(f"loans: {said}")
 
 
@@ -65,11 +65,11 @@ def test_migration_is_taken_back_and_undone(library: Library) -> None:
     assert library.count("loans") == 1
     plan = done.result["plan"]
     assert plan["sections"]["Migrations taken back"][0].startswith("0002_b.sql, applied 20")
-    assert plan["sections"]["Rows"] == [
+    assert plan["sections"]["Rows at the target"] == [
         "books: an unknown number of 2 rows deleted",
-        f"loans: 3 of 4 rows deleted, newest {plan['sections']['Rows'][1].rpartition('newest ')[2]}",
+        f"loans: 3 of 4 rows deleted, newest {plan['sections']['Rows at the target'][1].rpartition('newest ')[2]}",
     ]
-    assert "writes lost: 4 min" in plan["sections"]["Point"]
+    assert "writes lost: 4 min" in plan["sections"]["Point of the restore"]
     assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
     (undo,) = done.result["undo"]
     bookmark = undo.partition("--to ")[2].split()[0]
@@ -340,7 +340,7 @@ def test_plan_names_newer_versions_retention_and_open_services(library: Library)
 
     plan = library.restore(BEFORE_LAST, "--dry-run").result["plan"]
 
-    assert plan["sections"]["Worker versions"] == ["api: 1 version uploaded since"]
+    assert plan["sections"]["Worker versions since the target"] == ["api: 1 version uploaded since"]
     assert "api may run code that needs them: roll it back, too" in plan["warnings"]
     assert any(text.startswith("api is not taken offline, and its writes go on: ") for text in plan["warnings"])
     assert any(text.startswith("to take api offline, first run `ops maintenance ") for text in plan["warnings"])
@@ -366,7 +366,7 @@ def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
     for number in range(20):
         library.write(f"CREATE TABLE z{number:02} (id INTEGER)", minutes=0)
 
-    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows"]
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows at the target"]
 
     assert [line for line in rows if NOT_COUNTED in line] == [f"z18: {NOT_COUNTED}", f"z19: {NOT_COUNTED}"]
 
@@ -375,7 +375,7 @@ def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
 def test_slow_tables_are_not_counted(library: Library) -> None:
     library.world.sandbox.fault(method="POST", path="/accounts/*/d1/database/*/query", skip=1, times=20, delay=6)
 
-    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows"]
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows at the target"]
 
     assert rows == [f"books: {NOT_COUNTED}", f"loans: {NOT_COUNTED}"]
 

@@ -39,7 +39,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     done = library.restore("before-migration:0002_b.sql", "--incident", "42")
 
     assert done.code == 0, done.err
-    assert done.result["plan"]["sections"]["Holds"] == [
+    assert done.result["plan"]["sections"]["Holds after the restore"] == [
         "0002_b.sql: held until its content changes, or a responder lifts the hold with lift-hold"
     ]
     hold = held(library)["0002_b.sql"]
@@ -54,7 +54,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     assert undone.code == 0, undone.err
     assert held(library) == {}
     assert library.migrations == ["0001_first.sql", "0002_b.sql"]
-    (line,) = undone.result["plan"]["sections"]["Holds"]
+    (line,) = undone.result["plan"]["sections"]["Holds after the restore"]
     assert line.endswith("removed, because this restore undoes its run")
 
 
@@ -111,7 +111,11 @@ def test_hostile_names_of_tables_and_migrations_are_shown_short(library: Library
 
     assert done.code == 0, done.err
     plan = done.result["plan"]
-    shown = [*plan["sections"]["Rows"], *plan["sections"]["Migrations taken back"], *plan["warnings"]]
+    shown = [
+        *plan["sections"]["Rows at the target"],
+        *plan["sections"]["Migrations taken back"],
+        *plan["warnings"],
+    ]
     assert max(map(len, shown)) < 300
     assert not set("\x1b\n") & set("".join(shown))
 

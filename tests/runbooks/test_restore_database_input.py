@@ -155,8 +155,11 @@ def test_bookmark_that_the_plan_finds_has_a_time(shop: Shopdesk) -> None:
 
     plan = shop.restore(state.bookmark, "--dry-run").result["plan"]
 
-    assert f"target: bookmark {state.bookmark}, {state.at:%Y-%m-%d %H:%M:%S} UTC" in plan["sections"]["Point"]
-    assert "writes lost: 11 min" in plan["sections"]["Point"]
+    assert (
+        f"target: bookmark {state.bookmark}, {state.at:%Y-%m-%d %H:%M:%S} UTC"
+        in plan["sections"]["Point of the restore"]
+    )
+    assert "writes lost: 11 min" in plan["sections"]["Point of the restore"]
     assert not any("only D1 knows" in text for text in plan["warnings"])
 
 

@@ -36,10 +36,13 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
     hold = desk.holds[NAME]
     assert (hold["hash"], hold["incident"], hold["run"]) == (hash_migration(UP), "42", done.result["run"])
     plan = done.result["plan"]
-    removed, changed, _ = plan["sections"]["Schema afterwards"]
+    removed, changed, _ = plan["sections"]["Schema after the revert"]
     assert (removed, changed) == ("removed: table notes, 1 row", "changed: table orders")
-    assert plan["sections"]["Statements"] == ["1: ALTER TABLE orders RENAME COLUMN sum TO total", "2: DROP TABLE notes"]
-    migration, file, _ = plan["sections"]["Migration"]
+    assert plan["sections"]["Statements of the down file"] == [
+        "1: ALTER TABLE orders RENAME COLUMN sum TO total",
+        "2: DROP TABLE notes",
+    ]
+    migration, file, _ = plan["sections"]["Migration to revert"]
     assert migration.startswith(f"{NAME}, applied 20")
     assert file.startswith(f"down file: db/down/{NAME}, 2 statements, commit ")
     assert "the next deployment applies the migrations again" in done.result["message"]
@@ -129,7 +132,7 @@ def test_later_commit_cannot_add_statements_by_an_attribute(desk: Desk) -> None:
     done = desk.revert()
 
     assert done.code == 0, done.err
-    assert len(done.result["plan"]["sections"]["Statements"]) == 2
+    assert len(done.result["plan"]["sections"]["Statements of the down file"]) == 2
     assert desk.query("SELECT count(*) AS n FROM orders") == [{"n": 3}]
 
 
@@ -142,7 +145,7 @@ def test_long_down_file_is_shown_by_its_start_and_its_page(desk: Desk) -> None:
 
     planned, shown = desk.revert(NAME, "--dry-run"), desk.shop.ops("revert-migration", *PLAIN, OPS_SOURCE="app")
 
-    lines = planned.result["plan"]["sections"]["Statements"]
+    lines = planned.result["plan"]["sections"]["Statements of the down file"]
     assert len(lines) == 10
     assert lines[2].startswith("3: INSERT INTO customers (mail) VALUES ('<img src=x> @everyone ")
     assert lines[2].endswith("… (485 characters)")

@@ -93,7 +93,7 @@ def test_removed_tables_and_columns_need_no_comment(desk: Desk) -> None:
 
     planned, done = desk.revert(NAME, "--dry-run"), desk.revert()
 
-    assert "removed: table lines, 2 rows" in planned.result["plan"]["sections"]["Schema afterwards"]
+    assert "removed: table lines, 2 rows" in planned.result["plan"]["sections"]["Schema after the revert"]
     assert done.code == 0, done.err
     assert count(desk, "customers") == 3
 

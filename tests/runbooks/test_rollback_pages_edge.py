@@ -123,7 +123,7 @@ def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert live(bakery) == good
     assert "the site matches the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
-    assert outcome.result["plan"]["sections"]["Compared"] == ["/: equal content"]
+    assert outcome.result["plan"]["sections"]["Compared content"] == ["/: equal content"]
     again = roll_back(bakery)
     assert again.result["reason"] == "already_stepped_back"
     assert bad[:8] in again.result["message"]
@@ -152,7 +152,7 @@ def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert live(bakery) == good
     assert "uses the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
-    assert outcome.result["plan"]["sections"]["Compared"] == ["/: other content, the same hashed assets"]
+    assert outcome.result["plan"]["sections"]["Compared content"] == ["/: other content, the same hashed assets"]
     assert bad[:8] == outcome.result["plan"]["changes"][0]["before"]
 
 

@@ -89,7 +89,7 @@ def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = place.apply("--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
-    assert "calc: value in the code → 30 in 60 s per ip, probed" in done.result["plan"]["sections"]["Limits"]
+    assert "calc: value in the code → 30 in 60 s per ip, probed" in done.result["plan"]["sections"]["Limits in KV"]
     assert place.stored is None
 
 

@@ -231,7 +231,11 @@ class StagingDrill:
         if broken.decision == Decision.REFUSED:
             raise Refused(broken.message, reason=broken.reason, hint=broken.hint)
         if broken.decision == Decision.INTERRUPTED:
-            raise Interrupted(broken.message, reason=broken.reason, hint=UNDO_LINE)
+            raise Interrupted(
+                f"the deployment of the bad version was interrupted: {broken.message}",
+                reason=broken.reason,
+                hint=UNDO_LINE,
+            )
         if broken.decision not in PROVED:
             raise ProviderError(
                 f"the bad version could not be deployed: {broken.message}",

@@ -233,7 +233,7 @@ def examine_rollback(service: ServiceFacts) -> Findings:
         raise NotProvable(
             "only one release: nothing to roll back to yet", "Run doctor again after the next deployment."
         )
-    yield Finding(plan.message, plan.hint)
+    yield Finding(f"a rollback would be refused now: {plan.message}", plan.hint)
 
 
 @check("url", services, needs=("config", "internet"), why="No probe can tell whether a recovery helped.")

@@ -140,7 +140,7 @@ def test_opened_route_is_shown_with_the_command_that_closes_it(place: Maintenanc
     assert ended(closed) == (0, "recovered", "verified")
     assert openings(place.world) == []
     assert closed.result["plan"]["summary"].count("planned end") == 1
-    assert any("automatically" in line for line in closed.result["plan"]["sections"]["Planned end"])
+    assert any("automatically" in line for line in closed.result["plan"]["sections"]["Planned end of maintenance"])
     assert ended(place.on("--until", "2h", "--reopen-at-end"))[0] == 0
 
 
