@@ -27,6 +27,7 @@ from sandbox.github import GitHub
 from tests.support import team_files
 from tests.support.in_process import answered_in_process
 from tests.support.message_record import MessageRecorder
+from tests.support.parts import Part
 from tests.support.prepared_python import RunPython, prepared_python
 from tests.support.varying import without_what_differs
 
@@ -93,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
         cli.cli.add_runbook(name, registry.find_runbook_file(name))
     if _is_fast(config):
         collect_ignore.extend(SLOW_FOLDERS)
+    config.pluginmanager.register(Part.parse(config.getoption("--part")))
     config.pluginmanager.register(MessageRecorder(config))
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
@@ -211,6 +213,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what the program says now, instead of comparing"
     )
+    parser.addoption("--part", metavar="N/COUNT", help="run one of several parts of the tests, such as 2/6")
+    parser.addoption("--messages-to", metavar="FILE", help="write the messages that the tests made, for all parts")
     about = "run the tests of every runbook with this file alone, which may be outside the repository"
     parser.addoption("--runbook", action="append", default=[], type=lambda text: Path(text).resolve(), help=about)
 

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -24,8 +25,8 @@ from ops.core.run import EndedRun
 from ops.core.timeline import RunEvent
 from ops.gate.outcomes import RefusedRequest
 from ops.setup.doctor.check import Finding
-from tests.support import message_sheet
-from tests.support.message_sheet import Record
+from tests.support import message_sheet, parts
+from tests.support.message_sheet import Judgment, Record
 from tests.support.messages import BETWEEN_LINES, FIELDS, ROOT, Position
 
 OBSERVED: tuple[type[Any], ...] = (
@@ -47,12 +48,10 @@ CALLERS = 7
 BETWEEN = 3
 """Callers elsewhere before the first one in `ops`: of click, or of `dataclasses.replace`."""
 EXAMPLES = 8
-CHOICES = ("file_or_dir", "markexpr", "keyword", "deselect", "ignore", "collectonly", "--runbook", "--lf")
+CHOICES = ("file_or_dir", "markexpr", "keyword", "deselect", "ignore", "collectonly", "--runbook", "--lf", "--part")
 """Options that leave tests out."""
 MAX_LENGTH = 600
 """Of an example; tests also make messages of very long hostile names."""
-STALE_LENGTH = 120
-"""Of a line that names a result which no longer occurs."""
 Calls = list[tuple[CodeType, int]]
 """Code and instruction of each caller in `ops`."""
 
@@ -132,7 +131,7 @@ class MessageObserver:
 
 
 class MessageRecorder:
-    """Observes each process of a run that has all tests, or that writes the golden file; the first one compares."""
+    """Observes each process of a run that has all tests, or that writes a file; the first one compares or writes."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -140,8 +139,7 @@ class MessageRecorder:
         self._record = Record()
         self._is_complete = True
         self._has_skipped = False
-        self._missing: list[str] = []
-        self._stale: list[str] = []
+        self._judgment: Judgment | None = None
         if self._is_needed:
             self._observer.observe()
 
@@ -149,7 +147,7 @@ class MessageRecorder:
     def _is_needed(self) -> bool:
         if hasattr(self._config, "workerinput"):
             return bool(self._config.workerinput["observes_messages"])
-        return self._has_all_tests or bool(self._config.getoption("--update-golden"))
+        return self._has_all_tests or any(map(self._config.getoption, ("--update-golden", "--messages-to")))
 
     @property
     def _has_all_tests(self) -> bool:
@@ -180,25 +178,24 @@ class MessageRecorder:
         if hasattr(self._config, "workeroutput"):
             self._config.workeroutput["messages"] = self._record.to_json()
             return
-        is_whole = self._has_all_tests and self._is_complete and not session.shouldstop and not session.shouldfail
+        is_complete = self._is_complete and not session.shouldstop and not session.shouldfail
+        is_whole = self._has_all_tests and is_complete
         if self._config.getoption("--update-golden"):
             message_sheet.update(self._record, is_whole=is_whole)
-        if is_whole and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            self._missing = message_sheet.find_missing(self._record)
-            self._stale = message_sheet.find_stale(self._record)
-            if self._missing and not self._has_skipped:
+        if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            return
+        if is_complete and (path := self._config.getoption("--messages-to")):
+            parts.write(Path(path), self._config.getoption("--part"), self._record, has_skipped=self._has_skipped)
+        elif is_whole:
+            self._judgment = message_sheet.judge(self._record, has_skipped=self._has_skipped)
+            if self._judgment.is_failure:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what fails the run last, where the reader of a long log looks first."""
-        if self._stale:
-            terminalreporter.section("tests/messages.json or tests/support/messages_never_made.py is out of date")
-            terminalreporter.write_line("\n".join(each[:STALE_LENGTH] for each in self._stale))
-        if self._missing:
-            first = "tests were skipped; else this would fail. " if self._has_skipped else ""
-            text = f"{first}messages that no test made: write a test, or remove the message"
-            terminalreporter.section(text, red=not self._has_skipped)
-            terminalreporter.write_line("\n".join(self._missing))
+        if self._judgment:
+            for title, lines in self._judgment.sections():
+                terminalreporter.section(title, red=self._judgment.is_failure)
+                terminalreporter.write_line("\n".join(lines))
 
 
 def _with_own_init(observed: type[Any]) -> Iterator[type[Any]]:

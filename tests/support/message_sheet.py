@@ -24,6 +24,8 @@ from tests.support.team_files import allowed
 
 GOLDEN = ROOT / "tests" / "messages.json"
 UPDATE = "./run pytest -n0 TESTS --update-golden"
+STALE_LENGTH = 120
+"""Of a line that names a result which no longer occurs."""
 Row = dict[str, Any]
 """Text of each field as the code has it; `example` holds those with inserted values as a run showed them."""
 
@@ -86,6 +88,36 @@ def find_differences() -> list[str]:
             wrong.append(f"{key}, line {place.line}: no example; let TESTS be one that makes this message")
     wrong += [] if list(golden) == sorted(golden) else ["the rows are not sorted"]
     return sorted(wrong)
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What a run of all tests says about the sheet and the code."""
+
+    missing: list[str]
+    """Messages that no test made."""
+    stale: list[str]
+    """What is different by now, without being wrong."""
+    has_skipped: bool
+    """A skipped test, such as one that needs a browser, makes no messages, which is no fault."""
+
+    @property
+    def is_failure(self) -> bool:
+        return bool(self.missing) and not self.has_skipped
+
+    def sections(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield titles with their lines; what fails the run is last, where the reader of a long log looks first."""
+        if self.stale:
+            title = "tests/messages.json or tests/support/messages_never_made.py is out of date"
+            yield title, [each[:STALE_LENGTH] for each in self.stale]
+        if self.missing:
+            first = "tests were skipped; else this would fail. " if self.has_skipped else ""
+            yield f"{first}messages that no test made: write a test, or remove the message", self.missing
+
+
+def judge(record: Record, *, has_skipped: bool) -> Judgment:
+    """Compare what a run of all tests made with the code and the golden file."""
+    return Judgment(find_missing(record), find_stale(record), has_skipped)
 
 
 def find_missing(record: Record) -> list[str]:
