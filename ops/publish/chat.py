@@ -7,7 +7,7 @@ of an incident share a thread where the chat has threads: the record of the run 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
@@ -293,7 +293,8 @@ class _Channel:
             if isinstance(item, threading.Event):
                 item.set()
             else:
-                self._send_chat_message(item)
+                with suppress(BaseException):  # also of the warning: `settle` and `wait` wait for this thread
+                    self._send_chat_message(item)
         self._done.set()
 
     def _send_chat_message(self, message: ChatMessage) -> None:

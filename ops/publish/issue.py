@@ -312,15 +312,15 @@ class CommentWriter:
 
     def _write_queued_events(self) -> None:
         try:
-            while not self._done.is_set():
+            last = False
+            while not last:
                 events, last = self._wait_for_events()
                 is_written = self._try_to_publish(events, tries=LAST_TRIES if last else 1)
-                if last:
-                    self.is_complete = is_written
-                    self._done.set()
+                self.is_complete = is_written and last
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the clock may be gone
             self._note_publish_failure(error)
-            self._done.set()
+        finally:
+            self._done.set()  # `close` waits for no thread that has ended
 
     def _wait_for_events(self) -> tuple[tuple[RunEvent, ...], bool]:
         """Wait until a write is due. Return its events, and whether it is the last write."""

@@ -16,6 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.run import Run
 from ops.core.run_record import read_record
 from ops.core.timeline import EventKind, RunEvent
+from ops.publish import FLUSH
 from ops.publish.chat import chat_message
 from ops.publish.chat_services import (
     CHATS,
@@ -28,7 +29,7 @@ from ops.publish.chat_services import (
 )
 from sandbox.server import HttpResponse
 from tests.conftest import Incident, Releases, World
-from tests.support.commands import LIST, WRITE, texts
+from tests.support.commands import COMMENTS, LIST, WRITE, texts
 from tests.support.webhooks import Receiver, receiving
 
 
@@ -192,6 +193,32 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
         "cannot send a message to Slack",
         "cannot update the comment on the incident issue",
     ]
+
+
+class Killed(BaseException):
+    """It ends a thread, and no handler of errors sees it."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the thread of the comment
+@pytest.mark.parametrize("place", ["Slack", "issue"])
+def test_run_does_not_wait_for_a_thread_that_has_ended(
+    incident: Incident, releases: Releases, receiver: Receiver, place: str
+) -> None:
+    def die(path: str = "slack") -> None:
+        if "slack" in path:
+            raise Killed
+
+    if place == "Slack":
+        receiver.before = die
+    else:
+        incident.github.fault(method="POST", path=COMMENTS, before=die, times=None, is_prompt=True)
+    began = time.monotonic()
+
+    outcome = incident.rollback(**receiver.environ)
+
+    assert time.monotonic() - began < FLUSH
+    assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
+    assert len(receiver.sent("slack")) == len(receiver.sent("discord")) == 2
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.setup.doctor.examination import CHECKS
+from ops.setup.doctor.examination import CHECKS, TIME_LIMIT
 from tests.conftest import World
 from tests.setup.doctor_changes import keep_secrets_of_the_repository, own_workflows
 from tests.setup.doctor_faults import FAULTS, Fault
@@ -19,6 +19,10 @@ from tests.setup.doctor_other_answers import OTHER_ANSWERS, OtherAnswer
 from tests.support.bakery import DATABASE, PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
+
+
+class Killed(BaseException):
+    """It ends a thread, and no handler of errors sees it."""
 
 
 @pytest.fixture
@@ -353,6 +357,19 @@ def test_cloudflare_that_hangs_is_wrong_once(world: Bakery) -> None:
     found = answers(world, "--only", "token-valid", "--only", "worker")
 
     assert (found["wrong"], found["not_provable"]) == ({"token-valid"}, {"worker"})
+
+
+def test_check_whose_thread_ends_delays_no_other_answer(world: Bakery) -> None:
+    def die() -> None:
+        raise Killed
+
+    world.sandbox.github.fault(path="/repos/*/*/labels", before=die, times=None, is_prompt=True)
+    began = time.monotonic()
+
+    outcome = world.doctor("--only", "labels", "--only", "workflows")
+
+    assert time.monotonic() - began < TIME_LIMIT
+    assert re.search(r"^\? labels: .*\bKilled\b", outcome.out, re.MULTILINE), outcome.out
 
 
 @pytest.mark.slow

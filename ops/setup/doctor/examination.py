@@ -145,7 +145,7 @@ class _Work:
             future.set_result((unknown.finding,))
         except OpsError as error:
             future.set_result((Finding(error.message, error.hint, Answer.NOT_PROVABLE),))
-        except Exception as error:  # noqa: BLE001  a bug in one check must not hide the others
+        except BaseException as error:  # noqa: BLE001  a bug in one check must not hide the others, which wait for it
             text = f"this check failed with {type(error).__name__}, a bug of Backout"
             future.set_result((Finding(text, "", Answer.NOT_PROVABLE),))
 
