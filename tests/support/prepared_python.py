@@ -52,8 +52,22 @@ def run(program):
         return 1
     return 0
 
+def use_clock(url):
+    """Let a sleep move the clock of a sandbox, and take no real time."""
+    skipped, wall, monotonic = [0.0], time.time, time.monotonic
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def sleep(seconds):
+        body = json.dumps({"advance": seconds}).encode()
+        opener.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=5).close()
+        skipped[0] += seconds
+    time.sleep = sleep
+    time.time = lambda: wall() + skipped[0]
+    time.monotonic = lambda: monotonic() + skipped[0]
+
 request, program = serve(sys.stdin, sys.stdout)
 signal.alarm(60)
+if request["clock"]:
+    use_clock(request["clock"])
 os.environ.clear()
 os.environ.update(request["environ"])
 os.chdir(request["folder"])
@@ -72,8 +86,10 @@ class RunPython(Protocol):
     """Runs a script as `python -I`; it fails after 60 seconds."""
 
     def __call__(
-        self, script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
-    ) -> CompletedProcess[str]: ...
+        self, script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",), clock: str = ""
+    ) -> CompletedProcess[str]:
+        """`clock`: URL of a sandbox's clock by which the script sleeps; "" is the clock of this machine."""
+        ...
 
 
 @contextmanager
@@ -86,9 +102,15 @@ def prepared_python() -> Iterator[RunPython]:
         requests, answers = server.stdin, server.stdout
 
         def run(
-            script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
+            script: str,
+            *,
+            environ: Mapping[str, str],
+            folder: Path,
+            argv: Sequence[str] = ("-c",),
+            clock: str = "",
         ) -> CompletedProcess[str]:
             request = {"script": script, "environ": dict(environ), "folder": str(folder), "argv": list(map(str, argv))}
+            request["clock"] = clock
             requests.write(json.dumps(request) + "\n")
             requests.flush()
             code, out, err = json.loads(answers.readline())
@@ -98,9 +120,12 @@ def prepared_python() -> Iterator[RunPython]:
 
 
 def fresh_python(
-    script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",)
+    script: str, *, environ: Mapping[str, str], folder: Path, argv: Sequence[str] = ("-c",), clock: str = ""
 ) -> CompletedProcess[str]:
-    """Run a script in a process without imported modules, to show that it imports all that it uses."""
+    """Run a script in a process without imported modules, to show that it imports all that it uses.
+
+    It has no use for `clock`: the script sleeps by the clock of this machine.
+    """
     return subprocess.run(
         [sys.executable, "-I", "-c", script, *argv[1:]],
         env=dict(environ),

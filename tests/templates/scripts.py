@@ -74,6 +74,7 @@ class Workflow:
             **self.environ,
             **environ,
         }
-        done = self.python(load_scripts()[script], environ=variables, folder=folder, argv=["-c"])
+        clock = self.world.sandbox.environ()["OPS_CLOCK_URL"]
+        done = self.python(load_scripts()[script], environ=variables, folder=folder, argv=["-c"], clock=clock)
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())
