@@ -57,8 +57,8 @@ FAULTS = (
     FormerFault(
         "killed-restore",  # the same command never reopens what a killed restore closed
         "ops/maintenance/ownership.py",
-        "        if not run or window.owners or is_over",
-        "        if run or window.owners or is_over",
+        "        if not run or window.owners or is_maintenance_run_over",
+        "        if run or window.owners or is_maintenance_run_over",
         "restores",
     ),
 )

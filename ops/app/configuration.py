@@ -47,7 +47,7 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
         hint = "Run the command in the checkout of the operations repository, or add --config PATH."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
     needed = None if labels is None else frozenset(name.casefold() for name in labels)
-    return check_text(text, needed).require_valid(str(path))
+    return check_config_text(text, needed).require_valid(str(path))
 
 
 def load_config(path: Path, environ: Mapping[str, str], redactor: Redactor) -> "Config":
@@ -58,7 +58,7 @@ def load_config(path: Path, environ: Mapping[str, str], redactor: Redactor) -> "
 
 
 @functools.lru_cache(maxsize=32)
-def check_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
+def check_config_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config
 
@@ -173,7 +173,7 @@ def _read_git_origin(environ: Mapping[str, str], folder: Path, redactor: Redacto
         return ""
 
 
-def find_token(environ: Mapping[str, str]) -> str:
+def find_person_token(environ: Mapping[str, str]) -> str:
     """Return the person's token: of GITHUB_TOKEN, else of GH_TOKEN, as `gh` names it; empty without one."""
     return environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
 
@@ -185,10 +185,10 @@ def add_github(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> 
         repository = choose_repository("", environ, folder, redactor)
     except ConfigError:
         repository = ""
-    return {**environ, "GITHUB_TOKEN": find_token(environ), "GITHUB_REPOSITORY": repository}
+    return {**environ, "GITHUB_TOKEN": find_person_token(environ), "GITHUB_REPOSITORY": repository}
 
 
-def log_in(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tuple[Mapping[str, str], str]:
+def log_in_to_github(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tuple[Mapping[str, str], str]:
     """Return the variables for a command on a laptop, and a line that names what was found; empty if nothing was.
 
     `folder` is that of ops.yml. Nothing is looked for in a job or without a token, and no repository for a sandbox of
@@ -198,7 +198,7 @@ def log_in(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tupl
     if actions.is_job(environ) or not any(environ.get(name) for name in TOKENS):
         return environ, ""
     environ = add_server(environ, folder, redactor)
-    if client.is_configured(environ) or not find_token(environ) or not uses_one_sandbox(environ):
+    if client.is_configured(environ) or not find_person_token(environ) or not uses_one_sandbox(environ):
         return environ, ""
     token_environ = add_github(environ, folder, redactor)
     if not client.is_configured(token_environ):

@@ -88,7 +88,7 @@ class RunRequest:
     """`not read`: GitHub did not tell the gate whether recoveries are stopped."""
 
 
-def _read_config(path: Path, signals: SignalHandler) -> "Config":
+def _read_run_config(path: Path, signals: SignalHandler) -> "Config":
     """Return ops.yml. pydantic would swallow the exception of a signal, and call the file wrong."""
     with signals.delay():
         return read_config(path)[0]
@@ -104,7 +104,7 @@ def run_runbook(
     signals: SignalHandler,
 ) -> "tuple[EndedRun, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
-    config = _read_config(request.config, signals)
+    config = _read_run_config(request.config, signals)
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, use, rules = request.runbook, request.runbook.incident_use, registry.record_rules(config)
     with ExitStack() as ending:
@@ -285,7 +285,7 @@ def _actor_name(request: RunRequest, environ: Mapping[str, str]) -> str:
     """Return the login or user name of the person responsible for this attempt."""
     is_again = environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
     again = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") if is_again else ""
-    return again or _first_actor(environ) or environ.get("USER") or _local_user()
+    return again or _first_actor(environ) or environ.get("USER") or _local_user_name()
 
 
 def _first_actor(environ: Mapping[str, str]) -> str:
@@ -295,7 +295,7 @@ def _first_actor(environ: Mapping[str, str]) -> str:
     return environ.get("GITHUB_ACTOR", "")
 
 
-def _local_user() -> str:
+def _local_user_name() -> str:
     """Return the user name of this process from the password database, for a shell without USER."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
@@ -341,9 +341,9 @@ def write_record(
 
     Return the file, or None if it cannot be written, and the problem of the summary, or an empty text.
     """
-    from ops.publish.comment import render_result
+    from ops.publish.comment import render_run_result
 
-    text = redactor.redact_text(render_result(result, contacts))
+    text = redactor.redact_text(render_run_result(result, contacts))
     folder = config.resolve().parent / RUNS / result.id
     path: Path | None = folder / "record.md"
     try:

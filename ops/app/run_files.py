@@ -61,12 +61,12 @@ def import_command(program: str, folder: Path, incident: int | None) -> str:
     return f"{program} incident import {shlex.quote(os.path.relpath(folder))} --incident {incident or 'NUMBER'}"
 
 
-def is_marked(folder: Path) -> bool:
+def is_marked_published(folder: Path) -> bool:
     """Return whether nothing of the run has to be published any more."""
     return (folder / PUBLISHED).exists()
 
 
-def read_link(folder: Path) -> str:
+def read_published_link(folder: Path) -> str:
     """Return the URL of a run on GitHub; empty if it has none."""
     try:
         return (folder / PUBLISHED).read_text(encoding="utf-8").strip()
@@ -74,7 +74,7 @@ def read_link(folder: Path) -> str:
         return ""
 
 
-def list_runs(runs: Path) -> list[Path]:
+def list_run_folders(runs: Path) -> list[Path]:
     """Return the folders of the runs, the most recently active first."""
     folders = []
     with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ def list_runs(runs: Path) -> list[Path]:
     return [folder for _, folder in sorted(folders, reverse=True)]
 
 
-def read_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
+def read_run_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
     """Yield the events of a run; a line that is being written, or that somebody edited, is left out."""
     try:
         lines = (folder / TIMELINE).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -104,7 +104,9 @@ def read_records(runs: Path, runbook: str, sandbox: str, redactor: Redactor) -> 
 
     Only runs against the same sandbox count, or against Cloudflare if it is "": a drill says nothing about production.
     """
-    runs_here = (Run(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
+    runs_here = (
+        Run(folder.name, tuple(read_run_events(folder, redactor))) for folder in list_run_folders(runs)[:KEPT_RUNS]
+    )
     return tuple(
         run.to_record(part=1) for run in reversed([*runs_here]) if (run.runbook, run.sandbox) == (runbook, sandbox)
     )
@@ -117,9 +119,9 @@ def prune_runs(runs: Path) -> None:
     processes may prune at once: a folder gets another name first, and then only one of them has it.
     """
     oldest = time.time() - KEPT_SECONDS
-    for folder in list_runs(runs)[KEPT_RUNS:]:
+    for folder in list_run_folders(runs)[KEPT_RUNS:]:
         with contextlib.suppress(OSError):
-            if is_marked(folder) and (folder / TIMELINE).stat().st_mtime < oldest:
+            if is_marked_published(folder) and (folder / TIMELINE).stat().st_mtime < oldest:
                 folder.rename(folder.with_name(f"{folder.name}{DELETED}"))
     for folder in runs.glob(f"*{DELETED}"):
         if re.fullmatch(RUN_ID_PATTERN, folder.name.removesuffix(DELETED)):

@@ -428,10 +428,10 @@ def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
 def environments(path: Path) -> None:
     """Print the GitHub environments to create, as a Markdown table."""
     from ops.app.configuration import read_config
-    from ops.setup.github_environments import render_table
+    from ops.setup.github_environments import render_environments_table
 
     configuration, _ = read_config(path, labels=None)
-    echo("\n".join(render_table(configuration, discover_runbooks())))
+    echo("\n".join(render_environments_table(configuration, discover_runbooks())))
 
 
 cli.add_command(recover_command(discover_runbooks()))

@@ -96,7 +96,7 @@ def adopt(
     GH_TOKEN or `gh auth token`. Interrupted anywhere, the same command goes on. Exit code 4: a step is not done.
     """
     from ops.setup.adopt.adoption import Adoption, AdoptRequest
-    from ops.setup.adopt.git_folder import require_place
+    from ops.setup.adopt.git_folder import require_adopt_folder
     from ops.setup.adopt.person import person_environ
     from ops.setup.adopt.preview import preview_adoption
 
@@ -111,7 +111,7 @@ def adopt(
     finds = described.add_readers(environ, redactor) or bool(described.request.wrangler)
     if remove:
         return _remove_adoption(folder, environ, redactor, asks=asks, dry_run=dry_run, yes=yes, as_json=as_json)
-    require_place(folder)
+    require_adopt_folder(folder)
     person = _make_person(environ, redactor, asks=asks, finds=finds, drills=not no_drill, is_quiet=as_json)
     request = AdoptRequest(
         described.request, described.target(folder), repo, reviewers, drill_account, same_account=same_account

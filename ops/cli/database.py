@@ -91,7 +91,7 @@ def conflicts(
     """
     from ops.app.configuration import load_config
     from ops.app.session import Session
-    from ops.database.kept_rows import has_end, names_database
+    from ops.database.kept_rows import has_kept_rows_end, names_kept_database
     from ops.database.row_reads import find_conflicts, rewrite_file
 
     if actions.is_job(os.environ):
@@ -105,7 +105,7 @@ def conflicts(
         tables = list(find_conflicts(d1, database_id, text))
         if into:
             _write_kept_rows_file(into, rewrite_file(d1, database_id, text))
-    if not names_database(text, database_id):
+    if not names_kept_database(text, database_id):
         echo(f"warning: {file} does not name the database {name} ({database_id}): compare its first lines", err=True)
     if as_json:
         echo_json({"schema": 1, "tables": [each.to_json() for each in tables]})
@@ -113,7 +113,7 @@ def conflicts(
     for each in tables:
         for line in each.lines:
             echo(one_line(line))
-    if not tables and has_end(text):
+    if not tables and has_kept_rows_end(text):
         echo("the file holds no rows: of the tables that are kept, the run read none, or the restore lost none")
     elif not tables:
         echo("the file holds no rows. A file of an earlier version does not show whether it was cut")

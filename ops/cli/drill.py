@@ -220,7 +220,7 @@ def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -
     card = run_suite(
         settings,
         on_start=lambda *progress: show_wait(shown.describe_progress(*progress)),
-        on_score=lambda *progress: echo(shown.describe_end(*progress), err=is_quiet),
+        on_score=lambda *progress: echo(shown.describe_drill_end(*progress), err=is_quiet),
     )
     program = program_name(os.environ)
     if as_json:

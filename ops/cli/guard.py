@@ -122,7 +122,7 @@ def _guard_one(
 
     guarded = load_config(config, os.environ, redactor).environment(place.environment).service(place.service)
     settings = guarded.guard or GuardConfig()
-    length, on_bad = _parse_length(duration, settings), on_bad or settings.on_bad
+    length, on_bad = _parse_guard_length(duration, settings), on_bad or settings.on_bad
     if on_bad == ROLLBACK and not guarded.worker:
         raise ConfigError(f"a guard rolls back no Pages site: {place.service}", hint="Use `--on-bad report`.")
     environ = github_environ(config, redactor, is_quiet=as_json)
@@ -191,7 +191,7 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
     return most_urgent_exit_code(codes)
 
 
-def _parse_length(text: str, settings: "GuardConfig") -> timedelta:
+def _parse_guard_length(text: str, settings: "GuardConfig") -> timedelta:
     """Return the length of the window. Raises ConfigError."""
     if not text:
         return settings.length

@@ -282,7 +282,7 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
     `actions:create` on the report creates the issues too.
     """
     from ops.report import action_commands as work
-    from ops.report.action_items import describe_count
+    from ops.report.action_items import describe_item_count
 
     environ = github_environ(config, redactor, is_quiet=as_json)
     read = work.create_actions(number, config, environ, redactor) if create else None
@@ -290,7 +290,7 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
     if as_json:
         echo_json(found.to_json())
     else:
-        echo(f"#{found.report} {found.url}: {describe_count(found.tracked)}")
+        echo(f"#{found.report} {found.url}: {describe_item_count(found.tracked)}")
         for line in work.action_lines(found):
             echo(f"  {one_line(line)}")
     if found.is_unclear:
@@ -314,7 +314,7 @@ def remind(redactor: Redactor, /, *, dry_run: bool, config: Path) -> None:
     """
     from ops.report import action_reminder as work
 
-    lacking = work.remind(config, github_environ(config, redactor), redactor, dry_run=dry_run)
+    lacking = work.remind_of_action_items(config, github_environ(config, redactor), redactor, dry_run=dry_run)
     for each in lacking:
         echo(one_line(each.describe()))
     if not lacking:
@@ -336,7 +336,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
 
     It reads GitHub, and with a Cloudflare token what the incident holds. It changes nothing.
     """
-    from ops.incident.commands import timeline_lines
+    from ops.incident.commands import incident_timeline_lines
     from ops.status.incident import read_incident
     from ops.status.text import incident_lines
 
@@ -345,7 +345,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
     if as_json:
         echo_json(state.to_json())
         return
-    for line in (*timeline_lines(journal), *incident_lines(state)):
+    for line in (*incident_timeline_lines(journal), *incident_lines(state)):
         echo(one_line(line))
 
 
@@ -360,7 +360,7 @@ def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> Non
 
     warn = partial(echo, err=True)
     environ = github_environ(config, redactor)
-    echo(work.hand_over(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
+    echo(work.hand_over_lead(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
     _renew_state(number, config, environ, redactor)
 
 
@@ -424,7 +424,7 @@ def evidence(
             raise click.UsageError("--audit and --json are two exports: use one of them.")
         environ = github_environ(config, redactor)
         lines = read_audit((since, until), environ, redactor, incident=incident, environment=environment)
-        collect.write_file("".join(f"{line}\n" for line in lines), audit)
+        collect.write_evidence_file("".join(f"{line}\n" for line in lines), audit)
         echo(f"{len(lines) - 2} entries in {audit}")
         return
     options = {"since": since, "until": until, "incident": incident, "json": file}
@@ -432,7 +432,7 @@ def evidence(
     environ = github_environ(config, redactor)
     collection = collect.collect_evidence(environment, (since, until), config, environ, redactor)
     if file is not None:
-        collect.write_json(collection, file)
+        collect.write_evidence_json(collection, file)
     for line in tables.evidence_lines(collection):
         echo(line)
     if url := collect.publish_evidence(collection, incident, environ, redactor):

@@ -120,8 +120,8 @@ def answer_shell(cli: click.Group) -> int | None:
 
 
 def complete_environment(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    config = _read_config(context)
-    return _names_starting_with(incomplete, config.environments if config else ())
+    config = _read_config_to_complete(context)
+    return _names_to_complete(incomplete, config.environments if config else ())
 
 
 def complete_service(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -130,9 +130,9 @@ def complete_service(context: click.Context, _param: click.Parameter, incomplete
 
     name, environments = context.command.name, _environments_to_complete(context)
     if name not in {*runbook_names(), *scheduled_files()}:
-        return _names_starting_with(incomplete, (service for each in environments for service in each.services))
+        return _names_to_complete(incomplete, (service for each in environments for service in each.services))
     runbook = load_runbook(str(name))
-    return _names_starting_with(
+    return _names_to_complete(
         incomplete, (service for each in environments for service in fitting_services(each, runbook))
     )
 
@@ -144,12 +144,12 @@ def complete_choice(context: click.Context, param: click.Parameter, incomplete: 
         parameter_choices(params_type(runbook), each).get(str(param.name), ())
         for each in _environments_to_complete(context)
     )
-    return _names_starting_with(incomplete, (value for values in choices for value in values))
+    return _names_to_complete(incomplete, (value for values in choices for value in values))
 
 
 def complete_label(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    config = _read_config(context)
-    return _names_starting_with(incomplete, config.labels if config else ())
+    config = _read_config_to_complete(context)
+    return _names_to_complete(incomplete, config.labels if config else ())
 
 
 def complete_version(context: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
@@ -187,18 +187,18 @@ def _read_versions(context: click.Context) -> "Sequence[Candidate]":
 def complete_drill(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from ops.drills import names
 
-    return _names_starting_with(incomplete, names())
+    return _names_to_complete(incomplete, names())
 
 
 def _environments_to_complete(context: click.Context) -> "list[Environment]":
-    config = _read_config(context)
+    config = _read_config_to_complete(context)
     if config is None:
         return []
     typed = config.environments.get(context.params.get("environment") or "")
     return [typed] if typed else list(config.environments.values())
 
 
-def _read_config(context: click.Context) -> "Config | None":
+def _read_config_to_complete(context: click.Context) -> "Config | None":
     from ops.app.configuration import read_config
 
     try:
@@ -207,7 +207,7 @@ def _read_config(context: click.Context) -> "Config | None":
         return None
 
 
-def _names_starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
+def _names_to_complete(incomplete: str, names: Iterable[str]) -> list[str]:
     """Return the names that start with the typed text, each once."""
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
@@ -271,9 +271,9 @@ def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], conf
 
 def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:
     """Return the environment with GitHub's repository and token, and print which repository was found on a laptop."""
-    from ops.app.configuration import log_in
+    from ops.app.configuration import log_in_to_github
 
-    environ, note = log_in(os.environ, config.resolve().parent, redactor)
+    environ, note = log_in_to_github(os.environ, config.resolve().parent, redactor)
     if note and not is_quiet:
         echo(note, err=True)
     return environ

@@ -83,16 +83,18 @@ def publish_update(
         return 0 if dry_run else IMPLICIT_DRY_RUN
     if not yes:
         click.confirm("Publish this to everybody?", abort=True, err=True)
-    echo(f"requested: {work.press_button(request, loaded, environ, redactor)}")
+    echo(f"requested: {work.press_publish_button(request, loaded, environ, redactor)}")
     return 0
 
 
 def _tell_team(redactor: Redactor, config: "Config", publication: "Publication") -> None:
     """Post the update to the team's chats, which never fails."""
-    from ops.publish.incident_chat import post_message, update_message
+    from ops.publish.incident_chat import post_message, update_chat_message
 
     update = publication.update
-    post_message(os.environ, config.notify, redactor, update_message(update.state, update.text), publication.incident)
+    post_message(
+        os.environ, config.notify, redactor, update_chat_message(update.state, update.text), publication.incident
+    )
 
 
 @click.group("status-page", cls=ExampleGroup)

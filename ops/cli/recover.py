@@ -89,7 +89,7 @@ class StepRequest:
         from ops.gate.stop import find_stop
         from ops.status.outage import describe_trouble, read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
-        from ops.watch.record import find_incident
+        from ops.watch.record import find_watched_incident
 
         config = read_config(self.config)[0]
         watch = config.watch
@@ -112,20 +112,20 @@ class StepRequest:
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )
         is_healthy = all(each.verdict == Verdict.HEALTHY for each in outage.evidence.services)
-        issue, clock = find_incident(self.environ, self.redactor, self.incident), find_clock(self.environ)
+        issue, clock = find_watched_incident(self.environ, self.redactor, self.incident), find_clock(self.environ)
         self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, clock)
 
     def settle(self, result: "EndedRun") -> None:
         """Record on the incident that the step does not count, if it surely changed nothing. Never raises."""
         from ops.core.clock import find_clock
         from ops.watch.automatic_step import give_back_claim
-        from ops.watch.record import find_incident
+        from ops.watch.record import find_watched_incident
 
         may_have_written = result.wrote or bool(result.outcome.get("unknown"))
         if self.incident is None or not self.has_claimed or result.decision not in WITHOUT_STEP or may_have_written:
             return
         try:
-            issue = find_incident(self.environ, self.redactor, self.incident)
+            issue = find_watched_incident(self.environ, self.redactor, self.incident)
             give_back_claim(self._build_automatic_step(0), issue, find_clock(self.environ), result.decision)
         except OpsError as error:
             echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
@@ -243,7 +243,7 @@ def _find_label(label: str, path: Path) -> "RecoveryLabel":
         return labels[name]
     refusal = refusals.unknown_label(label, labels)
     raise ConfigError(
-        refusals.plain_text(refusal.message, refusal.values),
+        refusals.fill_refusal_text(refusal.message, refusal.values),
         reason=refusal.reason,
         hint=f"Choose one of: {', '.join(sorted(labels))}." if labels else "Run the command of a runbook.",
     )

@@ -21,7 +21,7 @@ def describe_progress(running: Sequence[PlannedDrill], ended: int, total: int) -
     return f"{ended} of {total} drills ended; running {', '.join(map(str, running[:MOST_RUNNING]))}{more}"
 
 
-def describe_end(drill: ScoredDrill, ended: int, total: int) -> str:
+def describe_drill_end(drill: ScoredDrill, ended: int, total: int) -> str:
     """Return the line for a drill that ended."""
     word = WORDS[drill.result.outcome]
     return f"[{ended}/{total}] {word}  {drill.planned}: verified {_describe_time(drill.result.verified)}"

@@ -89,9 +89,9 @@ class DescribeOptions:
 
     def add_readers(self, environ: Mapping[str, str], redactor: Redactor) -> bool:
         """Redact the tokens to read with from now on; return whether there is one."""
-        from ops.setup.init.accounts import split_name, token_variables
+        from ops.setup.init.accounts import split_account_name, token_variables
 
-        names = token_variables(environ, (split_name(each, "")[1] for each in self.request.tokens))
+        names = token_variables(environ, (split_account_name(each, "")[1] for each in self.request.tokens))
         for name in names:
             redactor.add_secret(environ[name])
         return bool(names)
@@ -155,7 +155,7 @@ def init(
     name of its environment, such as STAGING_CLOUDFLARE_API_TOKEN. Run again, it adds new environments to ops.yml.
     Nothing is overwritten without --force; exit code 2: a file was kept.
     """
-    from ops.app.configuration import find_token
+    from ops.app.configuration import find_person_token
     from ops.setup.init import command
     from ops.setup.init.github_findings import find_on_github
     from ops.setup.init.questions import Questions
@@ -168,7 +168,7 @@ def init(
         url = command.read_only_token_url()
         environ = {**environ, **ask_read_only_tokens(url, redactor, without="type names and URLs")}
     questions, say = Questions(ask_question if asks else None), silent if as_json else echo
-    login = {**environ, "GITHUB_TOKEN": find_token(environ)}
+    login = {**environ, "GITHUB_TOKEN": find_person_token(environ)}
     found = find_on_github(login, folder, described.request.repository, redactor)
     target = replace(described.target(folder), found=found)
     result = command.init_repository(described.request, target, questions, environ, say)
@@ -433,7 +433,7 @@ def doctor(
     from ops.github.actions import is_job
     from ops.setup.doctor.examination import examine, repair_findings
     from ops.setup.doctor.facts import Facts, Scope
-    from ops.setup.doctor.results import collect_results, exit_code, publish_results, result_lines, write_results
+    from ops.setup.doctor.results import collect_results, doctor_exit_code, publish_results, result_lines, write_results
 
     say = silent if as_json else echo
     scope = Scope(environment, github_environment, only_repository=collect)
@@ -453,7 +453,7 @@ def doctor(
         write_results(results, github_environment, os.environ)
     if collect and (published := publish_results(results, os.environ, redactor, with_issue=issue)):
         say(published)
-    code = 0 if is_part else exit_code(results)  # the last job of the workflow reports
+    code = 0 if is_part else doctor_exit_code(results)  # the last job of the workflow reports
     if as_json:
         checks = [each.to_json() for each in results]
         echo_json({"schema": 1, "exit_code": code, "checks": checks}, is_masked=True)

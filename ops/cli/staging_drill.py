@@ -202,7 +202,7 @@ def _list_publications(
     if end.was_closed:
         return {}
     steps: dict[str, Callable[[], object]] = {
-        "the comment": lambda: incident.comment(drill.repository, number, incident.END, end=end),
+        "the comment": lambda: incident.comment_on_drill(drill.repository, number, incident.END, end=end),
         "the report": report_drill,
         "the result": publish_drill,
     }

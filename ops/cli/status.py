@@ -63,12 +63,12 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     need GITHUB_TOKEN and GITHUB_REPOSITORY; without them, the exit code is the same.
     """
     from ops.status import last_runs, text
-    from ops.status.overview import start_reading
+    from ops.status.overview import start_reading_overview
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
     environ = github_environ(config, redactor, is_quiet=True)
-    finish_reading = start_reading(config, environ, redactor)
+    finish_reading = start_reading_overview(config, environ, redactor)
     finish_drills = last_runs.start_reading_drills(config, environ, redactor)
     environment_state = environment_status(environment, config, os.environ, redactor)
     incidents, trend = finish_reading(), finish_drills()
@@ -303,7 +303,7 @@ def watch(
 
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
-        length = _parse_length(duration) if duration else _configured_length(config)
+        length = _parse_watch_length(duration) if duration else _configured_length(config)
         environ = github_environ(config, redactor, is_quiet=as_json)
         if stopped:
             watches = find_stopped(config, environ, redactor, incident)
@@ -337,7 +337,7 @@ def _watch_places(
 
     The outputs of the job are those of the most urgent result.
     """
-    from ops.watch.start import command_names, watch_services
+    from ops.watch.start import watch_command_names, watch_services
     from ops.watch.text import next_step, round_line
 
     environments = dict.fromkeys(each.place.environment for each in watches)
@@ -353,7 +353,7 @@ def _watch_places(
             on_round=lambda result: None if as_json else echo(round_line(result, is_one=len(watches) == 1)),
         )
         for each, result in zip(here, results, strict=True):
-            names = command_names(config, environ, each.incident)
+            names = watch_command_names(config, environ, each.incident)
             step = next_step(result, names)
             ended.append((result, step))
             _show_watch(result, step, docs=names.page(result), as_json=as_json)
@@ -421,7 +421,7 @@ def _configured_length(path: Path) -> timedelta:
     return timedelta(seconds=(read_config(path)[0].watch or WatchConfig()).duration)
 
 
-def _parse_length(text: str) -> timedelta:
+def _parse_watch_length(text: str) -> timedelta:
     """Return the length of the watch. Raises ConfigError."""
     try:
         length = timedelta(seconds=parse_duration(text))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
-from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, require_id, require_text
+from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, require_answer_id, require_answer_text
 from ops.cloudflare.types.d1 import (
     D1Database,
     D1Restore,
@@ -105,7 +105,9 @@ class D1Api:
         params = {} if at is None else {"timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
         path = f"{self._databases}/{database}/time_travel/bookmark"
         answer = self._client.read(path, params=params)
-        return parse_result(answer, f"the bookmark of {database}", lambda: require_text(answer.result["bookmark"]))
+        return parse_result(
+            answer, f"the bookmark of {database}", lambda: require_answer_text(answer.result["bookmark"])
+        )
 
     def run_batch(
         self, database: str, statements: Sequence[SqlStatement], *, timeout: float = WRITE_TIMEOUT
@@ -147,7 +149,7 @@ class D1Api:
         path = f"{self._databases}/{database}/time_travel/restore"
         answer = self._post_d1_write(path, params={"bookmark": bookmark})
         try:
-            return D1Restore(*(require_text(answer.result[name]) for name in ("bookmark", "previous_bookmark")))
+            return D1Restore(*(require_answer_text(answer.result[name]) for name in ("bookmark", "previous_bookmark")))
         except (LookupError, TypeError, ValueError):
             raise _unclear_sql(f"the answer to a restore of {database} has no bookmark", answer) from None
 
@@ -164,13 +166,13 @@ def _unclear_sql(message: str, answer: CloudflareResponse) -> UnclearWrite:
 
 
 def _parse_listed_database(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["uuid"], UUID), require_text(row["name"]))
+    return NamedResource(require_answer_id(row["uuid"], UUID), require_answer_text(row["name"]))
 
 
 def _parse_database(row: Mapping[str, Any]) -> D1Database:
     return D1Database(
-        id=require_id(row["uuid"], UUID),
-        name=require_text(row["name"]),
+        id=require_answer_id(row["uuid"], UUID),
+        name=require_answer_text(row["name"]),
         created_on=parse_utc(row["created_at"]),
         size=_parse_whole_number(row.get("file_size")),
         has_replicas=nested_table(row, "read_replication").get("mode") == "auto",
@@ -190,7 +192,8 @@ def _parse_sql_result(row: Mapping[str, Any]) -> SqlResult:
         raise ValueError(row["success"])
     return SqlResult(
         rows=tuple(
-            {require_text(name): _parse_sql_value(value) for name, value in each.items()} for each in row["results"]
+            {require_answer_text(name): _parse_sql_value(value) for name, value in each.items()}
+            for each in row["results"]
         ),
         changes=_parse_whole_number(meta.get("changes")) or 0,
         duration_ms=float(meta.get("duration") or 0),

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import HEX_ID, parse_result, require_id, require_text
+from ops.cloudflare.response import HEX_ID, parse_result, require_answer_id, require_answer_text
 from ops.cloudflare.types.inventory import NamedResource
 
 MAX_KEYS_PER_READ = 100
@@ -54,7 +54,7 @@ class KvApi:
 
 
 def _parse_namespace(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["id"], HEX_ID), require_text(row["title"]))
+    return NamedResource(require_answer_id(row["id"], HEX_ID), require_answer_text(row["title"]))
 
 
 def _parse_kv_values(result: Any, keys: list[str]) -> dict[str, str | None]:

@@ -12,12 +12,12 @@ from ops.cloudflare.response import (
     UUID,
     CloudflareApiError,
     CloudflareResponse,
+    answer_flag,
+    answer_text_or_empty,
     parse_result,
-    require_id,
-    require_text,
-    text_or_empty,
+    require_answer_id,
+    require_answer_text,
     unexpected_shape,
-    yes_or_no,
 )
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import describe_binding, nested_table
@@ -122,20 +122,20 @@ def _parse_pages_deployment(row: Mapping[str, Any]) -> PagesDeployment:
     stage, metadata = row.get("latest_stage") or {}, nested_table(row, "deployment_trigger", "metadata")
     aliases = row.get("aliases")
     return PagesDeployment(
-        id=require_id(row["id"], UUID),
+        id=require_answer_id(row["id"], UUID),
         url=_parse_pages_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
-        environment=require_text(row["environment"]),
-        stage=text_or_empty(stage.get("name")),
-        status=text_or_empty(stage.get("status")),
+        environment=require_answer_text(row["environment"]),
+        stage=answer_text_or_empty(stage.get("name")),
+        status=answer_text_or_empty(stage.get("status")),
         is_skipped=row.get("is_skipped") is True,
-        trigger=text_or_empty(nested_table(row, "deployment_trigger").get("type")),
-        branch=text_or_empty(metadata.get("branch")),
-        commit=text_or_empty(metadata.get("commit_hash")),
-        message=text_or_empty(metadata.get("commit_message")),
+        trigger=answer_text_or_empty(nested_table(row, "deployment_trigger").get("type")),
+        branch=answer_text_or_empty(metadata.get("branch")),
+        commit=answer_text_or_empty(metadata.get("commit_hash")),
+        message=answer_text_or_empty(metadata.get("commit_message")),
         has_uncommitted_changes=metadata.get("commit_dirty") is True,
-        aliases=tuple(filter(None, map(text_or_empty, aliases if isinstance(aliases, list) else []))),
-        has_functions=yes_or_no(row.get("uses_functions")),
+        aliases=tuple(filter(None, map(answer_text_or_empty, aliases if isinstance(aliases, list) else []))),
+        has_functions=answer_flag(row.get("uses_functions")),
         env_vars=frozenset(row["env_vars"]) if isinstance(row.get("env_vars"), dict) else None,
     )
 
@@ -144,8 +144,8 @@ def _parse_project(row: Mapping[str, Any]) -> PagesProject:
     canonical, config = row.get("canonical_deployment"), nested_table(row, "source", "config")
     enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
     return PagesProject(
-        name=require_text(row["name"]),
-        production_branch=text_or_empty(row.get("production_branch")),
+        name=require_answer_text(row["name"]),
+        production_branch=answer_text_or_empty(row.get("production_branch")),
         canonical=None if canonical is None else _parse_pages_deployment(canonical),
         env_vars=frozenset(nested_table(row, "deployment_configs", "production", "env_vars")),
         domains=_parse_domains(row),
@@ -157,7 +157,7 @@ def _parse_project(row: Mapping[str, Any]) -> PagesProject:
 def _parse_domains(row: Mapping[str, Any]) -> tuple[str, ...]:
     named = row.get("domains")
     listed = [row.get("subdomain"), *(named if isinstance(named, list) else [])]
-    return tuple(dict.fromkeys(host.lower() for host in map(text_or_empty, listed) if host))
+    return tuple(dict.fromkeys(host.lower() for host in map(answer_text_or_empty, listed) if host))
 
 
 def _parse_pages_bindings(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -173,7 +173,7 @@ def _most_files(jwt: str) -> int:
 
 
 def _parse_pages_address(value: Any) -> str:
-    parts = urlsplit(require_text(value))
+    parts = urlsplit(require_answer_text(value))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)
     return str(value)

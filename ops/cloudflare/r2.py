@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.response import parse_result, require_text
+from ops.cloudflare.response import parse_result, require_answer_text
 
 WRITE_PERMISSION = "Workers R2 Storage Write"
 """The dashboard calls it Workers R2 Storage: Edit. It is of the whole account."""
@@ -30,10 +30,10 @@ class R2Api:
     def list_public_domains(self) -> tuple[str, ...]:
         """Return the enabled domains at which everybody can read the bucket. Raises ProviderError."""
         managed, custom = (self._read_r2(f"{self._bucket}/domains/{kind}") for kind in ("managed", "custom"))
-        listed = parse_result(managed, "the r2.dev domain", lambda: list(_enabled_domains([managed.result])))
+        listed = parse_result(managed, "the r2.dev domain", lambda: list(_enabled_bucket_domains([managed.result])))
         return (
             *listed,
-            *parse_result(custom, "custom domains", lambda: list(_enabled_domains(custom.result["domains"]))),
+            *parse_result(custom, "custom domains", lambda: list(_enabled_bucket_domains(custom.result["domains"]))),
         )
 
     @reads("GET /accounts/{account}/r2/buckets/{bucket}/objects")
@@ -56,10 +56,10 @@ class R2Api:
         return self._client.read(path, params=params, headers=self._headers)
 
 
-def _enabled_domains(domains: list[Mapping[str, Any]]) -> Iterator[str]:
+def _enabled_bucket_domains(domains: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the enabled domains. Raises TypeError if one does not say whether it is."""
     for each in domains:
         if not isinstance(each["enabled"], bool):
             raise TypeError(type(each["enabled"]))
         if each["enabled"]:
-            yield require_text(each["domain"])
+            yield require_answer_text(each["domain"])

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from ops.cloudflare.client import CloudflareClient, next_cursor, paginate_by_cursor, paginate_by_total, reads
 from ops.cloudflare.response import (
     CloudflareResponse,
+    answer_text_or_empty,
     parse_result,
-    text_or_empty,
     unexpected_shape,
 )
 from ops.cloudflare.types.records import (
@@ -122,30 +122,30 @@ def read_audit_log(
         nonlocal cut
         cut = len(answer.result) >= AUDIT_PAGE_SIZE and not next_cursor(answer)
         return CloudflareResponse(
-            parse_result(answer, "the audit log", lambda: list(_audit_entries(answer.result))), answer.result_info
+            parse_result(answer, "the audit log", lambda: list(_parse_audit_entries(answer.result))), answer.result_info
         )
 
     entries = tuple(islice(paginate_by_cursor(read_audit_page, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), most))
     return AuditLog(entries, may_be_incomplete=cut)
 
 
-def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
+def _parse_audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
     for row in rows:
         action, actor, raw = row["action"], row.get("actor") or {}, row.get("raw") or {}
         yield AuditLogEntry(
             at=parse_utc(action["time"]),
-            action=text_or_empty(action.get("type")),
-            result=text_or_empty(action.get("result")),
-            actor=text_or_empty(actor.get("email")) or text_or_empty(actor.get("type")),
-            context=text_or_empty(actor.get("context")),
-            token_id=text_or_empty(actor.get("token_id")),
-            token_name=text_or_empty(actor.get("token_name")),
-            address=text_or_empty(actor.get("ip_address")),
-            method=text_or_empty(raw.get("method")),
-            uri=text_or_empty(raw.get("uri")).partition("?")[0],
+            action=answer_text_or_empty(action.get("type")),
+            result=answer_text_or_empty(action.get("result")),
+            actor=answer_text_or_empty(actor.get("email")) or answer_text_or_empty(actor.get("type")),
+            context=answer_text_or_empty(actor.get("context")),
+            token_id=answer_text_or_empty(actor.get("token_id")),
+            token_name=answer_text_or_empty(actor.get("token_name")),
+            address=answer_text_or_empty(actor.get("ip_address")),
+            method=answer_text_or_empty(raw.get("method")),
+            uri=answer_text_or_empty(raw.get("uri")).partition("?")[0],
             status=str(raw.get("status_code") or ""),
-            user_agent=text_or_empty(raw.get("user_agent")),
-            ray_id=text_or_empty(raw.get("cf_ray_id")),
+            user_agent=answer_text_or_empty(raw.get("user_agent")),
+            ray_id=answer_text_or_empty(raw.get("cf_ray_id")),
         )
 
 
@@ -187,7 +187,7 @@ def count_host_requests(
     client: CloudflareClient, zone: str, host: str, period: Period, *, max_rows: int
 ) -> tuple[HostRequests, ...]:
     """Count requests from clients, not from Workers, most frequent first. With `max_rows` rows there may be more."""
-    variables = {"z": zone, "h": host, **_period_filter(period)}
+    variables = {"z": zone, "h": host, **_analytics_period_filter(period)}
     answer = client.query_graphql(_BY_PATH % max_rows, variables=variables)
     return parse_result(answer, "the requests by path", lambda: tuple(_parse_host_requests(host, answer.result)))
 
@@ -198,9 +198,9 @@ def _parse_host_requests(host: str, data: Mapping[str, Any]) -> Iterator[HostReq
         yield HostRequests(
             hour=parse_utc(by["datetimeHour"]),
             host=host,
-            path=text_or_empty(by["clientRequestPath"]),
-            address=text_or_empty(by["clientIP"]),
-            country=text_or_empty(by["clientCountryName"]),
+            path=answer_text_or_empty(by["clientRequestPath"]),
+            address=answer_text_or_empty(by["clientIP"]),
+            country=answer_text_or_empty(by["clientCountryName"]),
             status=str(by["edgeResponseStatus"]),
             count=int(row["count"]),
         )
@@ -223,13 +223,13 @@ def read_host_traffic(
     Requests with the user agent `without_agent` are left out, and counted apart.
     With a timeout in seconds the query is sent once.
     """
-    variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(recent)}
+    variables = {"z": zone, "h": host, "u": without_agent, **_analytics_period_filter(recent)}
     variables |= {"since": format_rfc3339(period.since), "until": format_rfc3339(period.until)}
     answer = client.query_graphql(_HOST_TRAFFIC, variables=variables, timeout=timeout)
 
     def build() -> HostTraffic:
         zone = answer.result["viewer"]["scope"][0]
-        minutes, clients = tuple(map(_host_minute, zone["minutes"])), zone["clients"]
+        minutes, clients = tuple(map(_parse_host_minute, zone["minutes"])), zone["clients"]
         counted = [(int(row["count"]), max(1.0, float(row["avg"]["sampleInterval"]))) for row in zone["statuses"]]
         samples = sum(count / interval for count, interval in counted)
         return HostTraffic(
@@ -239,7 +239,7 @@ def read_host_traffic(
             has_more_clients=len(clients) >= MAX_ROWS,
             own_requests=sum(int(row["count"]) for row in zone["own"]),
             sample_interval=sum(count for count, _ in counted) / samples if samples else 1.0,
-            complete_until=_complete_until(recent, now),
+            complete_until=_analytics_complete_until(recent, now),
             may_be_cut=len(minutes) >= MAX_MINUTE_ROWS,
         )
 
@@ -260,11 +260,11 @@ def read_host_minutes(
 
     Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
     """
-    variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(period)}
+    variables = {"z": zone, "h": host, "u": without_agent, **_analytics_period_filter(period)}
     answer = client.query_graphql(_HOST_MINUTES, variables=variables, timeout=timeout)
 
     def build() -> tuple[HostMinute, ...]:
-        rows = tuple(map(_host_minute, answer.result["viewer"]["scope"][0]["rows"]))
+        rows = tuple(map(_parse_host_minute, answer.result["viewer"]["scope"][0]["rows"]))
         if len(rows) < MAX_ROWS:
             return rows
         return tuple(row for row in rows if row.start < max(each.start for each in rows))
@@ -272,12 +272,12 @@ def read_host_minutes(
     return parse_result(answer, "the requests to a host by minute", build)
 
 
-def _host_minute(row: Mapping[str, Any]) -> HostMinute:
+def _parse_host_minute(row: Mapping[str, Any]) -> HostMinute:
     by, interval = row["dimensions"], max(1.0, float(row["avg"]["sampleInterval"]))
     return HostMinute(parse_utc(by["datetimeMinute"]), int(by["edgeResponseStatus"]), int(row["count"]), interval)
 
 
-def _complete_until(period: Period, now: datetime) -> datetime:
+def _analytics_complete_until(period: Period, now: datetime) -> datetime:
     return min(period.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
 
 
@@ -297,28 +297,28 @@ def read_worker_traffic(
     Numbers are estimates if `sample_interval` is above 1. With a timeout in seconds the query is sent once.
     """
     old = min(recent.since, recent.until - history)
-    variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_period_filter(recent)}
+    variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_analytics_period_filter(recent)}
     answer = client.query_graphql(_BY_VERSION, variables=variables, timeout=timeout)
 
     def build() -> WorkerTraffic:
         account = answer.result["viewer"]["scope"][0]
-        minutes = tuple(_version_requests(row, "datetimeMinute") for row in account["minutes"])
-        days = tuple(_version_requests(row, "date") for row in account["days"])
+        minutes = tuple(_parse_version_requests(row, "datetimeMinute") for row in account["minutes"])
+        days = tuple(_parse_version_requests(row, "date") for row in account["days"])
         samples = sum(row.samples for row in minutes)
         total = sum(row.requests for row in minutes)
-        complete_until = _complete_until(recent, now)
+        complete_until = _analytics_complete_until(recent, now)
         may_be_cut = max(len(minutes), len(days)) >= MAX_ROWS
         return WorkerTraffic(recent, minutes, days, total / samples if samples else 1.0, complete_until, may_be_cut)
 
     return parse_result(answer, "the requests of a Worker", build)
 
 
-def _version_requests(row: Mapping[str, Any], start: str) -> VersionRequests:
+def _parse_version_requests(row: Mapping[str, Any], start: str) -> VersionRequests:
     """Return the row; `start` is the dimension of its time."""
     by, total = row["dimensions"], row["sum"]
     return VersionRequests(
         parse_utc(by[start]),
-        text_or_empty(by["scriptVersion"]),
+        answer_text_or_empty(by["scriptVersion"]),
         int(total["requests"]),
         int(total["errors"]),
         max(1.0, float(row["avg"]["sampleInterval"])),
@@ -330,18 +330,18 @@ def read_database_usage(
     client: CloudflareClient, account_id: str, period: Period, *, max_rows: int
 ) -> tuple[DatabaseUsage, ...]:
     """Read usage by database and hour, newest first. The period starts at a full hour."""
-    variables = {"a": account_id, **_period_filter(period)}
+    variables = {"a": account_id, **_analytics_period_filter(period)}
     answer = client.query_graphql(_BY_DATABASE % max_rows, variables=variables)
-    return parse_result(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
+    return parse_result(answer, "the use of D1", lambda: tuple(_parse_database_use(answer.result)))
 
 
-def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
+def _parse_database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
     for row in data["viewer"]["scope"][0]["rows"]:
         total = (int(row["sum"][name]) for name in ("readQueries", "writeQueries", "rowsRead", "rowsWritten"))
         yield DatabaseUsage(parse_utc(row["dimensions"]["datetimeHour"]), str(row["dimensions"]["databaseId"]), *total)
 
 
-def _period_filter(period: Period) -> dict[str, str]:
+def _analytics_period_filter(period: Period) -> dict[str, str]:
     return {"from": format_rfc3339(period.since), "to": format_rfc3339(period.until)}
 
 
@@ -379,7 +379,7 @@ def count_groups(
         "view": "calculations",
         "ignoreSeries": True,
         "limit": MAX_OBSERVABILITY_ROWS,
-        "timeframe": {"from": _period_milliseconds(period, "since"), "to": _period_milliseconds(period, "until")},
+        "timeframe": {"from": _telemetry_period(period, "since"), "to": _telemetry_period(period, "until")},
         "parameters": {
             "datasets": ["cloudflare-workers"],
             "filterCombination": "and",
@@ -394,7 +394,7 @@ def count_groups(
 
 def _logged_errors(answer: CloudflareResponse) -> Iterator[LoggedError]:
     for groups, count in _group_rows(answer):
-        if message := text_or_empty(groups.get(ERROR)):
+        if message := answer_text_or_empty(groups.get(ERROR)):
             yield LoggedError(message, count)
 
 
@@ -403,7 +403,7 @@ def _worker_requests(answer: CloudflareResponse) -> Iterator[WorkerRequests]:
     for groups, count in _group_rows(answer):
         status = groups.get(STATUS)
         yield WorkerRequests(
-            text_or_empty(groups.get(TRIGGER)), "" if status in {None, ""} else str(int(status)), count
+            answer_text_or_empty(groups.get(TRIGGER)), "" if status in {None, ""} else str(int(status)), count
         )
 
 
@@ -413,5 +413,5 @@ def _group_rows(answer: CloudflareResponse) -> Iterator[tuple[Mapping[str, Any],
         yield {each["key"]: each["value"] for each in row.get("groups") or []}, int(row["value"])
 
 
-def _period_milliseconds(period: Period, end: str) -> int:
+def _telemetry_period(period: Period, end: str) -> int:
     return int(getattr(period, end).timestamp() * 1000)

@@ -276,7 +276,7 @@ def decode_graphql_response(
     errors = value.get("errors")
     if isinstance(errors, list) and errors:
         known = [error for error in errors if isinstance(error, dict)]
-        said = "; ".join(text_or_empty(error.get("message")) for error in known)
+        said = "; ".join(answer_text_or_empty(error.get("message")) for error in known)
         denied = any(
             isinstance(more := error.get("extensions"), dict) and more.get("code") == "authz" for error in known
         )
@@ -366,7 +366,7 @@ def unexpected_shape(answer: CloudflareResponse, subject: str) -> MalformedCloud
     )
 
 
-def require_text(value: Any) -> str:
+def require_answer_text(value: Any) -> str:
     """Return a text that is not empty.
 
     Raises:
@@ -381,18 +381,18 @@ HEX_ID, UUID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f-]{36}")
 """Forms of Cloudflare's IDs."""
 
 
-def require_id(value: Any, pattern: re.Pattern[str]) -> str:
+def require_answer_id(value: Any, pattern: re.Pattern[str]) -> str:
     """Return a text that matches the pattern. Raises ValueError."""
-    if not pattern.fullmatch(require_text(value)):
+    if not pattern.fullmatch(require_answer_text(value)):
         raise ValueError(value)
     return str(value)
 
 
-def yes_or_no(value: Any) -> bool | None:
+def answer_flag(value: Any) -> bool | None:
     """Return a truth value; None for a value of another type."""
     return value if isinstance(value, bool) else None
 
 
-def text_or_empty(value: Any) -> str:
+def answer_text_or_empty(value: Any) -> str:
     """Return a text; empty for a value of another type."""
     return value if isinstance(value, str) else ""

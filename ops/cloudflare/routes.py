@@ -10,10 +10,10 @@ from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import (
     HEX_ID,
     CloudflareApiError,
+    answer_text_or_empty,
     parse_result,
-    require_id,
-    require_text,
-    text_or_empty,
+    require_answer_id,
+    require_answer_text,
 )
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.core.errors import Reason, UnclearWrite
@@ -85,14 +85,21 @@ class RoutesApi:
 
 
 def _parse_zone(row: Mapping[str, Any]) -> Zone:
-    return Zone(require_id(row["id"], HEX_ID), require_text(row["name"]))
+    return Zone(require_answer_id(row["id"], HEX_ID), require_answer_text(row["name"]))
 
 
 def _parse_route(zone: str, row: Mapping[str, Any]) -> WorkerRoute:
     return WorkerRoute(
-        zone, require_id(row["id"], HEX_ID), require_text(row["pattern"]), text_or_empty(row.get("script")) or None
+        zone,
+        require_answer_id(row["id"], HEX_ID),
+        require_answer_text(row["pattern"]),
+        answer_text_or_empty(row.get("script")) or None,
     )
 
 
 def _parse_custom_domain(row: Mapping[str, Any]) -> CustomDomain:
-    return CustomDomain(require_id(row["zone_id"], HEX_ID), require_text(row["hostname"]), require_text(row["service"]))
+    return CustomDomain(
+        require_answer_id(row["zone_id"], HEX_ID),
+        require_answer_text(row["hostname"]),
+        require_answer_text(row["service"]),
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.marks import DeploymentMark
-from ops.cloudflare.response import CloudflareApiError, ErrorKind, parse_result, text_or_empty, unexpected_shape
+from ops.cloudflare.response import CloudflareApiError, ErrorKind, answer_text_or_empty, parse_result, unexpected_shape
 from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, WorkerCode, WorkerModule
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret
@@ -136,17 +136,17 @@ def _parse_worker_code(row: Mapping[str, Any]) -> WorkerCode:
         }
     return WorkerCode(
         version=row["id"],
-        main_module=text_or_empty(row.get("main_module")),
+        main_module=answer_text_or_empty(row.get("main_module")),
         modules=tuple(_parse_worker_module(module) for module in row["modules"]),
         bindings=bindings,
         settings=settings,
         unsupported_parts=tuple(name for name in UNSUPPORTED_PARTS if row.get(name)),
-        migration_tag=text_or_empty(row.get("migration_tag")) or None,
+        migration_tag=answer_text_or_empty(row.get("migration_tag")) or None,
     )
 
 
 def _parse_worker_module(row: Mapping[str, Any]) -> WorkerModule:
-    name, content_type = text_or_empty(row["name"]), text_or_empty(row["content_type"])
+    name, content_type = answer_text_or_empty(row["name"]), answer_text_or_empty(row["content_type"])
     if not name or not content_type:
         raise ValueError(row)
     return WorkerModule(name, content_type, base64.b64decode(row["content_base64"], validate=True))

@@ -13,10 +13,10 @@ from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,
     ErrorKind,
+    answer_text_or_empty,
     parse_result,
-    require_id,
-    require_text,
-    text_or_empty,
+    require_answer_id,
+    require_answer_text,
 )
 from ops.cloudflare.types.inventory import NamedResource, ServiceToken
 from ops.cloudflare.types.records import VerifiedToken
@@ -39,7 +39,7 @@ def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
 def _parse_verification(answer: CloudflareResponse, kind: str) -> VerifiedToken:
     def build_verified_token() -> VerifiedToken:
         row = answer.result
-        return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
+        return VerifiedToken(str(row["id"]), kind, str(row["status"]), answer_text_or_empty(row.get("expires_on")))
 
     return parse_result(answer, "the verification of the token", build_verified_token)
 
@@ -115,7 +115,7 @@ class AccountsApi:
 
 
 def _parse_account(row: Mapping[str, Any]) -> NamedResource:
-    return NamedResource(require_id(row["id"], HEX_ID), require_text(row["name"]))
+    return NamedResource(require_answer_id(row["id"], HEX_ID), require_answer_text(row["name"]))
 
 
 SERVICE_TOKENS_PERMISSION = "Access: Service Tokens Read"
@@ -130,5 +130,5 @@ def list_service_tokens(client: CloudflareClient, account_id: str) -> tuple[Serv
 
 
 def _service_token(row: Mapping[str, Any]) -> ServiceToken:
-    expires_at = text_or_empty(row.get("expires_at"))
-    return ServiceToken(require_text(row["client_id"]), parse_utc(expires_at) if expires_at else None)
+    expires_at = answer_text_or_empty(row.get("expires_at"))
+    return ServiceToken(require_answer_text(row["client_id"]), parse_utc(expires_at) if expires_at else None)

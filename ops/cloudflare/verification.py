@@ -12,7 +12,14 @@ from typing import Any
 
 from ops.cloudflare.blake3 import hash_chunk
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.response import HEX_ID, UUID, CloudflareResponse, parse_result, require_id, require_text
+from ops.cloudflare.response import (
+    HEX_ID,
+    UUID,
+    CloudflareResponse,
+    parse_result,
+    require_answer_id,
+    require_answer_text,
+)
 from ops.cloudflare.types.inventory import NamedResource
 from ops.core.clock import Period, format_rfc3339
 from ops.core.redaction import Secret
@@ -50,7 +57,7 @@ class VerificationApi:
             f"{self._scripts}/{name}/versions",
             files=_build_form(metadata, module, code),
         )
-        return parse_result(answer, "an uploaded version", lambda: require_id(answer.result["id"], UUID))
+        return parse_result(answer, "an uploaded version", lambda: require_answer_id(answer.result["id"], UUID))
 
     def delete_worker(self, name: str) -> None:
         self._client.write("DELETE", f"{self._scripts}/{name}")
@@ -71,7 +78,7 @@ class VerificationApi:
         path = f"{self._account}/storage/kv/namespaces"
         answer = self._client.write("POST", path, json={"title": title})
         return parse_result(
-            answer, "a new KV namespace", lambda: NamedResource(require_id(answer.result["id"], HEX_ID), title)
+            answer, "a new KV namespace", lambda: NamedResource(require_answer_id(answer.result["id"], HEX_ID), title)
         )
 
     def delete_namespace(self, namespace: str) -> None:
@@ -81,7 +88,7 @@ class VerificationApi:
     def create_database(self, name: str) -> NamedResource:
         answer = self._client.write("POST", f"{self._account}/d1/database", json={"name": name})
         return parse_result(
-            answer, "a new D1 database", lambda: NamedResource(require_id(answer.result["uuid"], UUID), name)
+            answer, "a new D1 database", lambda: NamedResource(require_answer_id(answer.result["uuid"], UUID), name)
         )
 
     def delete_database(self, database: str) -> None:
@@ -99,17 +106,17 @@ class VerificationApi:
         """Return the token with which files of the project are uploaded."""
         path = f"{self._account}/pages/projects/{project}/upload-token"
         answer = self._client.read(path)
-        return parse_result(answer, "the upload token", lambda: Secret(require_text(answer.result["jwt"])))
+        return parse_result(answer, "the upload token", lambda: Secret(require_answer_text(answer.result["jwt"])))
 
     def deploy_site(self, project: str, files: Mapping[str, bytes], branch: str = PRODUCTION_BRANCH) -> str:
         """Deploy uploaded files, by path with a leading slash, and return the deployment's ID."""
-        manifest = json.dumps({path: hash_file(path, content) for path, content in files.items()})
+        manifest = json.dumps({path: hash_site_file(path, content) for path, content in files.items()})
         answer = self._client.write(
             "POST",
             f"{self._account}/pages/projects/{project}/deployments",
             files=[("manifest", (None, manifest.encode())), ("branch", (None, branch.encode()))],
         )
-        return parse_result(answer, "a new deployment", lambda: require_id(answer.result["id"], UUID))
+        return parse_result(answer, "a new deployment", lambda: require_answer_id(answer.result["id"], UUID))
 
     def read_audit_page(self, period: Period, size: int) -> CloudflareResponse:
         """Return one page of the audit log, whose `result_info` names the next one."""
@@ -122,7 +129,7 @@ def upload_files(client: CloudflareClient, files: Mapping[str, bytes]) -> None:
     """Upload the files of a site; the token of `client` is that of `read_upload_token`."""
     bucket = [
         {
-            "key": hash_file(path, content),
+            "key": hash_site_file(path, content),
             "value": base64.b64encode(content).decode(),
             "metadata": {"contentType": "text/html"},
             "base64": True,
@@ -132,7 +139,7 @@ def upload_files(client: CloudflareClient, files: Mapping[str, bytes]) -> None:
     client.write("POST", "/pages/assets/upload", json=bucket)
 
 
-def hash_file(path: str, content: bytes) -> str:
+def hash_site_file(path: str, content: bytes) -> str:
     """Return the key of a small file as wrangler computes it (packages/deploy-helpers: hash-file)."""
     text = base64.b64encode(content).decode() + PurePosixPath(path).suffix.removeprefix(".")
     return hash_chunk(text.encode()).hex()[:32]

@@ -16,12 +16,12 @@ from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,
     ErrorKind,
+    answer_flag,
+    answer_text_or_empty,
     parse_result,
-    require_id,
-    require_text,
-    text_or_empty,
+    require_answer_id,
+    require_answer_text,
     unexpected_shape,
-    yes_or_no,
 )
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, leave_out_rehearsals
@@ -139,8 +139,8 @@ class WorkersApi:
         answer = self._client.read(self._scripts)
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the Workers")
-        named = [row for row in answer.result if isinstance(row, dict) and text_or_empty(row.get("id"))]
-        return tuple(ListedWorker(row["id"], yes_or_no(row.get("has_assets")), _parse_patterns(row)) for row in named)
+        named = [row for row in answer.result if isinstance(row, dict) and answer_text_or_empty(row.get("id"))]
+        return tuple(ListedWorker(row["id"], answer_flag(row.get("has_assets")), _parse_patterns(row)) for row in named)
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
     def list_bindings(self, worker: str) -> tuple[WorkerBinding, ...]:
@@ -216,7 +216,7 @@ class WorkersApi:
             answer = self._client.write("POST", path, params=params, json=body)
         except CloudflareApiError as error:
             if error.code == SECRETS_CHANGED:
-                raise SecretsChanged(_changed_secrets(error.text)) from None
+                raise SecretsChanged(_parse_changed_secrets(error.text)) from None
             raise
         if not isinstance(answer.result, dict) or not isinstance(answer.result.get("id"), str):
             message = (
@@ -256,7 +256,9 @@ class WorkersApi:
                 return ""
             raise
         return parse_result(
-            answer, "the subdomain of the account", lambda: f"{require_text(answer.result['subdomain'])}.workers.dev"
+            answer,
+            "the subdomain of the account",
+            lambda: f"{require_answer_text(answer.result['subdomain'])}.workers.dev",
         )
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/schedules")
@@ -265,7 +267,7 @@ class WorkersApi:
         return parse_result(
             answer,
             f"the cron triggers of {worker}",
-            lambda: tuple(text_or_empty(r["cron"]) for r in answer.result["schedules"]),
+            lambda: tuple(answer_text_or_empty(r["cron"]) for r in answer.result["schedules"]),
         )
 
 
@@ -274,13 +276,13 @@ def _parse_patterns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     routes = row.get("routes")
     if not isinstance(routes, list):
         return None
-    return tuple(text_or_empty(each.get("pattern")) for each in routes if isinstance(each, dict))
+    return tuple(answer_text_or_empty(each.get("pattern")) for each in routes if isinstance(each, dict))
 
 
 def _parse_binding(row: Mapping[str, Any]) -> WorkerBinding:
-    kind = require_text(row["type"])
-    target = text_or_empty(row.get(BINDING_TARGETS.get(kind, "")))
-    return WorkerBinding(kind, require_text(row["name"]), target, text_or_empty(row.get("script_name")))
+    kind = require_answer_text(row["type"])
+    target = answer_text_or_empty(row.get(BINDING_TARGETS.get(kind, "")))
+    return WorkerBinding(kind, require_answer_text(row["name"]), target, answer_text_or_empty(row.get("script_name")))
 
 
 def _parse_workers_dev_switch(value: Any) -> bool:
@@ -289,7 +291,7 @@ def _parse_workers_dev_switch(value: Any) -> bool:
     return value
 
 
-def _changed_secrets(text: str) -> tuple[str, ...]:
+def _parse_changed_secrets(text: str) -> tuple[str, ...]:
     """Return the names from an error text. A text that cannot be split safely matches no accepted name."""
     listed = text.partition(CHANGED_SECRETS_PREFIX)[2].strip(" .")
     return tuple(filter(None, re.split(r",\s*", listed)))
@@ -305,17 +307,19 @@ def _worker_result_rows(answer: CloudflareResponse, key: str, what: str) -> list
 def _parse_worker_deployment(row: Mapping[str, Any]) -> WorkerDeployment:
     if row.get("strategy", "percentage") != "percentage":
         raise ValueError(row)
-    split = [(require_id(share["version_id"], ID_PATTERN), float(share["percentage"])) for share in row["versions"]]
+    split = [
+        (require_answer_id(share["version_id"], ID_PATTERN), float(share["percentage"])) for share in row["versions"]
+    ]
     if not abs(sum(percent for _, percent in split) - 100) < 0.01:  # also catches NaN
         raise ValueError(row)
     annotations = row.get("annotations") or {}
     return WorkerDeployment(
-        id=require_id(row["id"], ID_PATTERN),
+        id=require_answer_id(row["id"], ID_PATTERN),
         created_on=parse_utc(row["created_on"]),
         split=tuple(sorted(split, key=lambda share: -share[1])),
-        author=text_or_empty(row.get("author_email")),
-        source=text_or_empty(row.get("source")),
-        message=text_or_empty(annotations.get("workers/message")),
+        author=answer_text_or_empty(row.get("author_email")),
+        source=answer_text_or_empty(row.get("source")),
+        message=answer_text_or_empty(annotations.get("workers/message")),
     )
 
 
@@ -335,9 +339,11 @@ def _unreadable_deployment(row: Any, newer: datetime) -> WorkerDeployment:
     """Return a placeholder for an unreadable row. `newer`: time of the next newer row."""
     row = row if isinstance(row, dict) else {}
     created_on = _parse_or_none(parse_utc, row.get("created_on")) or newer
-    strategy = text_or_empty(row.get("strategy")) or "percentage"
+    strategy = answer_text_or_empty(row.get("strategy")) or "percentage"
     problem = "an unknown strategy" if strategy != "percentage" else "unreadable versions"
-    return WorkerDeployment(id=text_or_empty(row.get("id"))[:36], created_on=created_on, split=(), problem=problem)
+    return WorkerDeployment(
+        id=answer_text_or_empty(row.get("id"))[:36], created_on=created_on, split=(), problem=problem
+    )
 
 
 def _parse_or_none(build: Callable[[Any], T], value: Any) -> T | None:
@@ -351,13 +357,13 @@ def _parse_version(row: Mapping[str, Any], **details: Any) -> WorkerVersion:
     metadata, annotations = row.get("metadata") or {}, row.get("annotations") or {}
     created: str | None = metadata.get("created_on")
     return WorkerVersion(
-        id=require_id(row["id"], ID_PATTERN),
+        id=require_answer_id(row["id"], ID_PATTERN),
         number=row.get("number") if isinstance(row.get("number"), int) else None,
         created_on=_parse_optional_time(created),
-        author=text_or_empty(metadata.get("author_email")),
-        message=text_or_empty(annotations.get("workers/message")),
-        tag=text_or_empty(annotations.get("workers/tag")),
-        triggered_by=text_or_empty(annotations.get("workers/triggered_by")),
+        author=answer_text_or_empty(metadata.get("author_email")),
+        message=answer_text_or_empty(annotations.get("workers/message")),
+        tag=answer_text_or_empty(annotations.get("workers/tag")),
+        triggered_by=answer_text_or_empty(annotations.get("workers/triggered_by")),
         **details,
     )
 
@@ -378,14 +384,14 @@ def _parse_detailed_version(row: Mapping[str, Any]) -> WorkerVersion:
     return _parse_version(
         row,
         is_detailed=True,
-        etag=text_or_empty(script.get("etag")) or None,
+        etag=answer_text_or_empty(script.get("etag")) or None,
         bindings={(b["type"], b["name"]): _canonical_json(b) for b in resources.get("bindings") or []},
         runtime={key: _canonical_json(value) for key, value in runtime.items() if value not in (None, {}, [])},
-        handlers=frozenset(text_or_empty(handler) for handler in script.get("handlers") or []),
+        handlers=frozenset(answer_text_or_empty(handler) for handler in script.get("handlers") or []),
         durable_object_classes=frozenset(
-            text_or_empty(n.get("name")) for n in named if "class" in (n.get("handlers") or [])
+            answer_text_or_empty(n.get("name")) for n in named if "class" in (n.get("handlers") or [])
         ),
-        migration_tag=text_or_empty(migration_tag) or None,
+        migration_tag=answer_text_or_empty(migration_tag) or None,
     )
 
 

@@ -418,7 +418,7 @@ def check_config(
     Read the file with `errors="surrogateescape"`, so that invalid UTF-8 is a problem with a line number.
     """
     document = read_yaml(text)
-    find = partial(checks.find_errors, rules=rules, labels=labels)
+    find = partial(checks.find_config_errors, rules=rules, labels=labels)
     config, problems = build_model(Config, document, find(document.data) if document.complete else ())
     others = {name for name in _broken_labels(problems) if labels is not None and name.casefold() not in labels}
     if document.complete and others:
@@ -427,7 +427,7 @@ def check_config(
     if config is None or problems:
         return CheckedConfig(None, tuple(problems), ())
     unfit = _find_unfit_labels(config, rules) if labels is None else ()
-    found = (*checks.find_warnings(document.data), *_find_short_deadlines(config), *unfit)
+    found = (*checks.find_config_warnings(document.data), *_find_short_deadlines(config), *unfit)
     return CheckedConfig(config, (), tuple(ConfigProblem(document.line(where), where, text) for where, text in found))
 
 

@@ -55,7 +55,7 @@ SECRETS_OF_THE_RUN = {
 }
 
 
-def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) -> Iterator[ConfigProblem]:
+def find_config_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) -> Iterator[ConfigProblem]:
     """Yield the errors besides those of the models. `labels`: those of `check_config`."""
     every = as_mapping(get_nested(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
@@ -81,7 +81,7 @@ def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) ->
     yield from find_status_page_errors(data)
 
 
-def find_warnings(data: Any) -> Iterator[ConfigProblem]:
+def find_config_warnings(data: Any) -> Iterator[ConfigProblem]:
     yield from _shared_access(data)
     yield from _unknown_places(data)
     for path, service in iter_services(data):

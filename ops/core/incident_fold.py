@@ -129,30 +129,30 @@ def _list_raises(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
     held = dict[HeldKey, HeldItem]()
     notes = [(row.at, row.text) for one in journal.records if is_bot_note(one) for row in one.record.rows]
     for at, text in sorted(notes):
-        applied, until = parse_raise(text), _parse_holding_end(_UNTIL.findall(text)[:1])
+        applied, until = parse_raise_note(text), _parse_holding_end(_UNTIL.findall(text)[:1])
         if applied and until and until > journal.read_at:
             environment, limit, value = applied
             key, source = ("limits", environment, limit), f"note of {format_utc(at)}"
             held[key] = HeldItem(*key, f"{limit}: {value}", (f"#{journal.number}",), until, source)
-        elif ended := _parse_raise_end(text):
+        elif ended := _parse_raise_end_note(text):
             held.pop(("limits", *ended), None)
     return held
 
 
-def parse_raise(text: str) -> tuple[str, str, str] | None:
+def parse_raise_note(text: str) -> tuple[str, str, str] | None:
     """Return environment, limit and value of a note that says that a raise is in effect."""
     name, is_raised, rest = text.partition(_RAISED)
-    parts = _split_name(name) if is_raised and _NOT_CONFIRMED not in rest else None
+    parts = _split_raise_note(name) if is_raised and _NOT_CONFIRMED not in rest else None
     return (*parts, rest.partition(" ")[0]) if parts else None
 
 
-def _parse_raise_end(text: str) -> tuple[str, str] | None:
+def _parse_raise_end_note(text: str) -> tuple[str, str] | None:
     """Return environment and limit of a note that says that a raise is over."""
     name, is_end, rest = text.partition(_RAISE_END)
-    return _split_name(name) if is_end and _NOT_CONFIRMED not in rest else None
+    return _split_raise_note(name) if is_end and _NOT_CONFIRMED not in rest else None
 
 
-def _split_name(text: str) -> tuple[str, str] | None:
+def _split_raise_note(text: str) -> tuple[str, str] | None:
     """Return environment and limit of the start of a note."""
     environment, _, limit = text.partition(": ")
     return (environment, limit) if limit and " " not in limit else None
@@ -338,7 +338,7 @@ def _list_events(journal: IncidentJournal, services: ServiceFold) -> Iterator[In
             yield (rows[-1].at, order), partial(services.apply_outage, one)
         elif record.source == NOTE:
             for row in rows:
-                if is_bot_note(one) and (applied := parse_raise(row.text)):
+                if is_bot_note(one) and (applied := parse_raise_note(row.text)):
                     yield (row.at, order), partial(services.apply_raise, one, row.at, applied[0])
                 elif match := HEALTH_NOTE.match(row.text):
                     yield (row.at, order), partial(services.apply_note, one, row.at, match)

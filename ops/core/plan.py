@@ -359,7 +359,7 @@ class Progress:
         return "; ".join([*([f"stored: {', '.join(stored)}"] if stored else []), *texts])
 
 
-def changed_elsewhere_error(text: str, progress: Progress) -> OpsError:
+def changed_after_plan_error(text: str, progress: Progress) -> OpsError:
     """Return the error for a live state that changed between the plan and the write."""
     kind = ProviderError if progress.may_have_written else Refused
     return kind(f"the live state changed after the plan: {text}", reason=Reason.WORLD_MOVED, hint=NEW_PLAN_HINT)

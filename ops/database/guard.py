@@ -89,7 +89,9 @@ def guard_migrations(tools: GuardTools, result: MigrationGuardResult, *, dry_run
     if not pending:
         tools.say(f"{database.name}: no migration to apply")
         return
-    tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_join_names(result.pending)}")
+    tools.say(
+        f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_join_migration_names(result.pending)}"
+    )
     _refuse_held(database, pending, before.holds)
     tested = run_locally(database, pending, before.schema, before.names)
     tools.say("passed on a local copy: schema only, data not tested")
@@ -133,10 +135,10 @@ def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: l
     )
     newest = max(applied, key=migration_order, default=None)
     if newest and (late := [each.name for each in pending if migration_order(each.name) < migration_order(newest)]):
-        warnings.append(f"{_join_names(late)} comes before {quote_name(newest)}, which is applied already")
+        warnings.append(f"{_join_migration_names(late)} comes before {quote_name(newest)}, which is applied already")
     known = {each.name for each in database.files}
     if missing := [name for name in applied if name not in known]:
-        warnings.append(f"applied, and not in this commit: {_join_names(missing)}")
+        warnings.append(f"applied, and not in this commit: {_join_migration_names(missing)}")
     return pending
 
 
@@ -165,7 +167,7 @@ def _require_unchanged(now: _State, before: _State) -> None:
     if now == before:
         return
     new = [each.name for each in now.migrations if each not in before.migrations]
-    what = f"another run applied {_join_names(new)}" if new else "the schema or the holds changed"
+    what = f"another run applied {_join_migration_names(new)}" if new else "the schema or the holds changed"
     raise Refused(
         f"{what} while the migrations were tested. This run changed nothing",
         reason=Reason.WORLD_MOVED,
@@ -209,7 +211,11 @@ def _apply_all(
                 reason=Reason.UNCLEAR,
             )
     except OpsError as error:
-        done = f"applied before: {_join_names(result.applied)}" if result.applied else "nothing was applied before"
+        done = (
+            f"applied before: {_join_migration_names(result.applied)}"
+            if result.applied
+            else "nothing was applied before"
+        )
         error.message = f"{error.message}; {done}"
         way_back = result.way_back if result.applied or isinstance(error, UnknownOutcome) else ""
         error.hint = " ".join(filter(None, (error.hint, DEPLOY_AFTERWARDS, way_back)))
@@ -303,21 +309,25 @@ def _judge_checks(tools: GuardTools, result: MigrationGuardResult, before: Datab
     result.warnings += [f"not new: {each}" for each in wrong if each.verdict == earlier[each.name]]
     new = [each for each in wrong if each.verdict != earlier[each.name]]
     if any(each.verdict == Verdict.UNHEALTHY for each in new):
-        raise StillUnhealthy(f"after {_join_names(result.applied)}: {_join_check_results(new)}", hint=result.way_back)
+        raise StillUnhealthy(
+            f"after {_join_migration_names(result.applied)}: {_join_check_results(new)}", hint=result.way_back
+        )
     if new:
-        raise NoEvidence(f"after {_join_names(result.applied)}: {_join_check_results(new)}", hint=result.way_back)
+        raise NoEvidence(
+            f"after {_join_migration_names(result.applied)}: {_join_check_results(new)}", hint=result.way_back
+        )
 
 
 def _require_applied(tools: GuardTools, result: MigrationGuardResult, before: Sequence[str]) -> None:
     """Raise ProviderError if a migration is gone, because of a restore or a revert, and NoEvidence without a read."""
-    database, done = result.database, _join_names(result.applied)
+    database, done = result.database, _join_migration_names(result.applied)
     try:
         applied = read_applied_names(tools.d1, database.id, database.table)
     except ProviderError as error:
         raise NoEvidence(f"after {done}: {database.table} cannot be read: {error.message}", hint=error.hint) from None
     if gone := [name for name in (*before, *result.applied) if name not in applied]:
         raise ProviderError(
-            f"applied {done}, but {_join_names(gone)} of {database.name} was taken back at the same time",
+            f"applied {done}, but {_join_migration_names(gone)} of {database.name} was taken back at the same time",
             reason=Reason.WORLD_MOVED,
             hint="Run the job again: it starts from the present state.",
         )
@@ -327,7 +337,7 @@ def _join_check_results(results: Sequence[DatabaseCheckResult]) -> str:
     return "; ".join(map(str, results))
 
 
-def _join_names(names: Sequence[str]) -> str:
+def _join_migration_names(names: Sequence[str]) -> str:
     return ", ".join(map(quote_name, names))
 
 

@@ -284,7 +284,7 @@ def parse_batches(text: str) -> Iterator[KeptBatch]:
     for raw in text.split("\n"):
         line = raw.rstrip("\r").removeprefix(GONE) if raw.startswith((f"{GONE}{MARK}", f"{GONE}(", f"{GONE})")) else raw
         if line.startswith(MARK):
-            table, marked = _parse_mark(line)
+            table, marked = _parse_kept_rows_mark(line)
         elif marked and line.startswith("("):
             rows.append(line)
         elif marked and rows and line.startswith(")"):
@@ -310,12 +310,12 @@ def _require_whole(text: str, rows: int) -> None:
         )
 
 
-def has_end(text: str) -> bool:
+def has_kept_rows_end(text: str) -> bool:
     """Return whether the file would show that it was cut; those of earlier versions would not."""
     return COUNT in text.partition(MARK)[0]
 
 
-def names_database(text: str, database_id: str) -> bool:
+def names_kept_database(text: str, database_id: str) -> bool:
     """Return whether the head of a file names this database."""
     return database_id in text.partition(MARK)[0]
 
@@ -336,7 +336,7 @@ def rewrite_kept_rows(text: str, shapes: Mapping[str, TableShape]) -> str:
     return "\n".join((head.rstrip("\n"), *_body_lines(rows, present)))
 
 
-def _parse_mark(line: str) -> tuple[str, dict[str, tuple[str, ...]]]:
+def _parse_kept_rows_mark(line: str) -> tuple[str, dict[str, tuple[str, ...]]]:
     try:
         found = json.loads(line.removeprefix(MARK))
         lists = {name: tuple(map(str, found[name])) for name in ("columns", "key")}

@@ -25,7 +25,7 @@ from ops.core.sql import fold_name
 from ops.database import applies, migration_holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
 from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
-from ops.database.schema_tables import fill_tables, loses_rows, read_snapshot
+from ops.database.schema_tables import fill_tables, loses_rows, read_sample_rows
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -178,11 +178,11 @@ class LocalCopy:
         Raises:
             SqlRejectedError: the statements fail with these rows.
         """
-        before = read_snapshot(self._connection)
+        before = read_sample_rows(self._connection)
         self.run(statements)
         if self._losses is None:
             return ()
-        after, known = read_snapshot(self._connection), {fold_name(each.table) for each in self.losses}
+        after, known = read_sample_rows(self._connection), {fold_name(each.table) for each in self.losses}
         now = {fold_name(name): key for key, name in self._losses.names.items()}
         gone = (rows.name for key, rows in before.items() if loses_rows(rows, after.get(now.get(key, key))))
         return tuple(self._losses.make_unseen(name) for name in gone if fold_name(name) not in known)

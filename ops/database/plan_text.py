@@ -50,7 +50,7 @@ class WorkerUse:
         return (*crons, *(f"{handler} handler of {self.service}" for handler in others))
 
 
-def build_sections(
+def restore_sections(
     restore: DatabaseRestore,
     uses: Sequence[WorkerUse],
     checks: Sequence[str],
@@ -125,7 +125,7 @@ def statement_lines(statements: Sequence[str], page: str) -> Iterator[str]:
         yield f"{len(statements) - len(shown)} more statements{f': {page}' if page else ''}"
 
 
-def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
+def restore_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:
     kept, taken_back = restore.kept, restore.taken_back
     if restore.point.moment is None:
         yield "only D1 knows whether this bookmark exists: if it refuses the restore, nothing was changed"

@@ -17,7 +17,7 @@ from ops.database import migration_holds
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, split_statements
 from ops.database.losses import FileLosses, LossCounts, RowLoss, read_losses, refuse_losses
 from ops.database.migration_holds import MigrationHold
-from ops.database.row_counts import count_again, count_losses, describe_count, describe_unexpected
+from ops.database.row_counts import count_again, count_losses, describe_row_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
@@ -265,7 +265,7 @@ def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> I
         key, shown = (kind, name), f"{kind} {quote_name(name)}"
         if key not in new:
             rows = before.rows.get(name, TableRows()).count if kind == "table" else 0
-            yield f"removed: {shown}" + (f", {describe_count(rows)}" if rows != 0 else "")
+            yield f"removed: {shown}" + (f", {describe_row_count(rows)}" if rows != 0 else "")
         elif key not in old:
             yield f"added: {shown}"
         elif old[key] != new[key]:

@@ -41,7 +41,7 @@ def _count_table(d1: "D1Api", database_id: str, table: str) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def describe_count(rows: int | None) -> str:
+def describe_row_count(rows: int | None) -> str:
     return f"rows {NOT_COUNTED}" if rows is None else count_of(rows, "row")
 
 

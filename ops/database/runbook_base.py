@@ -78,7 +78,7 @@ class WorkerReads:
     """Handlers of the live version."""
 
 
-def read_worker(ctx: Context[Any], service: "Service") -> WorkerReads:
+def read_database_worker(ctx: Context[Any], service: "Service") -> WorkerReads:
     workers = ctx.cloudflare.workers
 
     def read_handlers() -> frozenset[str]:

@@ -213,7 +213,7 @@ def _insert_trial_row(connection: sqlite3.Connection, table: Table, value: int) 
     )
 
 
-def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
+def read_sample_rows(connection: sqlite3.Connection) -> Snapshot:
     """Return the rows of each table that is no virtual one, and no part of one."""
     found = dict[str, SampleRows]()
     tables = read_tables(connection)

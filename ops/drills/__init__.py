@@ -6,7 +6,7 @@ incident too; a label or button runs the real workflow files.
 
 Subjects: scenarios, faults, what a drill cannot run with, a text that satisfies a probe.
 
-Examples: deploy_example, find_differences, add_score.
+Examples: deploy_example, find_status_differences, add_score.
 """
 
 import tempfile
@@ -212,7 +212,7 @@ def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_e
         if scenario.run is None and incident is not None:
             now, is_healthy = scenario.live(sandbox, service), probe().verdict == Verdict.HEALTHY
             result = github.compare_with_sandbox(result, live_release=_name_release(live, now), is_healthy=is_healthy)
-        if differences := status_check.find_differences(sandbox, environment, drill.config):
+        if differences := status_check.find_status_differences(sandbox, environment, drill.config):
             message = f"{result['message']}; ops status says {'; '.join(differences)}"
             result = score.mark_drill_unhealthy(result, message)
         if incident is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
 
 
-def find_differences(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
+def find_status_differences(sandbox: "Sandbox", environment: "Environment", config: Path) -> tuple[str, ...]:
     """Return the differences as text; empty if everything matches."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _lagging_switches(sandbox, environment)

@@ -200,7 +200,7 @@ class WebClients:
         """Return an AI provider's verdict on a key, or on a random key if `key` is None. Raises ConfigError."""
         from ops.probes import application
 
-        return application.check_key(self._provider_client(), spec, key or application.random_key())
+        return application.check_key(self._provider_client(), spec, key or application.random_provider_key())
 
     @Once
     def durable_objects(self) -> "DurableObjectAdmin":

@@ -27,7 +27,7 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
-from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
+from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_after_plan_error, replaced_error
 from ops.core.run import EndedRun
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
@@ -259,7 +259,7 @@ class Engine:
             if world.state == ChangeState.NOT_WANTED:
                 return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
-                raise changed_elsewhere_error(world.text, progress)
+                raise changed_after_plan_error(world.text, progress)
         if not run.unread:
             probes = find_probes()
             run.patience = 0.0 if probes.deciding else probes.verify.deadline

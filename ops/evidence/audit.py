@@ -57,7 +57,7 @@ def read_audit(
             for number in numbers
             for recorded in trusted_records(repository, number)
             if environment in {"", recorded.record.environment}
-            for entry in _audit_entries(number, recorded, period)
+            for entry in _audit_entries_of_record(number, recorded, period)
         ]
     entries.sort(key=lambda entry: entry["at"])
     begin = {
@@ -71,10 +71,12 @@ def read_audit(
         "incidents": numbers,
         "program": __version__,
     }
-    return list(_chain_entries([begin, *redactor.redact_value(entries), {"kind": "end", "entries": len(entries)}]))
+    return list(
+        _chain_audit_entries([begin, *redactor.redact_value(entries), {"kind": "end", "entries": len(entries)}])
+    )
 
 
-def _audit_entries(number: int, recorded: IssueRecord, period: Period) -> Iterator[Entry]:
+def _audit_entries_of_record(number: int, recorded: IssueRecord, period: Period) -> Iterator[Entry]:
     record = recorded.record
     about = {
         "incident": number,
@@ -101,7 +103,7 @@ def _audit_event(recorded: IssueRecord, row: "RecordRow") -> Entry:
     return event
 
 
-def _chain_entries(entries: Iterable[Entry]) -> Iterator[str]:
+def _chain_audit_entries(entries: Iterable[Entry]) -> Iterator[str]:
     previous = ""
     for entry in entries:
         line = json.dumps({**entry, "previous": previous})  # ASCII: no reader splits a line elsewhere

@@ -205,12 +205,12 @@ def _github_source(requested_period: Period, environ: Mapping[str, str], redacto
     return (tables.ENVIRONMENTS,), read_evidence
 
 
-def write_json(collection: EvidenceCollection, path: Path) -> None:
+def write_evidence_json(collection: EvidenceCollection, path: Path) -> None:
     """Write the collection as JSON. Raises ConfigError if the file cannot be written."""
-    write_file(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", path)
+    write_evidence_file(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", path)
 
 
-def write_file(text: str, path: Path) -> None:
+def write_evidence_file(text: str, path: Path) -> None:
     """Write a file. Raises ConfigError if that fails."""
     try:
         path.write_text(text, encoding="utf-8")
@@ -233,14 +233,14 @@ def publish_evidence(
     run = f"evidence-{new_run_id(environ, collection.collected_at)}"
     said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
     record = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
-    text = tables.render_comment(collection)
+    text = tables.render_evidence_comment(collection)
     try:
         if number is None:
             return ""
         with provider_errors(CHECK_HINT):
             return save_record(connect(environ, redactor), number, text, record, may_exist=False)
     finally:
-        _write_summary(environ, embed_record(text, record))
+        _write_evidence_summary(environ, embed_record(text, record))
 
 
 def require_any_source(collection: EvidenceCollection) -> None:
@@ -250,7 +250,7 @@ def require_any_source(collection: EvidenceCollection) -> None:
         raise ProviderError("no source could be read", reason=Reason.NOT_AUTHORISED, hint=hint)
 
 
-def _write_summary(environ: Mapping[str, str], body: str) -> None:
+def _write_evidence_summary(environ: Mapping[str, str], body: str) -> None:
     try:
         actions.write_summary(environ, body)
     except OSError as error:

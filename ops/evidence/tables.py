@@ -327,7 +327,7 @@ _RANKS = (FOUND, UNAVAILABLE, NOT_RETAINED, NONE_FOUND)
 """Outcomes in the order in which a full comment keeps their sources."""
 
 
-def render_comment(collection: EvidenceCollection) -> str:
+def render_evidence_comment(collection: EvidenceCollection) -> str:
     """Render the comment with as many rows, and then as many sources, as fit; it says where the rest is."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
     ranked = sorted(range(len(collection.tables)), key=lambda place: _RANKS.index(collection.tables[place].outcome))

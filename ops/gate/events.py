@@ -60,7 +60,7 @@ _KEY_PREFIXES = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "
 def added_labels(payload: Any) -> tuple[str, ...]:
     """Return the name of the label in the event, or nothing."""
     try:
-        return (fields.text_field(payload, "label", "name"),)
+        return (fields.payload_text(payload, "label", "name"),)
     except fields.MalformedFieldError:
         return ()
 
@@ -71,14 +71,14 @@ def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runboo
     if event_name not in readers:
         return IgnoredEvent(cause="events of this name start nothing here")
     try:
-        fields.mapping_field(payload, "the payload")
+        fields.payload_mapping(payload, "the payload")
         return readers[event_name](payload, config, runbooks, job)
     except fields.MalformedFieldError as error:
         return _malformed_event(payload, str(error), config)
 
 
 def _read_issue_event(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
-    action = fields.text_field(payload, "action")
+    action = fields.payload_text(payload, "action")
     if action == "labeled":
         return _read_labeled(payload, config, job)
     if action == "closed":
@@ -90,12 +90,12 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     """Read `issues.labeled`. GitHub omits `label` if it was deleted since; then there is nothing to do."""
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
-    label = fields.text_field(payload, "label", "name")
+    label = fields.payload_text(payload, "label", "name")
     if not _is_our_label(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
+    issue = fields.payload_mapping(fields.payload_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
     if label.lower() == CHECK_OUTAGE:
@@ -105,7 +105,7 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if label.lower() == REPORT_LABEL:
         return _report_due(payload, job, "updated_at", label=label)
     if label.lower() == APPROVE_LABEL:
-        return refusals.label_of_approval(label, fields.number_field(issue, "number", of="issue."), job)
+        return refusals.label_of_approval(label, fields.payload_number(issue, "number", of="issue."), job)
     if label.lower().startswith(LEAD_LABEL):
         return _read_hand_over(payload, issue, label, config, job)
     if label.lower() in {STOP_LABEL, RESUME_LABEL}:
@@ -115,17 +115,17 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
 
 def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> StopEvent | RefusedRequest:
     incident, at = (
-        fields.number_field(issue, "number", of="issue."),
-        fields.time_field(issue, "updated_at", of="issue."),
+        fields.payload_number(issue, "number", of="issue."),
+        fields.payload_time(issue, "updated_at", of="issue."),
     )
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, LABELS)
-        or (None if fields.text_field(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or (None if fields.payload_text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident, label=label)
+        return refusals.replace_refusal_fields(refused, incident=incident, label=label)
     return StopEvent(
         **_read_issue_fields(payload, issue, job),
         lifts=label.lower() == RESUME_LABEL,
@@ -138,8 +138,8 @@ def _read_hand_over(
     payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob
 ) -> LeadChange | RefusedRequest:
     incident, at = (
-        fields.number_field(issue, "number", of="issue."),
-        fields.time_field(issue, "updated_at", of="issue."),
+        fields.payload_number(issue, "number", of="issue."),
+        fields.payload_time(issue, "updated_at", of="issue."),
     )
     names = {f"{LEAD_LABEL}{login}": login for login in config.github.leads}
     login = next((login for name, login in names.items() if name.lower() == label.lower()), "")
@@ -147,11 +147,11 @@ def _read_hand_over(
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, LABELS)
         or (None if login else refusals.unknown_label(label, names))
-        or (None if fields.text_field(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or (None if fields.payload_text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident, label=label)
+        return refusals.replace_refusal_fields(refused, incident=incident, label=label)
     return LeadChange(
         **_read_issue_fields(payload, issue, job),
         login=login,
@@ -163,19 +163,19 @@ def _read_hand_over(
 def _read_issue_fields(payload: Any, issue: Mapping[str, Any], job: GateJob) -> dict[str, Any]:
     """Return the fields of an event on an issue."""
     return {
-        "incident": fields.number_field(issue, "number", of="issue."),
-        "sender": fields.text_field(payload, "sender", "login"),
-        "sender_id": fields.number_field(payload, "sender", "id"),
+        "incident": fields.payload_number(issue, "number", of="issue."),
+        "sender": fields.payload_text(payload, "sender", "login"),
+        "sender_id": fields.payload_number(payload, "sender", "id"),
         "actor": job.actor,
     }
 
 
 def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob) -> Outcome:
-    incident = fields.number_field(issue, "number", of="issue.")
+    incident = fields.payload_number(issue, "number", of="issue.")
     # The payload has no time of its own. Adding a label sets `updated_at` of the issue, and the payload holds that
     # value.
-    at = fields.time_field(issue, "updated_at", of="issue.")
-    state = fields.text_field(issue, "state", of="issue.")
+    at = fields.payload_time(issue, "updated_at", of="issue.")
+    state = fields.payload_text(issue, "state", of="issue.")
     name = next((name for name in config.labels if name.lower() == label.lower()), "")
     request = (
         None
@@ -185,8 +185,8 @@ def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, con
             params=dict(config.labels[name].params),
             environment=config.labels[name].environment,
             incident=incident,
-            sender=fields.text_field(payload, "sender", "login"),
-            sender_id=fields.number_field(payload, "sender", "id"),
+            sender=fields.payload_text(payload, "sender", "login"),
+            sender_id=fields.payload_number(payload, "sender", "id"),
             actor=job.actor,
             requested_at=at,
             label=label,
@@ -203,7 +203,7 @@ def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, con
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident, label=label, request=request)
+        return refusals.replace_refusal_fields(refused, incident=incident, label=label, request=request)
     assert request is not None
     return request
 
@@ -220,17 +220,17 @@ def _read_closed(payload: Any, job: GateJob) -> Outcome:
     """Read `issues.closed`. It starts no recovery, so person and time are not checked; the report checks both."""
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
+    issue = fields.payload_mapping(fields.payload_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="a pull request was closed")
     return _report_due(payload, job, "closed_at")
 
 
 def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -> ReportDue:
-    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
+    issue = fields.payload_mapping(fields.payload_value(payload, "issue"), "issue")
     return ReportDue(
         **_read_issue_fields(payload, issue, job),
-        at=fields.time_field(issue, at, of="issue."),
+        at=fields.payload_time(issue, at, of="issue."),
         label=label,
     )
 
@@ -239,15 +239,15 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
     """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
-    path = re.fullmatch(re.escape(refusals.WORKFLOWS) + r"([a-z0-9-]+)\.yml", fields.text_field(payload, "workflow"))
+    path = re.fullmatch(re.escape(refusals.WORKFLOWS) + r"([a-z0-9-]+)\.yml", fields.payload_text(payload, "workflow"))
     file = path[1] if path else ""
     if file == APPROVE_BUTTON:
         return _read_approval_button(payload, job)
-    inputs = {} if payload.get("inputs") is None else fields.mapping_field(payload["inputs"], "inputs")
+    inputs = {} if payload.get("inputs") is None else fields.payload_mapping(payload["inputs"], "inputs")
     incident = fields.issue_number(fields.input_text({"incident": "", **inputs}, "incident"), job.repository)
     runbook = find_button_runbook(file)
     if runbook not in runbooks:
-        return refusals.replace_fields(refusals.other_workflow(job), incident=incident)
+        return refusals.replace_refusal_fields(refusals.other_workflow(job), incident=incident)
     given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[runbook], *_COMMON_INPUTS}}
     request = RecoveryRequest(
         runbook=runbook,
@@ -258,12 +258,12 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
         },
         environment=given.get("environment", ""),
         incident=incident,
-        sender=fields.text_field(payload, "sender", "login"),
-        sender_id=fields.number_field(payload, "sender", "id"),
+        sender=fields.payload_text(payload, "sender", "login"),
+        sender_id=fields.payload_number(payload, "sender", "id"),
         actor=job.actor,
         # The payload has no time. The run's creation time is the time of the click, also in a later attempt.
         requested_at=job.started_at or job.now,
-        dry_run=fields.parse_boolean(given.get("dry_run", "false")),
+        dry_run=fields.parse_button_boolean(given.get("dry_run", "false")),
     )
     refused = (
         refusals.refuse_sender(payload)
@@ -272,19 +272,23 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
         or refusals.refuse_age(request.requested_at, job.now)
     )
-    return request if refused is None else refusals.replace_fields(refused, incident=request.incident, request=request)
+    return (
+        request
+        if refused is None
+        else refusals.replace_refusal_fields(refused, incident=request.incident, request=request)
+    )
 
 
 def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
-    inputs = fields.mapping_field(fields.field_value(payload, "inputs"), "inputs")
-    digest = fields.text_field(inputs, "digest", of="inputs.").strip().lower()
-    incident = fields.issue_number(fields.text_field(inputs, "incident", of="inputs.").strip(), job.repository)
+    inputs = fields.payload_mapping(fields.payload_value(payload, "inputs"), "inputs")
+    digest = fields.payload_text(inputs, "digest", of="inputs.").strip().lower()
+    incident = fields.issue_number(fields.payload_text(inputs, "incident", of="inputs.").strip(), job.repository)
     if incident is None:
         raise fields.MalformedFieldError("inputs.incident is no number")
     approval = Approval(
         digest=digest,
-        login=fields.text_field(payload, "sender", "login"),
-        id=fields.number_field(payload, "sender", "id"),
+        login=fields.payload_text(payload, "sender", "login"),
+        id=fields.payload_number(payload, "sender", "id"),
         at=job.started_at or job.now,
     )
     refused = (
@@ -296,19 +300,19 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
         or refusals.refuse_age(approval.at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident)
+        return refusals.replace_refusal_fields(refused, incident=incident)
     return ApprovalEvent(incident=incident, actor=job.actor, approval=approval)
 
 
 def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:
     """Parse one input. A button has one field for a repeatable option, so commas and spaces separate its values."""
     if kind is bool:
-        return fields.parse_boolean(value)
+        return fields.parse_button_boolean(value)
     return tuple(each for each in re.split(r"[,\s]+", value) if each) if kind is tuple else value
 
 
 def _is_other_repository(payload: Any, job: GateJob) -> bool:
-    return fields.text_field(payload, "repository", "full_name").lower() != job.repository.lower()
+    return fields.payload_text(payload, "repository", "full_name").lower() != job.repository.lower()
 
 
 def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent:
@@ -317,8 +321,8 @@ def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent
     It names issue and label if they can be read and the label is ours, so that the requester gets an answer.
     """
     try:
-        label = fields.text_field(payload, "label", "name")
-        incident = fields.number_field(payload, "issue", "number")
+        label = fields.payload_text(payload, "label", "name")
+        incident = fields.payload_number(payload, "issue", "number")
     except fields.MalformedFieldError:
         return MalformedEvent(cause=why)
     return (
@@ -358,14 +362,14 @@ def read_leak(
     Only LeakReport contains text of the payload.
     """
     try:
-        fields.mapping_field(payload, "the payload")
+        fields.payload_mapping(payload, "the payload")
         if event_name == "repository_dispatch" and payload.get("action") == LEAK_DISPATCH:
             fields_sent = payload.get("client_payload")
         elif event_name == "workflow_dispatch":
             fields_sent = payload.get("inputs")
         else:
             return IgnoredEvent(cause="this event reports no leak")
-        fields_sent = fields.mapping_field({} if fields_sent is None else fields_sent, "what was sent")
+        fields_sent = fields.payload_mapping({} if fields_sent is None else fields_sent, "what was sent")
         refused = refusals.refuse_ref(payload, job)
         return refused if refused is not None else _read_report(fields_sent, declared)
     except fields.MalformedFieldError as error:
@@ -377,7 +381,7 @@ def _read_report(fields_sent: Mapping[str, Any], declared: Collection[str]) -> L
     return LeakReport(
         secret=name if name in declared else "",
         location=remove_keys(seen),
-        url=strip_url(url),
+        url=strip_report_url(url),
         source=remove_keys(source),
     )
 
@@ -391,7 +395,7 @@ def remove_keys(text: str) -> str:
     return kept if len(kept) <= MAX_LEAK_CHARACTERS else f"{kept[:MAX_LEAK_CHARACTERS].rpartition(' ')[0]} …"
 
 
-def strip_url(url: str) -> str:
+def strip_report_url(url: str) -> str:
     """Return host and path of an https URL, without query. In the path only plain words and short numbers stay.
 
     A key may contain slashes, so that no part of it looks like a key. A part with a capital letter is always removed.

@@ -27,7 +27,7 @@ from ops.gate.attempts import check_people, current_lists, refuse_unknown_change
 from ops.gate.incident_check import IncidentCheck
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, permissions, triggers
-from ops.github.comments import request_mark
+from ops.github.comments import request_comment_mark
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Gate:
     def _check_request(self, request: outcomes.RecoveryRequest) -> int:
         check = self._incident_check
         reading = check.start_reading(request) if request.label else None  # beside the permission, to delay nothing
-        finish_stop = stop.start_reading(self.repository, self.config, request, current_time(self.environ))
+        finish_stop = stop.start_checking_stop(self.repository, self.config, request, current_time(self.environ))
         try:
             lists = self._find_lists(request)
         except ProviderError as error:
@@ -166,7 +166,7 @@ class Gate:
             return self._refuse_request(refusal, takes_label=False)
         began = request.began if request.label else began
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        login = refusals.plain_text("{who}", {"who": request.actor})
+        login = refusals.fill_refusal_text("{who}", {"who": request.actor})
         return self._start_request(
             request,
             answer,
@@ -239,13 +239,13 @@ class Gate:
         lists = self._find_lists(request)
         if refused := permissions.check_lists(given.login, lists):
             return self._refuse_request(refusals.no_second_person(refused, given.login, event, lists))
-        finish_stop = stop.start_reading(self.repository, self.config, request, current_time(self.environ))
+        finish_stop = stop.start_checking_stop(self.repository, self.config, request, current_time(self.environ))
         _, refusal = self._incident_check.check_issue(request)
         stopped = finish_stop()
         if refusal is None and stopped.stop is not None:
             refusal = stop.refuse_stopped(stopped.stop, request)
         if refusal is not None:
-            return self._refuse_request(refusals.replace_fields(refusal, request=None))
+            return self._refuse_request(refusals.replace_refusal_fields(refusal, request=None))
         more = {"approval": json.dumps(given.to_json()), "stop": self._warn_of_unread_stop(stopped)}
         return self._start_request(request, answer, f"approved by {given.login}", **more)
 
@@ -261,7 +261,7 @@ class Gate:
             "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
         )
         if comment and run and request.incident:
-            mark, redacted = request_mark(run, self._run_attempt), self.redactor.redact_text(text)
+            mark, redacted = request_comment_mark(run, self._run_attempt), self.redactor.redact_text(text)
             self._warn_on_failure(
                 "waiting",
                 lambda number: triggers.add_to_request(self.repository, number, mark, int(comment), redacted),
@@ -324,7 +324,9 @@ class Gate:
         if answer.reason is not None:
             return self._refuse_request(refusals.no_permission(answer, login, event, self._responders))
         if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._responders)) is not None:
-            return self._refuse_request(refusals.replace_fields(refusal, incident=event.incident, label=event.label))
+            return self._refuse_request(
+                refusals.replace_refusal_fields(refusal, incident=event.incident, label=event.label)
+            )
         self._write_outputs(go="false", report="true", incident=str(event.incident))
         run, job = f"lead-{actions.run_id(self.environ)}", actions.job_number(self.environ)
         record = lead.HandOverRecord(run, event.login, by=login, at=event.at, job=job)
@@ -392,7 +394,7 @@ class Gate:
         self.say(f"not for us: {outcome.cause}")
         if self._announcement_id:
             with contextlib.suppress(fields.MalformedFieldError):
-                self._delete_announcement(fields.number_field(payload, "issue", "number"))
+                self._delete_announcement(fields.payload_number(payload, "issue", "number"))
         return 0
 
     def _refuse_request(self, refusal: outcomes.RefusedRequest, *, takes_label: bool = True) -> int:
@@ -400,7 +402,7 @@ class Gate:
 
         The outputs come first, so that the acting job does not start even if GitHub fails next.
         """
-        message, hint = (refusals.plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
+        message, hint = (refusals.fill_refusal_text(text, refusal.values) for text in (refusal.message, refusal.hint))
         texts = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
         self._write_outputs(go="false", report="false", reason=refusal.reason.value, **texts)
         self.warn(f"refused: {message}\n hint: {hint}")
@@ -415,7 +417,7 @@ class Gate:
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
         run, at = f"gate-{actions.run_id(self.environ) or 'unknown'}", current_time(self.environ)
-        record = refusals.build_record(refusal, self.redactor.redact_text(message), run, at)
+        record = refusals.build_refusal_record(refusal, self.redactor.redact_text(message), run, at)
         if self._comment_refusal(refusal, body, record):
             actions.write_outputs(self.environ, {"answered": "true"})
             self._delete_announcement(refusal.incident)
@@ -434,7 +436,7 @@ class Gate:
         comment, run = self._announcement_id, actions.run_id(self.environ)
         if not (comment and run):
             return
-        mark = request_mark(run, self._run_attempt)
+        mark = request_comment_mark(run, self._run_attempt)
         self._warn_on_failure(
             "request", lambda number: triggers.withdraw_request(self.repository, number, mark, int(comment)), incident
         )
@@ -442,7 +444,7 @@ class Gate:
     def _render_refusal(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
         docs = actions.docs_base(self.environ, self.config.github.actions)
         page = f"{docs}{page_of(refusal.reason)}" if docs else ""
-        body = refusals.render_comment(refusal, page=page, commands=commands, variables=variables)
+        body = refusals.render_refusal_comment(refusal, page=page, commands=commands, variables=variables)
         return self.redactor.redact_text(body)
 
     def _comment_refusal(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:

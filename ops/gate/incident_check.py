@@ -15,7 +15,7 @@ from ops.gate import refusals
 from ops.gate.attempts import refuse_further_attempt, refuse_unknown_changes
 from ops.gate.outcomes import RecoveryRequest, RefusedRequest
 from ops.github import actions, issues, triggers
-from ops.github.comments import request_mark
+from ops.github.comments import request_comment_mark
 from ops.render import code_span
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class IncidentCheck:
         run, number = actions.run_id(self.environ), request.incident
         if not (run and request.label and number):
             return ""
-        mark = request_mark(run, self.attempt)
+        mark = request_comment_mark(run, self.attempt)
         body = f"{_describe_request(request, self.environ, self.attempt)}\n\n{mark}\n"
         posting = start_call(lambda: triggers.post_request(self.repository, number, body))
         return str(self._wait_for_github(posting, "the comment that announces the run could not be written") or "")

@@ -18,7 +18,7 @@ class MalformedFieldError(Exception):
     """A field is missing or has the wrong type; the text names it."""
 
 
-def field_value(value: Any, *path: str, of: str = "") -> Any:
+def payload_value(value: Any, *path: str, of: str = "") -> Any:
     for depth, key in enumerate(path):
         if not isinstance(value, dict) or key not in value:
             raise MalformedFieldError(f"{of}{'.'.join(path[: depth + 1])} is missing")
@@ -26,29 +26,29 @@ def field_value(value: Any, *path: str, of: str = "") -> Any:
     return value
 
 
-def mapping_field(value: Any, name: str) -> dict[str, Any]:
+def payload_mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedFieldError(f"{name} is no object")
     return value
 
 
-def text_field(value: Any, *path: str, of: str = "") -> str:
-    field = field_value(value, *path, of=of)
+def payload_text(value: Any, *path: str, of: str = "") -> str:
+    field = payload_value(value, *path, of=of)
     if not isinstance(field, str) or not field:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no text")
     return field
 
 
-def number_field(value: Any, *path: str, of: str = "") -> int:
-    field = field_value(value, *path, of=of)
+def payload_number(value: Any, *path: str, of: str = "") -> int:
+    field = payload_value(value, *path, of=of)
     if type(field) is not int or field < 1:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no number of GitHub's")
     return field
 
 
-def time_field(value: Any, name: str, *, of: str) -> datetime:
+def payload_time(value: Any, name: str, *, of: str) -> datetime:
     try:
-        return parse_utc(text_field(value, name, of=of))
+        return parse_utc(payload_text(value, name, of=of))
     except (ValueError, OverflowError):
         raise MalformedFieldError(f"{of}{name} is no moment") from None
 
@@ -78,7 +78,7 @@ def issue_number(text: str, repository: str) -> int | None:
     return int(text.removeprefix("#"))
 
 
-def parse_boolean(text: str) -> bool:
+def parse_button_boolean(text: str) -> bool:
     if text not in {"true", "false", ""}:
         raise MalformedFieldError("an input is neither true nor false")
     return text == "true"

@@ -45,19 +45,19 @@ _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged 
 
 def refuse_sender(payload: Any) -> RefusedRequest | None:
     """Refuse a sender that is no person: agents and apps can add labels too."""
-    kind = fields.text_field(payload, "sender", "type")
+    kind = fields.payload_text(payload, "sender", "type")
     if kind == "User":
         return None
     return RefusedRequest(
         reason=Reason.NOT_A_PERSON,
         message="{sender} is a bot or an app, and only people may start a recovery",
         hint="Ask a person with write access to put the label on or to press the button.",
-        values={"sender": fields.text_field(payload, "sender", "login")},
+        values={"sender": fields.payload_text(payload, "sender", "login")},
     )
 
 
 def refuse_ref(payload: Any, job: GateJob) -> RefusedRequest | None:
-    branch = fields.text_field(payload, "repository", "default_branch")
+    branch = fields.payload_text(payload, "repository", "default_branch")
     if job.ref != f"refs/heads/{branch}":
         return RefusedRequest(
             reason=Reason.OTHER_REF,
@@ -218,7 +218,7 @@ def refuse_on_closed(request: RecoveryRequest | None, issue: Mapping[str, Any], 
     """Refuse a label on a closed incident, unless its runbook may end an incident's states for some days more."""
     if request is None or not job.allows_closed_incident(request.runbook):
         return closed_incident()
-    closed_at = fields.time_field(issue, "closed_at", of="issue.")
+    closed_at = fields.payload_time(issue, "closed_at", of="issue.")
     if job.now - closed_at <= CLOSED_LABEL_PERIOD:
         return None
     return RefusedRequest(
@@ -339,7 +339,7 @@ def list_laptop_variables(config: "Config", request: RecoveryRequest | None) -> 
     return laptop_variables(registry.load_runbook(request.runbook), environment, service)
 
 
-def build_record(refusal: RefusedRequest, message: str, run: str, at: datetime) -> RunRecord:
+def build_refusal_record(refusal: RefusedRequest, message: str, run: str, at: datetime) -> RunRecord:
     """Return the record that shows the request and its refusal in the report."""
     return RunRecord(
         run=run,
@@ -356,7 +356,7 @@ def refuse_on_issue(request: RecoveryRequest, issue: "TriggerIssue") -> RefusedR
     """Return a refusal if the number is no open incident of this repository."""
     if issue.state == "closed" and not registry.allows_closed_incident(request.runbook):
         closed = closed_incident(None if request.label else request)
-        return replace_fields(closed, incident=request.incident, label=request.label, request=request)
+        return replace_refusal_fields(closed, incident=request.incident, label=request.label, request=request)
     if issue.state in {"open", "closed"}:
         return None
     why = "is a pull request" if issue.state == "pull_request" else "is no issue of this repository"
@@ -376,7 +376,7 @@ def missing_label(request: RecoveryRequest, label: str) -> RefusedRequest:
     )
 
 
-def replace_fields(refusal: RefusedRequest, **changes: Any) -> RefusedRequest:
+def replace_refusal_fields(refusal: RefusedRequest, **changes: Any) -> RefusedRequest:
     return RefusedRequest(**{**vars(refusal), **changes})
 
 
@@ -386,11 +386,13 @@ BUTTON = "by the button"
 """The entry of the command list that is a workflow button with its fields."""
 
 
-def plain_text(text: str, values: Values) -> str:
+def fill_refusal_text(text: str, values: Values) -> str:
     return text.format_map({name: f'"{quote_name(value)}"' for name, value in values.items()})
 
 
-def render_comment(refusal: RefusedRequest, *, page: str, commands: Mapping[str, str], variables: str = "") -> str:
+def render_refusal_comment(
+    refusal: RefusedRequest, *, page: str, commands: Mapping[str, str], variables: str = ""
+) -> str:
     """Return the refusal comment: the reason, then the next step, then `commands` (place → command) to copy.
 
     `page` is the URL of the reason's page, empty if it is unknown; `variables` are those that the command on a laptop
@@ -399,7 +401,7 @@ def render_comment(refusal: RefusedRequest, *, page: str, commands: Mapping[str,
     more = {LAPTOP: f", which needs {escape_markdown(variables)}"} if variables else {}
     safe = {name: code_span(value) for name, value in refusal.values.items()}
     lines = [
-        f"**Refused, and nothing was changed:** {_end_sentence(refusal.message.format_map(safe))}",
+        f"**Refused, and nothing was changed:** {_end_refusal_sentence(refusal.message.format_map(safe))}",
         f"**Next step:** {refusal.hint.format_map(safe)}",
         "\n".join(
             f"- {where}: {_format_command(where, command)}{more.get(where, '')}" for where, command in commands.items()
@@ -443,5 +445,5 @@ def list_ways_on(program: str, refusal: RefusedRequest) -> dict[str, str]:
     return {LAPTOP: commands[LAPTOP]} if commands and refusal.reason == Reason.STOPPED else commands
 
 
-def _end_sentence(text: str) -> str:
+def _end_refusal_sentence(text: str) -> str:
     return text if text.endswith("?") else f"{text}."

@@ -40,14 +40,14 @@ class StopChange:
     job: str = ""
 
 
-def start_reading(
+def start_checking_stop(
     repository: "Repository", config: "Config", request: RecoveryRequest, now: datetime
 ) -> Callable[[], StopAnswer]:
     """Begin to read whether a stop refuses the request. A dry run passes it, and a request that only ends a state."""
     environment = config.environments[request.environment]
     if request.dry_run or registry.load_runbook(request.runbook).effect(request.params, environment).ends_state:
         return StopAnswer
-    return stops.start_reading(repository, find_lists(config, RequestScope()), now)
+    return stops.start_reading_stops(repository, find_lists(config, RequestScope()), now)
 
 
 def find_stop(config: "Config", environ: Mapping[str, str], redactor: Redactor, warn: Print) -> Stop | None:

@@ -34,8 +34,8 @@ def read_update(
     if event not in readers:
         return IgnoredEvent(cause="events of this name publish nothing")
     try:
-        fields.mapping_field(payload, "the payload")
-        if fields.text_field(payload, "repository", "full_name").lower() != job.repository.lower():
+        fields.payload_mapping(payload, "the payload")
+        if fields.payload_text(payload, "repository", "full_name").lower() != job.repository.lower():
             return IgnoredEvent(cause="it happened in another repository")
         return readers[event](payload, job)
     except fields.MalformedFieldError as error:
@@ -43,32 +43,32 @@ def read_update(
 
 
 def _read_update_label(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest | IgnoredEvent:
-    label = fields.text_field(payload, "label", "name") if payload.get("label") is not None else ""
-    if fields.text_field(payload, "action") != "labeled" or not label.lower().startswith(STATUS_LABEL):
+    label = fields.payload_text(payload, "label", "name") if payload.get("label") is not None else ""
+    if fields.payload_text(payload, "action") != "labeled" or not label.lower().startswith(STATUS_LABEL):
         return IgnoredEvent(cause="the label publishes nothing")
-    issue = fields.mapping_field(fields.field_value(payload, "issue"), "issue")
+    issue = fields.payload_mapping(fields.payload_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
     incident, at = (
-        fields.number_field(issue, "number", of="issue."),
-        fields.time_field(issue, "updated_at", of="issue."),
+        fields.payload_number(issue, "number", of="issue."),
+        fields.payload_time(issue, "updated_at", of="issue."),
     )
     state = LABELS.get(label.lower())
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job, PUBLISH_UPDATE)
         or (refusals.unknown_label(label, LABELS) if state is None else None)
-        or (None if fields.text_field(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or (None if fields.payload_text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident, label=label)
+        return refusals.replace_refusal_fields(refused, incident=incident, label=label)
     assert state is not None
     return UpdateRequest(**_read_people(payload, job), incident=incident, state=state, at=at, label=label)
 
 
 def _read_button(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest | IgnoredEvent:
-    inputs = fields.mapping_field(fields.field_value(payload, "inputs"), "inputs")
+    inputs = fields.payload_mapping(fields.payload_value(payload, "inputs"), "inputs")
     incident = fields.issue_number(fields.input_text({"incident": "", **inputs}, "incident"), job.repository)
     if incident is None:
         raise fields.MalformedFieldError("inputs.incident is empty")
@@ -82,7 +82,7 @@ def _read_button(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest |
         or refusals.refuse_age(at, job.now)
     )
     if refused is not None:
-        return refusals.replace_fields(refused, incident=incident)
+        return refusals.replace_refusal_fields(refused, incident=incident)
     assert state is not None
     texts: dict[str, Any] = {name: _read_update_text(inputs, name) for name in _TEXTS}
     if texts["condition"] == BY_STATE:
@@ -92,8 +92,8 @@ def _read_button(payload: Any, job: GateJob) -> UpdateRequest | RefusedRequest |
 
 def _read_people(payload: Any, job: GateJob) -> dict[str, Any]:
     return {
-        "sender": fields.text_field(payload, "sender", "login"),
-        "sender_id": fields.number_field(payload, "sender", "id"),
+        "sender": fields.payload_text(payload, "sender", "login"),
+        "sender_id": fields.payload_number(payload, "sender", "id"),
         "actor": job.actor,
     }
 
@@ -151,10 +151,10 @@ class UpdateGate(Gate):
     def refuse(self, request: UpdateRequest, refused: RefusedRequest) -> int:
         """Answer on the issue, take the label off, and return the exit code."""
         place = None if refused.reason == Reason.UNKNOWN_INCIDENT and not request.label else request.incident
-        return self._refuse_request(refusals.replace_fields(refused, incident=place, label=request.label))
+        return self._refuse_request(refusals.replace_refusal_fields(refused, incident=place, label=request.label))
 
 
-def split_components(text: str) -> list[tuple[str, str]]:
+def split_update_components(text: str) -> list[tuple[str, str]]:
     """Return name and condition of each typed component; the condition is empty if it has no own one."""
     parts = (part.partition("=") for part in re.split(r"[,\n]", text))
     return [(name.strip(), condition.strip()) for name, _, condition in parts if name.strip() or condition.strip()]

@@ -26,7 +26,7 @@ GitHub's error message names a limit of 65,536; measured limits differ.
 """
 
 
-def request_mark(run: int | str, attempt: int | str) -> str:
+def request_comment_mark(run: int | str, attempt: int | str) -> str:
     """Return the line that marks the comment of a request before its run begins.
 
     The run of that attempt continues in that comment.
@@ -162,7 +162,7 @@ class RunComments:
     def _continue_in(self, comment: int) -> None:
         """Continue in the comment if it is ours and names this run and attempt of GitHub Actions."""
         job = parse_job_run(self._run)
-        mark = request_mark(*job) if job else ""
+        mark = request_comment_mark(*job) if job else ""
         announced = find_announcement(self._repository, self._number, mark, comment) if job else None
         self._request = None
         if announced is not None:

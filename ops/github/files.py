@@ -14,7 +14,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
 from ops.github.client import provider_errors, read_json
-from ops.github.pulls import FileState, PullRequests, keep_recent
+from ops.github.pulls import FileState, PullRequests, keep_recent_file_states
 from ops.tools import git
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class CommittedFile:
         """
         if self._pulls.is_available:
             return self._pulls.file_states(self._name, commit, since)
-        return states_in_git(self._git, self._name, commit, since)
+        return file_states_in_git(self._git, self._name, commit, since)
 
     def commits(self) -> FileCommits:
         """Return the commits of the file.
@@ -111,10 +111,10 @@ class CommittedFile:
         return commit.sha
 
 
-def states_in_git(repository: git.GitRepository, name: str, commit: str, since: datetime) -> tuple[FileState, ...]:
+def file_states_in_git(repository: git.GitRepository, name: str, commit: str, since: datetime) -> tuple[FileState, ...]:
     """Return the states of a file up to a commit, as `PullRequests.file_states`; none if git does not know them."""
     try:
-        kept = keep_recent(repository.commit_times(commit, name), since)
+        kept = keep_recent_file_states(repository.commit_times(commit, name), since)
         texts = [(at, repository.read_file(sha, name)) for at, sha in kept]
     except git.GitError:
         return ()

@@ -63,7 +63,7 @@ def parse_began(body: object, *, now: datetime, opened: datetime | None = None) 
 
     Without an offset it is UTC. A time without a date is the last one before the issue was `opened`, else before now.
     """
-    text = _stated_start(body)
+    text = _start_in_form(body)
     match = _START.fullmatch(text)
     if match is None:
         return None
@@ -78,7 +78,7 @@ def parse_began(body: object, *, now: datetime, opened: datetime | None = None) 
     return moment if moment <= now else None
 
 
-def _stated_start(body: object) -> str:
+def _start_in_form(body: object) -> str:
     return read_form(body).get(BEGAN, "")
 
 
@@ -107,7 +107,7 @@ def parse_form(body: object, *, now: datetime, opened: datetime | None = None) -
         severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "",
         impact,
         service if re.fullmatch(NAME_PATTERN, service, re.ASCII) else "",
-        "" if began else quote_name(_stated_start(body)),
+        "" if began else quote_name(_start_in_form(body)),
     )
 
 

@@ -20,7 +20,7 @@ from ops.github.records import (
     judge_comments,
     judge_records,
     query_graphql,
-    run_number,
+    workflow_run_number,
 )
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def read_updates(repository: "Repository", rules: RecordRules) -> tuple[PublicUp
     with provider_errors():
         found, history, long = _find_records(repository)
         runs = _list_publishing_runs(repository) if found else {}
-        others = sorted({run_number(record) or 0 for _, record in found} - runs.keys(), reverse=True)
+        others = sorted({workflow_run_number(record) or 0 for _, record in found} - runs.keys(), reverse=True)
         readable = {*runs, *others[:MOST_SINGLE]}
-        kept = [each for each in found if run_number(each[1]) in readable]
+        kept = [each for each in found if workflow_run_number(each[1]) in readable]
         updates = list_updates(judge_comments(repository, rules, kept, history, runs))
         for number in long:
             updates += read_incident_updates(repository.get_issue(number), rules)

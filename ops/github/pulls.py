@@ -53,7 +53,7 @@ class FileState:
     """Branch of the pull request that was merged then; empty without one."""
 
 
-def keep_recent(states: Iterable[tuple[datetime, str]], since: datetime) -> list[tuple[datetime, str]]:
+def keep_recent_file_states(states: Iterable[tuple[datetime, str]], since: datetime) -> list[tuple[datetime, str]]:
     """Return those since then, and the two before, of times and commits that are sorted newest first."""
     kept, older = list[tuple[datetime, str]](), 0
     for at, commit in islice(states, MAX_STATES):
@@ -163,7 +163,9 @@ class PullRequests(WriteGuard):
         """
         with provider_errors(HINT):
             commits = self.repository.get_commits(sha=ref, path=path)
-            kept = keep_recent(((each.commit.committer.date.astimezone(UTC), each.sha) for each in commits), since)
+            kept = keep_recent_file_states(
+                ((each.commit.committer.date.astimezone(UTC), each.sha) for each in commits), since
+            )
             merges = dict.fromkeys(self._merge_of(sha) or (at, sha, "") for at, sha in kept)
         files = [(at, self.file(path, sha), branch) for at, sha, branch in reversed(merges)]
         return tuple(FileState(at, file.text, branch) for at, file, branch in files if file is not None)

@@ -160,7 +160,7 @@ def _writing_times(found: "list[tuple[IssueComment, RunRecord]]") -> dict[int, d
     """Return number of each workflow run that a record of the bot names → time of its newest comment."""
     times = dict[int, datetime]()
     for comment, record in found:
-        if author_login(comment) == BOT and (number := run_number(record)) is not None:
+        if author_login(comment) == BOT and (number := workflow_run_number(record)) is not None:
             times[number] = max(times.get(number, comment.created_at), comment.created_at)
     return times
 
@@ -209,7 +209,7 @@ def describe_doubts(judged: Iterable[JudgedRecord], issue: str = "incident") -> 
     return f"records on the {issue} that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
 
 
-def run_number(record: RunRecord) -> int | None:
+def workflow_run_number(record: RunRecord) -> int | None:
     """Return the number of the workflow run that wrote the record; None on a laptop, or before it was recorded."""
     job = parse_job_run(record.run)
     if job is not None:
@@ -253,7 +253,7 @@ class _Judge:
         if author != BOT:
             doubt = self._doubt_person(author)
             return JudgedRecord(record, comment, Trust.NONE if doubt else Trust.LAPTOP, doubt)
-        doubt, number = self._doubt_run(record), run_number(record)
+        doubt, number = self._doubt_run(record), workflow_run_number(record)
         run = None if number is None else self.runs[number]
         return JudgedRecord(
             record,
@@ -276,7 +276,7 @@ class _Judge:
 
     def _doubt_run(self, record: RunRecord) -> str:
         """Return why the workflow run of a record is none of ours; empty if it is."""
-        number = run_number(record)
+        number = workflow_run_number(record)
         if number is None:
             return "it names no workflow run"
         run = self.runs[number]

@@ -84,11 +84,11 @@ def _decode_base64(text: str) -> bytes | None:
         return None
 
 
-def is_file(value: Any) -> bool:
+def is_committed_file(value: Any) -> bool:
     return isinstance(value, dict) and value.get("encoding") == "base64"
 
 
-def is_entry(value: Any) -> bool:
+def is_folder_entry(value: Any) -> bool:
     """Return whether the value is a timeline entry. Entries of kinds that Backout does not read may have any fields."""
     if not isinstance(value, dict):
         return False
@@ -178,8 +178,8 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("POST", "/issues", "the issues", ISSUE),
     ("GET", r"/issues/\d+", "the issue", ISSUE | {"repository_url": str}),
     ("PATCH", r"/issues/\d+", "the issue", ISSUE),
-    ("GET", r"/issues/\d+/timeline", "the timeline of the issue", [is_entry]),
-    ("GET", r"/issues/\d+/events", "the events of the issue", [is_entry]),
+    ("GET", r"/issues/\d+/timeline", "the timeline of the issue", [is_folder_entry]),
+    ("GET", r"/issues/\d+/events", "the events of the issue", [is_folder_entry]),
     ("GET", r"/issues/\d+/comments", "the comments of the issue", [COMMENT]),
     ("POST", r"/issues/\d+/comments", "the comments of the issue", COMMENT),
     ("GET", r"/issues/comments/\d+", "the comment", COMMENT),

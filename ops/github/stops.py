@@ -74,7 +74,7 @@ class StopAnswer:
         return f"cannot check whether recoveries are stopped ({self.problem})" if self.problem else ""
 
 
-def start_reading(
+def start_reading_stops(
     repository: "Repository", lists: Sequence[ResponderList], now: datetime, seconds: float = STOP_WAIT
 ) -> Callable[[], StopAnswer]:
     """Begin to read the stops, and return what waits for them, at most so long from now. It never raises."""
@@ -94,10 +94,10 @@ def start_reading(
 def start_asking(
     lists: Sequence[ResponderList], environ: Mapping[str, str], redactor: Redactor, seconds: float = STOP_WAIT
 ) -> Callable[[], StopAnswer]:
-    """Connect to GitHub and begin to read the stops, like `start_reading`. It never raises."""
+    """Connect to GitHub and begin to read the stops, like `start_reading_stops`. It never raises."""
     try:
         repository = connect(environ, redactor, read_only=True)
-        return start_reading(repository, lists, current_time(environ), seconds)
+        return start_reading_stops(repository, lists, current_time(environ), seconds)
     except OpsError as error:
         return partial(StopAnswer, problem=error.message)
 

@@ -29,7 +29,7 @@ from ops.core.run_record import (
 from ops.core.timeline import RunEvent, event_from_json
 from ops.gate import stop as gate
 from ops.gate.lead import HandOverRecord, refuse_lead, save_lead
-from ops.gate.refusals import plain_text
+from ops.gate.refusals import fill_refusal_text
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import own_login
@@ -184,7 +184,7 @@ def open_incident(
     if service not in settings.service_names:
         hint = f"Use one of: {', '.join(settings.service_names)}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)
-    body = comment.render_incident(service=service, severity=severity)
+    body = comment.render_incident_body(service=service, severity=severity)
     program, page = published_prefix(environ, config, settings), repository_page(environ)
 
     def incident_menu(number: str) -> str:
@@ -195,7 +195,7 @@ def open_incident(
         return open_incident(repository, redactor.redact_text(title), lambda _: body, incident_menu, [severity])
 
 
-def timeline_lines(journal: "IncidentJournal") -> Iterator[str]:
+def incident_timeline_lines(journal: "IncidentJournal") -> Iterator[str]:
     """Yield one line per event of all runs and notes, oldest first, in UTC; events of one second in run order."""
     first_of: dict[str, int] = {}
     lines = []
@@ -235,7 +235,7 @@ def _read_events(path: Path, redactor: Redactor) -> tuple[RunEvent, ...]:
     if path.stat().st_size > MAX_RECORD_BYTES:
         raise ConfigError(f"{path.name} is too large for a run's record", hint="Use the timeline.jsonl of a run.")
     events, problems = [], []
-    for number, line in _event_lines(path.read_text(encoding="utf-8", errors="replace")):
+    for number, line in _job_log_event_lines(path.read_text(encoding="utf-8", errors="replace")):
         try:
             events.append(_parse_event(json.loads(line), redactor))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError) as error:
@@ -246,7 +246,7 @@ def _read_events(path: Path, redactor: Redactor) -> tuple[RunEvent, ...]:
     return tuple(events)
 
 
-def _event_lines(text: str) -> Iterator[tuple[int, str]]:
+def _job_log_event_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a record; from a job log, only the lines with an event."""
     lines = list(enumerate(text.split("\n"), start=1))
     logged = [(number, match[1]) for number, line in lines if (match := re.fullmatch(LOG_LINE, line.rstrip("\r")))]
@@ -262,7 +262,7 @@ def _parse_event(data: Any, redactor: Redactor) -> RunEvent:
     return event
 
 
-def hand_over(
+def hand_over_lead(
     number: int,
     login: str,
     *,
@@ -287,7 +287,7 @@ def hand_over(
         raise Refused(f"#{number} is closed, so nobody leads it", reason=Reason.INCIDENT_CLOSED, hint=hint)
     for person in dict.fromkeys((by, login)):
         if (refusal := refuse_lead(repository, number, person, lists)) is not None:
-            message, hint = (plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
+            message, hint = (fill_refusal_text(text, refusal.values) for text in (refusal.message, refusal.hint))
             raise Refused(message, reason=refusal.reason, hint=hint)
     run = f"lead-{hashlib.sha256(f'{now.isoformat()} {login}'.encode()).hexdigest()[:16]}"
     url = save_lead(repository, number, HandOverRecord(run, login, by, now), warn)
@@ -334,7 +334,7 @@ class StopCommand:
         answer = check_permission(repository, Requester(by), lists)
         if answer.reason is not None:
             values = {"requester": by, "responders": describe_permitted(lists)}
-            message, hint = (plain_text(text, values) for text in (answer.message, answer.hint))
+            message, hint = (fill_refusal_text(text, values) for text in (answer.message, answer.hint))
             raise Refused(message, reason=answer.reason, hint=hint)
         run = f"stop-{hashlib.sha256(f'{now.isoformat()} {by}'.encode()).hexdigest()[:16]}"
         return repository, lists, gate.StopChange(run, by, now, f"{program} stop --lift", reason)

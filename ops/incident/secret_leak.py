@@ -102,7 +102,7 @@ def _open_or_extend(
 ) -> LeakIncident:
     from ops.github import issues
 
-    key = _incident_key(leak.secret)
+    key = _leak_incident_key(leak.secret)
     what = leak.secret or UNDECLARED
     if open_number := issues.find_open_incident(repository, key):
         return _add_comment(repository, open_number, leak, environ, now)
@@ -111,7 +111,7 @@ def _open_or_extend(
 
     def leak_body(number: str) -> str:
         environments, program = list(config.environments), program_name(environ)
-        text = render_incident(
+        text = render_leak_incident(
             leak, what, replacing, environments, at=now, number=number, page=run_page, program=program
         )
         return embed_record(text, RunRecord(key, source="leak"))
@@ -137,7 +137,7 @@ def _add_comment(
     return LeakIncident(number, url, is_new=False)
 
 
-def _incident_key(secret: str) -> str:
+def _leak_incident_key(secret: str) -> str:
     """Return the key of the incident: one per secret in ops.yml, and one for all others."""
     return f"leak-{hashlib.sha256(secret.encode()).hexdigest()[:16]}" if secret else "leak-undeclared"
 
@@ -182,7 +182,7 @@ def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
         yield Replacement("", by_hand=LOGIN_INSTRUCTION)
 
 
-def render_incident(
+def render_leak_incident(
     leak: LeakReport,
     what: str,
     replacing: Sequence[Replacement],

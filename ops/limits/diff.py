@@ -156,12 +156,12 @@ def describe_limit(limit: Limit | None) -> str:
         return "-"
     line = f"{limit.limit} in {limit.period} s per {limit.key}"
     if limit.temporary is not None:
-        line += f", {limit.temporary.limit} until {_format_minute(limit.temporary.until)}"
+        line += f", {limit.temporary.limit} until {_format_limit_minute(limit.temporary.until)}"
     return line
 
 
 def describe_live_limit(limit: ReportedLimit) -> str:
-    until = f" until {_format_minute(limit.until)}" if limit.until else ""
+    until = f" until {_format_limit_minute(limit.until)}" if limit.until else ""
     return f"{limit.limit} in {limit.period} s{until}"
 
 
@@ -170,10 +170,10 @@ def _describe_temporary(limit: Limit, now: datetime) -> str:
         return "no temporary limit"
     if limit.temporary.is_over(now):
         return "its temporary limit has ended"
-    return f"until {_format_minute(limit.temporary.until)}, then {limit.limit}"
+    return f"until {_format_limit_minute(limit.temporary.until)}, then {limit.limit}"
 
 
-def _format_minute(moment: datetime) -> str:
+def _format_limit_minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
 
 
@@ -209,19 +209,21 @@ def plan_lines(planned: LimitsPlan) -> Iterator[str]:
     if planned.plan is None:
         yield "  invalid, so nothing is applied"
     else:
-        yield from (f"  {line}" for line in _align_columns([COLUMNS, *(row.cells() for row in planned.plan.rows)]))
+        yield from (
+            f"  {line}" for line in _align_limit_columns([COLUMNS, *(row.cells() for row in planned.plan.rows)])
+        )
         yield f"  {planned.plan.summary}; {planned.plan.live_text}"
     yield from (f"  error: {to_one_line(problem)}" for problem in planned.problems)
     yield from (f"  warning: {to_one_line(warning)}" for warning in planned.warnings)
 
 
-def _align_columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _align_limit_columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def render_comment(planned: LimitsPlan, *, log: str = "") -> str:
+def render_limits_comment(planned: LimitsPlan, *, log: str = "") -> str:
     """Render the comment for the pull request and the job summary."""
     rows: tuple[LimitChange, ...] = ()
     if planned.plan is not None:
@@ -240,7 +242,9 @@ def render_unchanged(environment: str, proposed: str) -> str:
     return f"{limits_marker(environment)}\n### limits.yml is unchanged\n\n{text}\n"
 
 
-def render_result(before: str, environment: str, message: str, notes: Sequence[str] = (), *, log: str = "") -> str:
+def render_limits_result(
+    before: str, environment: str, message: str, notes: Sequence[str] = (), *, log: str = ""
+) -> str:
     """Add the result after the merge to the comment `before`, which may be empty."""
     kept = before.partition(RESULT_MARKER)[0].strip() or limits_marker(environment)
     text = load_templates().get_template("limits_applied.md.j2").render(message=message, notes=notes, log=log)
@@ -272,7 +276,7 @@ def render_drift_end(message: str) -> str:
     return f"KV matches limits.yml again: {escape_markdown(message)}\n"
 
 
-def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def list_limit_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yield the limits with different values."""
     for name in dict.fromkeys([*after, *before]):
         if before.get(name) != after.get(name):

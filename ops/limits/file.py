@@ -290,7 +290,7 @@ def _edit_limit(text: str, limit: Any, temporary: Temporary) -> Iterator[Edit]:
     fields = _yaml_fields(temporary)
     child = find_child(limit, "temporary")
     if child is None:
-        yield insert_key(text, limit, "temporary", _flow_mapping(fields))
+        yield insert_key(text, limit, "temporary", _limit_flow_mapping(fields))
     elif isinstance(child, yaml.MappingNode):
         for key, value in fields.items():
             there = find_child(child, key)
@@ -299,7 +299,7 @@ def _edit_limit(text: str, limit: Any, temporary: Temporary) -> Iterator[Edit]:
             elif value != "null":
                 yield insert_key(text, child, key, value)
     else:
-        yield replace_node(text, child, _flow_mapping(fields))
+        yield replace_node(text, child, _limit_flow_mapping(fields))
 
 
 def _yaml_fields(temporary: Temporary) -> dict[str, str]:
@@ -313,7 +313,7 @@ def _yaml_fields(temporary: Temporary) -> dict[str, str]:
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
 
-def _flow_mapping(fields: Mapping[str, str]) -> str:
+def _limit_flow_mapping(fields: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items() if value != "null") + "}"
 
 
@@ -358,7 +358,7 @@ def _limit_value(limit: "Limit", now: datetime) -> dict[str, Any]:
     return value
 
 
-def parse_value(text: str) -> LimitsValue:
+def parse_limits_value(text: str) -> LimitsValue:
     """Parse a value from KV.
 
     Raises:
@@ -414,7 +414,7 @@ def parse_stored_limits(text: str | None) -> tuple[LimitsValue | None, str]:
     if text is None:
         return None, ""
     try:
-        return parse_value(text), ""
+        return parse_limits_value(text), ""
     except NewerVersionError as error:
         raise Refused(
             f"{LIMITS_KEY} in KV has {error}", reason=Reason.UNKNOWN_VALUE, hint="Update Backout, then run this again."

@@ -125,7 +125,7 @@ def comment_message(
         return f"no pull request for commit {sha[:12]}, so there is no comment to update"
     mark = diff.limits_marker(environment)
     before = comments.read_comment(pulls.repository, pull.number, mark)
-    body = diff.render_result(before, environment, message, notes, log=log)
+    body = diff.render_limits_result(before, environment, message, notes, log=log)
     return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 

@@ -333,6 +333,6 @@ def _describe_opening(ctx: Context[Any], name: str, error: OpsError) -> str:
 def _is_state_ours(ctx: Context[Any]) -> bool:
     """Return whether `--release-all` can read the stored state. Raises ProviderError."""
     try:
-        return steps.read_worker(ctx.cloudflare.workers, is_tolerant=True) is not None
+        return steps.read_maintenance_worker(ctx.cloudflare.workers, is_tolerant=True) is not None
     except Refused:
         return False

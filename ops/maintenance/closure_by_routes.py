@@ -142,7 +142,7 @@ class RouteClosure:
         previews = [each.window for each in self.closings if each.window.subdomain]
         worker, subdomains, *routes = run_parallel_mixed(
             [
-                partial(steps.read_worker, ctx.cloudflare.workers),
+                partial(steps.read_maintenance_worker, ctx.cloudflare.workers),
                 lambda: {each.service: ctx.cloudflare.workers.read_subdomain(each.worker) for each in previews},
                 *(partial(ctx.cloudflare.routes.list_routes, zone) for zone in zones),
             ]
@@ -161,7 +161,7 @@ class RouteClosure:
         return frozenset(name for name, closed in ways.items() if (any if partly else all)(closed))
 
     def find_stored(self, ctx: Context[Any]) -> frozenset[str]:
-        return self._stored_in(steps.read_worker(ctx.cloudflare.workers))
+        return self._stored_in(steps.read_maintenance_worker(ctx.cloudflare.workers))
 
     def _stored_in(self, worker: MaintenanceWorker | None) -> frozenset[str]:
         state = worker.state if worker else MaintenanceState((), "")
@@ -169,7 +169,7 @@ class RouteClosure:
         return frozenset(name for name in names if state.find_window(name, ""))
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
-        run, worker = self.stored.run, steps.read_worker(ctx.cloudflare.workers)
+        run, worker = self.stored.run, steps.read_maintenance_worker(ctx.cloudflare.workers)
         if self.own_windows and worker and is_taken_over(self.own_windows, worker.state.windows):
             run = worker.state.run  # its answers name the run that took it over
         addresses = tuple(each for closing in self.closings for each in closing.addresses(run))
@@ -214,11 +214,11 @@ class RouteClosure:
             of_service = tuple(each for each in own if each.service == snapshot.service.name)
             writes += plan_reopening(snapshot.ingress, of_service, remaining)[0]
         writes += [UploadState(remaining, live), DeployState(live, remaining)] if own else []
-        return steps.build_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
+        return steps.build_maintenance_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
 
     def _read_taken(self, ctx: Context[Any]) -> bool:
         """Return whether another run took a window over, as the live state says now."""
-        worker = steps.read_worker(ctx.cloudflare.workers)
+        worker = steps.read_maintenance_worker(ctx.cloudflare.workers)
         self._note_taken(worker.state.windows if worker else ())
         return bool(self.taken)
 
@@ -261,7 +261,7 @@ def read_snapshot(ctx: Context[Any], service: "Service", message: str = "") -> M
 def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
     writes, guard, run = plan_by_routes.plan_writes(ctx, closings)
     stored = StoredState(guard, run)
-    on = list(steps.build_steps(writes, stored))
+    on = list(steps.build_maintenance_steps(writes, stored))
     if on:
         on[-1] = replace(on[-1], wait_after=DRAIN_SECONDS)
     own = [each for each in closings if each.is_own]

@@ -19,7 +19,7 @@ from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
 from ops.switches import values
 from ops.switches.steps import SetSwitch, SwitchWrite
-from ops.switches.values import DesiredValue, SwitchState, expected_json
+from ops.switches.values import DesiredValue, SwitchState, expected_switch_json
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -107,13 +107,13 @@ class SwitchClosure:
         return self.find_closed(ctx)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
-        return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, plan_by_switch.ON, None))
+        return switch_steps.build_switch_probes(ctx, expected_switch_json(MAINTENANCE_SWITCH, plan_by_switch.ON, None))
 
     def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
         write, name = self.turn_off[0].write, self.service.name
         revision = write.value.revision if self.is_reopened_by_run else None
-        shows = expected_json(MAINTENANCE_SWITCH, write.value.state, revision)
-        return {name: switch_steps.build_probe_set(ctx, shows, services[name].probes)}
+        shows = expected_switch_json(MAINTENANCE_SWITCH, write.value.state, revision)
+        return {name: switch_steps.build_switch_probes(ctx, shows, services[name].probes)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
 from ops.core.threads import run_in_batches
 from ops.core.verdict import MaintenanceCheck, ProbeResult, Verdict
 from ops.maintenance import steps
-from ops.maintenance.ownership import is_over
+from ops.maintenance.ownership import is_maintenance_run_over
 from ops.maintenance.routes import IngressPaths, select_zones
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow, merge_states, replace_window
 from ops.maintenance.writes import SUBDOMAIN_OFF
@@ -108,7 +108,7 @@ def look_at_routes(
 
     `hosts`: service → its host. The result has the closed services. Raises Refused and ProviderError.
     """
-    standing = steps.read_worker(workers)
+    standing = steps.read_maintenance_worker(workers)
     windows = tuple(each for each in standing.state.windows if each.service in hosts) if standing else ()
     if standing is None or not windows:
         return {}
@@ -231,7 +231,7 @@ def advise_closing(
     again = command(_closing_options(window, now))
     if window.reopened_by:
         run = quote_name(window.reopened_by)
-        if is_over(parse_utc(window.since), now):
+        if is_maintenance_run_over(parse_utc(window.since), now):
             names = {name: getattr(window, name) for name in ("service", "path", "incident")}
             opens = command({"state": "off", **names})
             return f"Run {run} closed it and never reopened it. Open the rest: `{opens}`. Or close it again: `{again}`"

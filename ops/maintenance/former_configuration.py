@@ -61,7 +61,7 @@ def list_closing_methods(ctx: Context[Any], service: "Service", request: Mainten
 def _is_closed_at_the_edge(ctx: Context[Any], service: "Service") -> bool:
     """Return whether ops-maintenance stores a window of the service, as far as it can be read."""
     try:
-        worker = steps.read_worker(ctx.cloudflare.workers, is_tolerant=True)
+        worker = steps.read_maintenance_worker(ctx.cloudflare.workers, is_tolerant=True)
     except OpsError:
         return False  # nothing there blocks the switch
     return worker is not None and bool(windows_of(worker.state.windows, service, ctx.environment.services))

@@ -63,10 +63,12 @@ def plan_release(
     """Release the windows for the requester, or for everybody. Raises NeedsAcceptance if only others need them."""
     if request.releases_all:
         return _release_all(ctx, wanted, unreadable)
-    return _release_windows(ctx, wanted, ctx.params.accept_owners)
+    return _release_maintenance_windows(ctx, wanted, ctx.params.accept_owners)
 
 
-def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
+def _release_maintenance_windows(
+    ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]
+) -> Release:
     now, requester = ctx.clock.now(), ctx.request.requester
     opened, kept, remaining = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
     notices, held, released = dict[int, list[str]](), list[str](), list[str]()
@@ -166,7 +168,7 @@ class SameIntent:
     def find_run(self, window: MaintenanceWindow) -> str:
         """Return the run whose window this one may reopen, in words; empty if there is none."""
         run = window.reopened_by
-        if not run or window.owners or is_over(parse_utc(window.since), self.now):
+        if not run or window.owners or is_maintenance_run_over(parse_utc(window.since), self.now):
             return ""
         is_known = self._is_own(window.service, window.incident, parse_utc(window.since)) or run in self.find_runs()
         return f"run {quote_name(run)}" if is_known else ""
@@ -178,7 +180,7 @@ class SameIntent:
         """
         owners = value.active_owners(self.now)
         alone = name_only_run(owners)
-        if not alone or is_over(value.since, self.now):
+        if not alone or is_maintenance_run_over(value.since, self.now):
             return ""
         run = next((each for each in self.find_runs() if value.revision.startswith(make_revision(each, key))), "")
         if run:
@@ -191,7 +193,7 @@ class SameIntent:
         return is_same and self.now - since >= UNRECORDED_WAIT
 
 
-def is_over(since: datetime, now: datetime) -> bool:
+def is_maintenance_run_over(since: datetime, now: datetime) -> bool:
     """Return whether a run that closed a service then has ended; also if the time was edited into the future."""
     return abs(now - since) >= DUTY_LIFETIME
 
@@ -207,7 +209,7 @@ def describe_window_owners(window: MaintenanceWindow, now: datetime) -> str:
     owners = window.active_owners(now)
     if window.reopened_by:
         incident = f" for incident {window.named_incidents}" if window.incidents else ""
-        return _describe_run(f"run {quote_name(window.reopened_by)}{incident}", parse_utc(window.since), now)
+        return _describe_holding_run(f"run {quote_name(window.reopened_by)}{incident}", parse_utc(window.since), now)
     return f"held by {describe_owners(owners)}" if owners else ""
 
 
@@ -216,12 +218,14 @@ def describe_switch_owners(value: SwitchValue, now: datetime) -> str:
     owners = value.active_owners(now)
     if run := name_only_run(owners):
         incident = f" for incident #{owners[0].incident}" if owners[0].incident else ""
-        return _describe_run(f"{run}{incident}", value.since, now)
+        return _describe_holding_run(f"{run}{incident}", value.since, now)
     return f"held by {describe_owners(owners)}" if owners else ""
 
 
-def _describe_run(run: str, since: datetime, now: datetime) -> str:
+def _describe_holding_run(run: str, since: datetime, now: datetime) -> str:
     closed = f"closed by {run} at {format_utc(since)}, which"
     return (
-        f"{closed} never reopened it" if is_over(since, now) else f"{closed} reopens it at its end unless it was killed"
+        f"{closed} never reopened it"
+        if is_maintenance_run_over(since, now)
+        else f"{closed} reopens it at its end unless it was killed"
     )

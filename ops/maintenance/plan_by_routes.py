@@ -81,7 +81,7 @@ def probe_request(service: "Service", request: MaintenanceRequest) -> ProbeSet:
 def read_snapshot(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> MaintenanceSnapshot:
     """Read the routes and ops-maintenance. Raises Refused, ProviderError."""
     read = _read_worker_and_ingress if service.worker else _read_worker_and_site
-    read_worker = partial(steps.read_worker, ctx.cloudflare.workers, is_tolerant=request.releases_all)
+    read_worker = partial(steps.read_maintenance_worker, ctx.cloudflare.workers, is_tolerant=request.releases_all)
     maintenance_worker, ingress = read(ctx, service, read_worker)
     recovered = _recover_state(ctx, service, maintenance_worker, ingress)
     return MaintenanceSnapshot(service, request, maintenance_worker, ingress, recovered)
@@ -254,7 +254,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
     addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
     stored = StoredState(guard, run)
-    changes, needed = steps.build_steps(writes, stored, opens), count_calls(writes)
+    changes, needed = steps.build_maintenance_steps(writes, stored, opens), count_calls(writes)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
@@ -368,7 +368,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     stored, message = StoredState(ConcurrencyGuard(live), ctx.run_id), opened[0].message if len(opened) == 1 else ""
     undo = _suggest_state(ctx, snapshot, "on", path, message=message)
-    changes = steps.build_steps(writes, stored, undo)
+    changes = steps.build_maintenance_steps(writes, stored, undo)
     needed, what = count_calls(writes), f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))

@@ -33,7 +33,7 @@ from ops.maintenance.plan_text import ClosureChecks, describe_calls
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch
-from ops.switches.values import DesiredValue, SwitchState, expected_json
+from ops.switches.values import DesiredValue, SwitchState, expected_switch_json
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -52,7 +52,9 @@ CLOSED_PROBES = "probes of closed paths get 503; they say nothing about the serv
 def probe_request(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> ProbeSet:
     """Return the probes of the requested change, before there is a plan."""
     own = _build_closed_probes([request.path]) if request.is_on else service.probes
-    return steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own)
+    return steps.build_switch_probes(
+        ctx, expected_switch_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own
+    )
 
 
 def _build_switch_probes(
@@ -60,7 +62,7 @@ def _build_switch_probes(
 ) -> ProbeSet:
     """Return the probes after the run: paths below a `closed` prefix answer 503, others are healthy."""
     still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
-    return steps.build_probe_set(ctx, shown, (*_build_closed_probes(closed), *still))
+    return steps.build_switch_probes(ctx, shown, (*_build_closed_probes(closed), *still))
 
 
 def plan_maintenance(ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str) -> StepPlan:
@@ -68,7 +70,7 @@ def plan_maintenance(ctx: Context[Any], service: "Service", request: Maintenance
     if request.releases_all:
         return _plan_release_of_all(ctx, service, request)
     current = steps.read_switch(ctx, MAINTENANCE_SWITCH)
-    return steps.with_acceptance(
+    return steps.plan_with_acceptance(
         ctx,
         "maintenance",
         lambda: (
@@ -296,7 +298,7 @@ def _parse_switch_end(ctx: Context[Any], request: MaintenanceRequest, current: S
     """Return the automatic end; None without `--reopen-at-end`. Raises ConfigError."""
     if not request.reopen_at_end:
         return None
-    return values.parse_end(MAINTENANCE_SWITCH, current.rules, ON, request.until, ctx.clock.now())
+    return values.parse_switch_end(MAINTENANCE_SWITCH, current.rules, ON, request.until, ctx.clock.now())
 
 
 def _closed_paths(ctx: Context[Any], current: SwitchState) -> tuple[str, ...]:

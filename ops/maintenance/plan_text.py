@@ -41,7 +41,7 @@ def closing_sections(
     notes: Iterable[str],
     now: datetime,
 ) -> tuple[PlanSection, ...]:
-    return _drop_empty(
+    return _drop_empty_sections(
         PlanSection("Message to users", (window.message,)),
         PlanSection("Planned end of maintenance", tuple(_describe_window_end(window, now))),
         PlanSection("Closed routes, with previous targets", tuple(describe_closed_paths(ingress, window))),
@@ -54,7 +54,7 @@ def closing_sections(
 def reopening_sections(
     ingress: IngressPaths, reopened: tuple[MaintenanceWindow, ...], still: Iterable[MaintenanceWindow], now: datetime
 ) -> tuple[PlanSection, ...]:
-    return _drop_empty(
+    return _drop_empty_sections(
         PlanSection("In maintenance until now", tuple(_describe_window(each, now) for each in reopened)),
         PlanSection(
             "Routes to put back",
@@ -250,7 +250,7 @@ def _describe_unrelated_routes(ingress: IngressPaths, windows: Iterable[Maintena
             yield f"route {route.pattern} leads to {WORKER} and is stored for another service, or not at all"
 
 
-def _drop_empty(*sections: PlanSection) -> tuple[PlanSection, ...]:
+def _drop_empty_sections(*sections: PlanSection) -> tuple[PlanSection, ...]:
     return tuple(section for section in sections if section.lines)
 
 
@@ -268,7 +268,7 @@ def wait_warnings(
     ctx: Context[Any], calls: int, *, reserved: int = 0, closes: "Service | None" = None
 ) -> Iterator[str]:
     """Yield a warning if the run waits for the rate limit, and how to close the service with one write instead."""
-    waits = _find_waits(ctx.cloudflare.budget.made + calls, reserved)
+    waits = _find_call_waits(ctx.cloudflare.budget.made + calls, reserved)
     if not waits:
         return
     yield (
@@ -280,7 +280,7 @@ def wait_warnings(
         yield f"one write closes it at once: set `maintenance: switch` for {closes.name} in ops.yml"
 
 
-def _find_waits(calls: int, reserved: int) -> float:
+def _find_call_waits(calls: int, reserved: int) -> float:
     """Return about how many seconds the run waits to make the calls while it reserves others."""
     most = limit_calls(reserved)
     over = max(0, calls - most) / most + max(0, reserved - OWN_CALLS) / OWN_CALLS

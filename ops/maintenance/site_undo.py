@@ -43,7 +43,7 @@ class SiteUndo:
             seen = ctx.web.check_maintenance([MaintenanceCheck(f"https://{self.host}{self.window.path or '/'}")])
             if seen.verdict != Verdict.UNHEALTHY:
                 return ObservedState(ChangeState.NOT_WANTED, f"not taken back: {seen.detail}")
-            worker = steps.read_worker(ctx.cloudflare.workers)
+            worker = steps.read_maintenance_worker(ctx.cloudflare.workers)
             if worker is None or self.window not in worker.state.windows:
                 text = f"another run changed the maintenance of {self.window.scope}"
                 return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
@@ -65,7 +65,7 @@ class SiteUndo:
             RemoveRoute(route) for route in routes if (route.zone, route.pattern) in keys and route.script == WORKER
         ]
         writes += [UploadState(remaining, live), DeployState(live, remaining)]
-        return steps.build_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
+        return steps.build_maintenance_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
 
 
 def plan_undo(window: "MaintenanceWindow", host: str, writes: "Sequence[MaintenanceWrite]") -> SiteUndo | None:

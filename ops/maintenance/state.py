@@ -172,7 +172,7 @@ class MaintenanceState:
         return {each.key: each for window in self.windows for each in window.closed}
 
 
-def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
+def parse_maintenance_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
     """Parse the variables of a version. Returns None if they are not ours.
 
     Raises:
@@ -269,7 +269,7 @@ def _store_windows(
     variables = dict[str, Any](stored)
     for n, window in enumerate(windows):
         value = window.to_json()
-        if _json_size(value) > MAX_VARIABLE_BYTES:
+        if _stored_json_size(value) > MAX_VARIABLE_BYTES:
             parts = _split_routes(value["closed"])
             first = sum(name.startswith(ROUTES_PREFIX) for name in variables)
             named = {f"{ROUTES_PREFIX}{number:02}": part for number, part in enumerate(parts, first)}
@@ -283,7 +283,7 @@ def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:
     """Yield the routes in lists that each fit into a variable."""
     part: list[list[str]] = []
     for each in routes:
-        if part and _json_size([*part, each]) > MAX_VARIABLE_BYTES:
+        if part and _stored_json_size([*part, each]) > MAX_VARIABLE_BYTES:
             yield part
             part = []
         part.append(each)
@@ -291,7 +291,7 @@ def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:
         yield part
 
 
-def _json_size(value: Any) -> int:
+def _stored_json_size(value: Any) -> int:
     return len(json.dumps(value).encode())
 
 
@@ -325,8 +325,8 @@ def describe_excess(windows: Sequence[MaintenanceWindow]) -> str:
         what = f"{len(windows)} maintenance windows with {routes} routes"
         return f"{what} take {len(stored)} variables, and at most {MAX_VARIABLES} can be stored"
     for name, value in stored.items():
-        if _json_size(value) > MAX_VARIABLE_BYTES:
-            return f"{name} takes {_json_size(value)} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
+        if _stored_json_size(value) > MAX_VARIABLE_BYTES:
+            return f"{name} takes {_stored_json_size(value)} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
     return ""
 
 

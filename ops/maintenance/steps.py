@@ -152,7 +152,7 @@ class LaterStep(Step):
         return self.writes.apply(ctx, self.target)
 
 
-def build_steps(
+def build_maintenance_steps(
     writes: Iterable[MaintenanceWrite], stored: StoredState, undo: SuggestedCommand | None = None
 ) -> tuple[MaintenanceStep, ...]:
     return tuple(MaintenanceStep(*describe_write(each), undo, write=each, stored=stored) for each in writes)
@@ -163,7 +163,7 @@ def find_step(steps: Iterable[MaintenanceStep], later_target: str) -> Maintenanc
     return next((each for each in steps if f"{each.target}{AT_END}" == later_target), None)
 
 
-def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> MaintenanceWorker | None:
+def read_maintenance_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> MaintenanceWorker | None:
     """Read ops-maintenance; None if it does not exist.
 
     `is_tolerant`: of variables that were edited, read what can be read.
@@ -242,7 +242,7 @@ def _read_valid_maintenance_state(workers: "WorkersApi", version: str) -> Mainte
 def _parse_readable(version: WorkerVersion) -> MaintenanceState | None:
     """Return the state of a version, as far as its variables can be read; None if it stores none."""
     try:
-        return state.parse_state(version.variables)
+        return state.parse_maintenance_state(version.variables)
     except ValueError:
         return state.parse_readable_state(version.variables)
 
@@ -250,7 +250,7 @@ def _parse_readable(version: WorkerVersion) -> MaintenanceState | None:
 def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
     """Return the state of a version; None if it stores none. Raises Refused if it is malformed."""
     try:
-        return None if version is None else state.parse_state(version.variables)
+        return None if version is None else state.parse_maintenance_state(version.variables)
     except ValueError:
         raise malformed_state_refusal(version.id if version else "") from None
 
@@ -279,7 +279,7 @@ def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWri
         "the route is closed but not stored: run maintenance again with --state off or --state on" if is_closed else ""
     )
     text = "; ".join(filter(None, [world.text, f"another run changed {WORKER}: {_describe_live(deployments)}", lost]))
-    return _changed_elsewhere(text)
+    return _maintenance_changed(text)
 
 
 def _matches_guard(
@@ -347,7 +347,7 @@ def _send_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState)
             ctx.cloudflare.maintenance.upload_version(variables, mark=_maintenance_mark(ctx))
         case DeployState(live_deployment=live):
             if not stored.version:
-                own = _own_version(ctx, live)
+                own = _own_maintenance_version(ctx, live)
                 assert own is not None
                 stored.version = own.id
             ctx.cloudflare.workers.deploy(WORKER, ((stored.version, 100.0),), mark=_maintenance_mark(ctx))
@@ -374,7 +374,7 @@ def _was_made_by_this_run(ctx: Context[Any], message: str) -> bool:
     return mark is not None and mark.run == ctx.run_id
 
 
-def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> WorkerVersion | None:
+def _own_maintenance_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> WorkerVersion | None:
     """Return the version that this run uploaded. A run that closes and reopens uploads a second one."""
     versions = ctx.cloudflare.workers.list_deployable_versions(WORKER)
     served = live.serving_versions if live else ()
@@ -384,7 +384,7 @@ def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> Wor
     )
 
 
-def _changed_elsewhere(text: str) -> ObservedState:
+def _maintenance_changed(text: str) -> ObservedState:
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
 
 
@@ -392,10 +392,10 @@ def _check_created(ctx: Context[Any]) -> ObservedState:
     deployments = ctx.cloudflare.workers.find_deployments(WORKER)
     if not deployments:
         return ObservedState(ChangeState.PLANNED, f"no Worker {WORKER}, as planned")
-    own = _own_version(ctx)
+    own = _own_maintenance_version(ctx)
     if own is not None and own.id in deployments[0].serving_versions:
         return ObservedState(ChangeState.DONE, f"{WORKER} exists")
-    return _changed_elsewhere(f"{WORKER} was created elsewhere: {describe_deployment(deployments[0])}")
+    return _maintenance_changed(f"{WORKER} was created elsewhere: {describe_deployment(deployments[0])}")
 
 
 def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) -> ObservedState:
@@ -403,7 +403,10 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
 
     An upload serves no traffic. Until ours is deployed, an upload of another run only changes our base.
     """
-    own, deployments = _own_version(ctx, store.live_deployment), ctx.cloudflare.workers.find_deployments(WORKER) or ()
+    own, deployments = (
+        _own_maintenance_version(ctx, store.live_deployment),
+        ctx.cloudflare.workers.find_deployments(WORKER) or (),
+    )
     if not deployments or deployments[0].id != store.live_deployment.id:
         return _check_concurrent_state(ctx, stored, deployments, store.windows)
     if own is None:
@@ -413,7 +416,7 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
         return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", is_uncertain=True)
     uploaded = _parse_readable(version)  # a window that was edited stays as it is
     if uploaded is None or uploaded.windows != store.windows:
-        return _changed_elsewhere(f"version {own.id} does not store the planned state")
+        return _maintenance_changed(f"version {own.id} does not store the planned state")
     stored.version = own.id
     return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")
 
@@ -431,7 +434,7 @@ def _check_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState)
     if all(_has_same_windows(ctx, stored, each, deploy.windows) for each in between):
         stored.run = ctx.run_id
         return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves and stores all previous values")
-    return _changed_elsewhere(f"another run stored another state at the same time: {describe_deployment(between[0])}")
+    return _maintenance_changed(f"another run stored another state at the same time: {describe_deployment(between[0])}")
 
 
 def _check_concurrent_state(
@@ -444,7 +447,7 @@ def _check_concurrent_state(
         return ObservedState(
             ChangeState.DONE, f"another run stored the same state: {describe_deployment(deployments[0])}"
         )
-    return _changed_elsewhere(f"another run changed {WORKER}: {_describe_live(deployments)}")
+    return _maintenance_changed(f"another run changed {WORKER}: {_describe_live(deployments)}")
 
 
 def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
@@ -454,12 +457,12 @@ def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
 def _compare_repointed(routes: Iterable[WorkerRoute], route: WorkerRoute, to: str) -> ObservedState:
     live = next((each for each in routes if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
-        return _changed_elsewhere(f"route {route.pattern} was deleted, or its pattern was changed")
+        return _maintenance_changed(f"route {route.pattern} was deleted, or its pattern was changed")
     if live.script == to:
         return ObservedState(ChangeState.DONE, f"{route.pattern} → {to}")
     if live.script == route.script:
         return ObservedState(ChangeState.PLANNED, f"{route.pattern} → {live.script}, as planned")
-    return _changed_elsewhere(f"{route.pattern} → {live.script or 'no Worker'}")
+    return _maintenance_changed(f"{route.pattern} → {live.script or 'no Worker'}")
 
 
 def _find_route(routes: Iterable[WorkerRoute], pattern: str) -> WorkerRoute | None:
@@ -471,7 +474,7 @@ def _compare_added(live: WorkerRoute | None, pattern: str) -> ObservedState:
         return ObservedState(ChangeState.PLANNED, f"no route {pattern}, as planned")
     if live.script == WORKER:
         return ObservedState(ChangeState.DONE, f"{pattern} → {WORKER}")
-    return _changed_elsewhere(f"route {pattern} → {live.script or 'no Worker'} was created elsewhere")
+    return _maintenance_changed(f"route {pattern} → {live.script or 'no Worker'} was created elsewhere")
 
 
 def _compare_removed(live: WorkerRoute | None, route: WorkerRoute) -> ObservedState:
@@ -479,7 +482,7 @@ def _compare_removed(live: WorkerRoute | None, route: WorkerRoute) -> ObservedSt
         return ObservedState(ChangeState.DONE, f"route {route.pattern} is deleted")
     if live == route:
         return ObservedState(ChangeState.PLANNED, f"{route.pattern} → {WORKER}, as planned")
-    return _changed_elsewhere(f"{route.pattern} → {live.script or 'no Worker'}, route {live.id}")
+    return _maintenance_changed(f"{route.pattern} → {live.script or 'no Worker'}, route {live.id}")
 
 
 def _check_subdomain(ctx: Context[Any], switch: SetSubdomain) -> ObservedState:

@@ -69,7 +69,7 @@ class PagesHistory:
         return good == self.serving_deployment and self.deployments[0].status == "failure"
 
 
-def list_not_undone(project: PagesProject) -> tuple[str, ...]:
+def site_rollback_not_undone(project: PagesProject) -> tuple[str, ...]:
     """Return what another deployment leaves as it is. A wrangler file may have bindings that the project lacks."""
     named = [each.partition(" → ")[0] for each in project.bindings if each.startswith(DATA_BINDINGS)]
     data = list_names("data", named) if named else "data in the stores that the site uses"
@@ -86,7 +86,7 @@ def short_deployment_id(deployment: PagesDeployment) -> str:
     return deployment.id[:8]
 
 
-def describe_deployment(deployment: PagesDeployment) -> str:
+def describe_site_deployment(deployment: PagesDeployment) -> str:
     """Return a deployment with time and commit, for people. Cloudflare's API does not name its author."""
     parts = [f"{short_deployment_id(deployment)}, created {format_utc(deployment.created_on)}"]
     parts += [f"from commit {deployment.commit[:12]}"] if deployment.commit else []
@@ -108,7 +108,7 @@ def explain_nothing_to_do(
         return (describe_shown(named), Reason.ALREADY_LIVE) if already else None
     if history.has_failed_build:
         text = f"the latest build failed, so {live} is still live and there is nothing to roll back"
-        return f"{text}: {describe_deployment(history.deployments[0])}", Reason.LATEST_BUILD_FAILED
+        return f"{text}: {describe_site_deployment(history.deployments[0])}", Reason.LATEST_BUILD_FAILED
     if choice.is_rolled_back:
         newest = next(d for d in history.deployments if d.can_serve_production)
         return describe_earlier_rollback(history, newest), Reason.ALREADY_STEPPED_BACK
@@ -123,18 +123,18 @@ def describe_revert(history: PagesHistory) -> str:
     if reverted is None:
         return ""
     text = f"it has an earlier release again, and replaced {reverted.removed_version[:8]}"
-    return f"{EARLIER_ROLLBACK}{describe_deployment(history.serving_deployment)}; {text}"
+    return f"{EARLIER_ROLLBACK}{describe_site_deployment(history.serving_deployment)}; {text}"
 
 
 def describe_earlier_rollback(history: PagesHistory, newer: PagesDeployment) -> str:
     """Return the text about an earlier rollback. `newer`: the deployment that it replaced."""
     return (
         f"{EARLIER_ROLLBACK}{short_deployment_id(history.serving_deployment)} is live "
-        f"instead of the newer {describe_deployment(newer)}"
+        f"instead of the newer {describe_site_deployment(newer)}"
     )
 
 
-def build_sections(
+def site_rollback_sections(
     history: PagesHistory, choice: PagesTargetChoice, target: PagesDeployment, *, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     listed = [
@@ -158,7 +158,7 @@ def build_sections(
     return tuple(section for section in listed if section.lines)
 
 
-def build_sections_without_live(target: PagesDeployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
+def site_sections_without_live(target: PagesDeployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
     """Return the sections of a plan whose live deployment could not be identified."""
     return PlanSection("Live", (f"unknown: {why}",)), PlanSection("Target", (_describe_age_and_source(now, target),))
 
@@ -193,7 +193,7 @@ def _deployment_differences(history: PagesHistory, target: PagesDeployment) -> I
             yield from (f"environment variable {text}{name}" for name in sorted(names))
 
 
-def list_consequences(history: PagesHistory) -> tuple[str, ...]:
+def site_rollback_consequences(history: PagesHistory) -> tuple[str, ...]:
     project, commit = history.project, history.serving_deployment.commit
     branch = project.production_branch or "the production branch"
     revert = f"revert it first (commit {commit[:12]})" if commit else "revert it first"
@@ -204,7 +204,7 @@ def list_consequences(history: PagesHistory) -> tuple[str, ...]:
     return (f"the next deployment to {branch} replaces this one: {revert}",)
 
 
-def list_warnings(
+def site_rollback_warnings(
     history: PagesHistory, target: PagesDeployment, *, began: datetime | None, provable: bool, by_rule: bool
 ) -> tuple[str, ...]:
     warnings = list(_incident_warnings(history.serving_deployment, began)) if began else []
@@ -224,7 +224,7 @@ def list_warnings(
             "nothing can prove the change. Add a path to `compare` whose content differs in each release"
         )
     warnings += [
-        f"{describe_deployment(d)} is being built and will replace this deployment"
+        f"{describe_site_deployment(d)} is being built and will replace this deployment"
         for d in history.newer_deployments
         if d.status in UNFINISHED_STATUSES
     ]
@@ -240,7 +240,7 @@ def list_warnings(
 def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[str]:
     """Compare the stated start with the live deployment. It may be wrong, so it never clears that one."""
     if serving.created_on > began:
-        yield f"{describe_deployment(serving)}; this is after the stated start: {NOT_THE_CAUSE}"
+        yield f"{describe_site_deployment(serving)}; this is after the stated start: {NOT_THE_CAUSE}"
     elif began - serving.created_on > PROBABLY_NOT_THE_CAUSE:
         age = format_duration((began - serving.created_on).total_seconds())
         yield (
@@ -263,7 +263,11 @@ def build_redeploy_sections(
     why: str,
 ) -> tuple[PlanSection, ...]:
     """Return the sections of a deployment. `history` is None if the live deployment is unknown; `why` explains it."""
-    known = build_sections(history, history.choice, history.serving_deployment, by_rule=False)[1:] if history else ()
+    known = (
+        site_rollback_sections(history, history.choice, history.serving_deployment, by_rule=False)[1:]
+        if history
+        else ()
+    )
     return (
         PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
         PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
@@ -310,7 +314,7 @@ def list_replacement_warnings(
         yield "the live deployment could not be identified, so it is unknown what this replaces"
         return
     live = history.serving_deployment
-    yield from list_warnings(history, live, began=began, provable=True, by_rule=True)
+    yield from site_rollback_warnings(history, live, began=began, provable=True, by_rule=True)
     same = [
         d
         for d in history.deployments

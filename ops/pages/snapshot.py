@@ -21,7 +21,7 @@ from ops.engine.context import CloudflareClients, Context, WebClients
 from ops.engine.runbook import RollbackReach
 from ops.pages import live_deployment, target_choice
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment, ObservedPages, SiteObservation
-from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.plan_text import PagesHistory, describe_site_deployment, short_deployment_id
 from ops.pages.target_choice import TargetFacts
 from ops.workers.rollback_target import resolve_commit
 
@@ -46,7 +46,7 @@ class SiteReader(Protocol):
     def web(self) -> WebClients: ...
 
 
-def build_probes(service: "Service", find_content: FindContent | None = None) -> ProbeSet:
+def build_site_probes(service: "Service", find_content: FindContent | None = None) -> ProbeSet:
     """Return the probes of the site. `find_content`: names the deployment that should be live; the run calls it."""
     return ProbeSet(service.url, service.probes, service.verify, find_content=find_content)
 
@@ -111,7 +111,7 @@ class PagesSnapshot:
         return RollbackReach(short_deployment_id(live), live.created_on if is_newest else None, count, oldest)
 
 
-def read_snapshot(ctx: Context[Any], service: "Service", to: str = "", to_commit: str = "") -> PagesSnapshot:
+def read_site_snapshot(ctx: Context[Any], service: "Service", to: str = "", to_commit: str = "") -> PagesSnapshot:
     """Read the project, its newest deployments and the served content. At most one of `to` and `to_commit` is given.
 
     Raises:
@@ -232,7 +232,7 @@ def _observe_site_again(ctx: SiteReader, service: "Service", listed: _ProjectLis
     project, deployments, *pages = read_project_with(ctx, service, calls)
     if newly_available := live_deployment.newly_available(listed.deployments, deployments):
         raise Refused(
-            f"{service.pages} was deployed while the plan was made: {describe_deployment(newly_available[0])}",
+            f"{service.pages} was deployed while the plan was made: {describe_site_deployment(newly_available[0])}",
             reason=Reason.WORLD_MOVED,
             hint="Check what was deployed, then run the command again for a new plan.",
         )
@@ -271,7 +271,7 @@ def live_unknown_refusal(
     by_name = (
         f"If {service.url} shows deployment {short_deployment_id(canonical)} (Cloudflare's canonical "
         "one), roll back to "
-        f"the one before it with `rollback-pages --to`: {describe_deployment(target_)}. "
+        f"the one before it with `rollback-pages --to`: {describe_site_deployment(target_)}. "
         if canonical and target_
         else "Pass the target with `rollback-pages --to`. "
     )
@@ -293,7 +293,7 @@ def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, 
     newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
     if newest is not None and requested_at is not None and newest.created_on > requested_at:
         raise Refused(
-            f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(newest)}",
+            f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_site_deployment(newest)}",
             reason=Reason.WORLD_MOVED,
             hint="Check whether it fixed the problem. If not, send the request again.",
         )

@@ -14,7 +14,7 @@ from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
 from ops.pages import live_deployment, snapshot
 from ops.pages.live_deployment import PROPAGATION, ObservedPages, SiteObservation
-from ops.pages.plan_text import UNFINISHED_STATUSES, describe_deployment, short_deployment_id
+from ops.pages.plan_text import UNFINISHED_STATUSES, describe_site_deployment, short_deployment_id
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -23,13 +23,13 @@ MARK = "redeployed by ops"
 """Text in the message of each deployment of a built commit; persisted."""
 
 
-def site_words(repeat: str) -> ReadBackWords:
+def site_read_back_words(repeat: str) -> ReadBackWords:
     """Return the words for a site that may lag. `repeat`: what the same command does meanwhile."""
     lag = format_duration(PROPAGATION.total_seconds())
     return ReadBackWords("Cloudflare answered", "the site", f"within {lag} of the write {repeat}")
 
 
-DEPLOYED_WORDS = site_words("it sends nothing, and is refused while the site does not show the change.")
+DEPLOYED_WORDS = site_read_back_words("it sends nothing, and is refused while the site does not show the change.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class RollBackSite(SiteStep):
         new = self.find_new(deployments)
         if new:  # deployed after the site was read
             site = snapshot.read_compared_paths(ctx, self.service, self.service.url)
-        newer = tuple(map(describe_deployment, new))
+        newer = tuple(map(describe_site_deployment, new))
         if self.live is None:
             return self._observe_without_live(project.canonical_id, newer, site)
         return self._observe_site(self.live, project.canonical_id, newer, site)
@@ -170,9 +170,9 @@ class DeployCommit(SiteStep):
             return self._observe_without_ours(project, deployments, site)
         others = [d for d in self.find_new(deployments) if d.commit != ours.commit]
         if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(over[0]))
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_site_deployment(over[0]))
         own = snapshot.read_compared_paths(ctx, self.service, ours.url)
-        slipped = tuple(describe_deployment(d) for d in others)
+        slipped = tuple(describe_site_deployment(d) for d in others)
         return self._observe_ours(project, ours, slipped, look=(own, site))
 
     def apply(self, ctx: Context[Any]) -> str:
@@ -189,7 +189,7 @@ class DeployCommit(SiteStep):
         """Return the state while no deployment of ours is deployable."""
         observed, canonical = self.observed, project.canonical_id
         if new := self.find_new(deployments):
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(new[0]))
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_site_deployment(new[0]))
         if canonical != observed.project.canonical_id:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
         by_assets, matches = observed.compares_assets, sorted(name[:8] for name in observed.matching_deployments(site))

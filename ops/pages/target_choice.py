@@ -146,14 +146,14 @@ def blamed_deployments(
             if left and planned_at:
                 newer = (d for d in deployments if d.can_serve_production and left.created_on < d.created_on)
                 blamed |= {d.id for d in newer if d.created_on < planned_at}
-            if left and (is_redeployment(after) or (taken and left.created_on > taken.created_on)):
+            if left and (is_site_redeployment(after) or (taken and left.created_on > taken.created_on)):
                 blamed.add(left.id)
             if taken:
                 blamed.discard(taken.id)
     return frozenset(blamed)
 
 
-def is_redeployment(after: str) -> bool:
+def is_site_redeployment(after: str) -> bool:
     """Return whether a plan of redeploy-pages wrote this text: its deployment has no ID yet."""
     return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
 

@@ -265,7 +265,7 @@ def _create_each(account: VerificationAccount, name: str, code: bytes, delay: De
         account.own(DATABASE, database)
     account.own(WORKER, NamedResource(name, name))
     with delay():
-        account.api.put_worker(name, MODULE, code, describe_bindings(namespace.id, "one"))
+        account.api.put_worker(name, MODULE, code, verification_bindings(namespace.id, "one"))
     host = account.workers.read_workers_dev_host(name)
     if host:
         with delay():
@@ -277,7 +277,7 @@ def _create_each(account: VerificationAccount, name: str, code: bytes, delay: De
     return RunResources(name, host, namespace, database, first.id)
 
 
-def describe_bindings(namespace: str, release: str, variables: int = 0) -> list[dict[str, str]]:
+def verification_bindings(namespace: str, release: str, variables: int = 0) -> list[dict[str, str]]:
     """Return the bindings of the test Worker. `release` tells versions apart; `variables`: more variables."""
     more = [{"type": "plain_text", "name": f"VARIABLE_{number}", "text": "x"} for number in range(variables)]
     return [

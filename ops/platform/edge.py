@@ -80,7 +80,7 @@ def sample_edge(
         sample.is_quiet = sample.new_since is not None and at - sample.new_since >= quiet
         if sample.is_quiet or at >= SAMPLE_SECONDS:
             return sample
-        account.clock.sleep(FIRST_STEP if is_first else _step_at(at))
+        account.clock.sleep(FIRST_STEP if is_first else _sampling_pause(at))
 
 
 def await_edge(
@@ -116,7 +116,7 @@ def record_settling(results: Measurements, name: str, sample: EdgeSample) -> Non
         results.skip(name, NO_ANSWER)
 
 
-def _step_at(waited: float) -> float:
+def _sampling_pause(waited: float) -> float:
     return STEP if waited < EARLY_SECONDS else LATE_STEP
 
 

@@ -14,8 +14,8 @@ from ops.github.own_writes import BRANCH_SUFFIXES, FOLDER, WORKFLOW
 from ops.github.pulls import CreatedPullRequest
 from ops.github.verification import SKIP, VerificationWrites, find_file, open_guarded
 from ops.platform.account import Delay
-from ops.platform.measurements import describe_error
-from ops.platform.workflow_files import MARK, render_workflow
+from ops.platform.measurements import describe_measuring_error
+from ops.platform.workflow_files import MARK, render_verification_workflow
 
 TOKEN_VARIABLE = "VERIFY_GITHUB_TOKEN"  # noqa: S105  (the name of the variable)
 TOKEN_HINT = (
@@ -172,7 +172,7 @@ def _create_environment(repository: VerificationRepository, name: str, delay: De
         with delay():
             repository.api.put_secret(name, DUMMY)
     except ProviderError as error:
-        return f"the environment with a secret could not be created ({describe_error(error)})"
+        return f"the environment with a secret could not be created ({describe_measuring_error(error)})"
     return ""
 
 
@@ -182,7 +182,7 @@ def _propose_workflow(
     """Open the pull request that adds the workflow. Without one, return why the workflow cannot be used."""
     text = repository.find_file(PATH)
     if text is not None:
-        is_same = text == render_workflow()
+        is_same = text == render_verification_workflow()
         other = "an older workflow of a measurement" if text.startswith(MARK) else "another file"
         return None, "" if is_same else f"{other} is at {PATH} on the default branch"
     branch, title = f"{name}{ADDING}", "Add the harmless workflow verify-platform"
@@ -192,11 +192,13 @@ def _propose_workflow(
     )
     try:
         with delay():
-            repository.api.create_branch(branch, repository.default_branch, {PATH: render_workflow()}, title)
+            repository.api.create_branch(
+                branch, repository.default_branch, {PATH: render_verification_workflow()}, title
+            )
         with delay():
             pull = repository.api.open_pull(branch, repository.default_branch, title, body)
     except ProviderError as error:
-        return None, f"the pull request that adds the workflow could not be opened ({describe_error(error)})"
+        return None, f"the pull request that adds the workflow could not be opened ({describe_measuring_error(error)})"
     return pull, ""
 
 
@@ -209,7 +211,7 @@ def wait_for_merge(repository: VerificationRepository, pull: CreatedPullRequest,
     began = clock.monotonic()
     while (waited := clock.monotonic() - began) < MERGE_SECONDS:
         try:
-            has_workflow = repository.find_file(PATH) == render_workflow()
+            has_workflow = repository.find_file(PATH) == render_verification_workflow()
             row = repository.read(f"/pulls/{pull.number}")
             is_merged = bool(row.get("merged_at"))
             if has_workflow:
@@ -219,7 +221,7 @@ def wait_for_merge(repository: VerificationRepository, pull: CreatedPullRequest,
             if row.get("state") == "closed" and not is_merged:
                 return "the pull request that adds the workflow was closed without a merge"
         except ProviderError as error:
-            say(f"cannot read whether the pull request is merged: {describe_error(error)}")
+            say(f"cannot read whether the pull request is merged: {describe_measuring_error(error)}")
         if waited >= minutes * 60:
             minutes += 1
             say(f"waiting until you merge {pull.url}: minute {minutes} of {MERGE_SECONDS / 60:.0f}")

@@ -49,7 +49,7 @@ def measure_repository(
     try:
         say("creating a branch, a label, an issue and an environment")
         resources, pull = create_resources(repository, name, say, delay)
-        failures = run_steps(list_steps(repository, resources, results), GITHUB_STEPS, say)
+        failures = run_steps(list_repository_checks(repository, resources, results), GITHUB_STEPS, say)
         if obstacle := wait_for_merge(repository, pull, say) if pull else resources.workflow_obstacle:
             say(f"workflows are not measured: {obstacle}")
             return failures | dict.fromkeys(workflow_checks.STEPS, obstacle)
@@ -72,7 +72,7 @@ def say_removal(repository: VerificationRepository, cleanup: RepositoryCleanup, 
         say(f"Then run `{repository.cleanup_command}`, which deletes the branch of that pull request.")
 
 
-def list_steps(
+def list_repository_checks(
     repository: VerificationRepository, resources: RepositoryResources, results: Measurements
 ) -> dict[str, Callable[[], None]]:
     """Return the steps that need the API alone, in their order."""

@@ -119,13 +119,13 @@ class Measurements:
     def record_error(self, name: str, error: ProviderError) -> None:
         """Record the error of a read. Only an answer of Cloudflare to a token that may read shows a difference."""
         if is_missing_permission(error):
-            self.skip(name, f"the token may not read it ({describe_error(error)})")
+            self.skip(name, f"the token may not read it ({describe_measuring_error(error)})")
         elif is_outage(error):
-            self.skip(name, describe_error(error))
+            self.skip(name, describe_measuring_error(error))
         elif isinstance(error, MalformedCloudflareResponse):
             self._add_measurement(name, MeasurementKind.DIFFERS, measured="another shape")
         else:
-            self._add_measurement(name, MeasurementKind.DIFFERS, measured=describe_error(error))
+            self._add_measurement(name, MeasurementKind.DIFFERS, measured=describe_measuring_error(error))
 
     def skip(self, name: str, reason: str) -> None:
         self._add_measurement(name, MeasurementKind.NOT_PROVABLE, reason=reason)
@@ -148,7 +148,7 @@ def _not_found(assumption: Assumption, failures: Mapping[str, str]) -> Measureme
     return Measurement(assumption, MeasurementKind.NOT_PROVABLE, reason=why)
 
 
-def describe_error(error: Exception) -> str:
+def describe_measuring_error(error: Exception) -> str:
     """Return an error without its message, which may name the account, a resource or a token."""
     if isinstance(error, NotShown):
         return error.message

@@ -31,7 +31,7 @@ class PagesChecks:
         while stale < MOST_READS and self._read_canonical() != second.id:
             stale += 1
         self._results.compare("pages-canonical-lag", f"{stale} reads too early")
-        shown = await_edge(self._account, url, _shows_release("two"), quiet=QUIET)
+        shown = await_edge(self._account, url, _shows_verification_release("two"), quiet=QUIET)
         if shown.is_quiet:
             self._roll_back(first, url)
         else:
@@ -41,12 +41,12 @@ class PagesChecks:
         if (seen := look(self._account, first.url)) is None:
             self._results.skip("pages-deployment-open", NO_ANSWER)
         else:
-            answer = "the release" if _shows_release("one")(seen) else f"HTTP {seen.status}"
+            answer = "the release" if _shows_verification_release("one")(seen) else f"HTTP {seen.status}"
             self._results.compare("pages-deployment-open", answer)
 
     def _roll_back(self, target: PagesDeployment, url: str) -> None:
         self._account.pages.roll_back(self._name, target.id)
-        sample = sample_edge(self._account, url, _shows_release("one"), quiet=QUIET)
+        sample = sample_edge(self._account, url, _shows_verification_release("one"), quiet=QUIET)
         record_settling(self._results, "pages-propagation", sample)
         if (seen := look(self._account, url)) is None:
             self._results.skip("pages-static-hit", NO_ANSWER)
@@ -98,5 +98,5 @@ def _make_site_files(text: str) -> dict[str, bytes]:
     return {"/index.html": f"<!doctype html><title>{text}</title>".encode()}
 
 
-def _shows_release(text: str) -> Callable[[Observation], bool]:
+def _shows_verification_release(text: str) -> Callable[[Observation], bool]:
     return lambda seen: f"<title>{text}</title>".encode() in seen.body

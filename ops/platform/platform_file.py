@@ -27,7 +27,7 @@ MOST_PROBLEMS = 5
 ID, VERSION = re.compile("[a-z0-9-]{1,60}"), re.compile(r"[0-9]{1,6}\.[0-9]{1,6}\.[0-9][0-9A-Za-z.+-]{0,20}")
 
 
-def _check_time(text: str) -> str:
+def _require_measured_time(text: str) -> str:
     try:
         parse_utc(text)
     except ValueError:
@@ -35,13 +35,13 @@ def _check_time(text: str) -> str:
     return text
 
 
-def _check_id(text: str) -> str:
+def _require_assumption_id(text: str) -> str:
     if not ID.fullmatch(text):
         raise ValueError("not the id of an assumption")
     return text
 
 
-def _check_version(text: str) -> str:
+def _require_backout_version(text: str) -> str:
     if not VERSION.fullmatch(text):
         raise ValueError("not a version of Backout")
     return text
@@ -58,7 +58,7 @@ class _ReadModel(ConfigModel):
 
 
 class _Row(_ReadModel):
-    id: Annotated[str, AfterValidator(_check_id)]
+    id: Annotated[str, AfterValidator(_require_assumption_id)]
     outcome: Literal["confirmed", "differs", "not_provable"]
     measured: Answer | None
     seconds: Time | None
@@ -102,8 +102,8 @@ def _is_as_expected(measured: str, seconds: float | None, expected: str, at_most
 
 class _File(_ReadModel):
     schema_: int = Field(alias="schema")
-    program: Annotated[str, AfterValidator(_check_version)]
-    at: Annotated[str, AfterValidator(_check_time)]
+    program: Annotated[str, AfterValidator(_require_backout_version)]
+    at: Annotated[str, AfterValidator(_require_measured_time)]
     seconds: Time
     assumptions: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=1000)]
 

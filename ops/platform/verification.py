@@ -6,7 +6,7 @@ from pathlib import Path
 from ops.core.errors import Interrupted, OpsError
 from ops.core.verification_name import make_verification_name
 from ops.platform.account import MODULE, Delay, RunResources, VerificationAccount, create_resources
-from ops.platform.measurements import Measurements, describe_error
+from ops.platform.measurements import Measurements, describe_measuring_error
 from ops.platform.pages_checks import PagesChecks
 from ops.platform.read_checks import check_read_permissions, check_reads, check_unknown_token
 from ops.platform.record_checks import RecordChecks
@@ -44,7 +44,7 @@ def measure_account(account: VerificationAccount, results: Measurements, say: Sa
         with account.client.writing():
             say("creating a Worker, a Pages project, a KV namespace and a D1 database")
             resources = create_resources(account, name, code, delay)
-            return run_steps(list_steps(account, resources, results, code), STEPS, say)
+            return run_steps(list_account_checks(account, resources, results, code), STEPS, say)
     finally:
         with delay():
             say("deleting what the run made at Cloudflare, until the lists show nothing for 15 s")
@@ -61,11 +61,11 @@ def run_steps(checks: Mapping[str, Callable[[], None]], texts: Mapping[str, str]
         except Interrupted:
             raise
         except (OpsError, TimeoutError) as error:
-            failures[step] = describe_error(error)
+            failures[step] = describe_measuring_error(error)
     return failures
 
 
-def list_steps(
+def list_account_checks(
     account: VerificationAccount, resources: RunResources, results: Measurements, code: bytes
 ) -> dict[str, Callable[[], None]]:
     """Return the steps in their order: each one finds the state that the ones before it left."""

@@ -7,7 +7,7 @@ from ops.cloudflare.response import CloudflareApiError
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.errors import LatestNotDeployed, NotApplied, SecretsChanged
 from ops.core.redaction import Secret
-from ops.platform.account import MODULE, RunResources, VerificationAccount, describe_bindings
+from ops.platform.account import MODULE, RunResources, VerificationAccount, verification_bindings
 from ops.platform.edge import (
     NO_ANSWER,
     SAMPLE_SECONDS,
@@ -189,7 +189,7 @@ class WorkerChecks:
         return NOT_SHOWN if sample.places else NO_ANSWER
 
     def _upload_measured_version(self, release: str, variables: int = 0) -> str:
-        bindings = describe_bindings(self._resources.namespace.id, release, variables)
+        bindings = verification_bindings(self._resources.namespace.id, release, variables)
         return self._account.api.upload_version(self._name, MODULE, self._code, bindings)
 
     def _deploy_measured_versions(self, shares: dict[str, float], *, force: bool = False) -> str:

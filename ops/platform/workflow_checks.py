@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from ops.github.client import GitHubApiError
 from ops.github.comments import BOT
 from ops.platform.github_repository import RepositoryResources, VerificationRepository
-from ops.platform.measurements import Measurements, describe_error
+from ops.platform.measurements import Measurements, describe_measuring_error
 from ops.platform.workflow_files import (
     ANSWER,
     ASKING,
     LONGEST_EXPRESSION,
     PUSHED_TITLE,
-    render_expression,
-    render_measured,
-    render_refused,
+    render_expression_workflow,
+    render_measured_workflow,
+    render_refused_workflow,
 )
 from ops.platform.workflow_runs import LONGEST_RUN, LONGEST_START, NO_JOB, JobState, WorkflowRuns, WorkflowRunState
 
@@ -115,7 +115,7 @@ class WorkflowChecks:
 
     def check_jobs(self) -> None:
         """Start a run whose jobs read secrets, outputs, artifacts, permissions and called jobs."""
-        self._runs.commit(render_measured(self._resources.name))
+        self._runs.commit(render_measured_workflow(self._resources.name))
         before = self._count_deployments()
         self._obstacle = NOT_ENDED
         run = self._start_measured_workflow("jobs", JOB_ROWS)
@@ -219,7 +219,7 @@ class WorkflowChecks:
             self._skip_measurements(QUEUE_ROWS[1:], "GitHub canceled a run that waited")
         else:
             self._check_cancel(second)
-        self._runs.commit(render_expression(self._resources.name, LONGEST_EXPRESSION - MARGIN))
+        self._runs.commit(render_expression_workflow(self._resources.name, LONGEST_EXPRESSION - MARGIN))
         ends = [self._runs.await_end(run) for run in (first, third)]
         if displaced:
             self._results.compare("queue-max", f"{len(displaced)} of 2 cancelled")
@@ -281,10 +281,10 @@ class WorkflowChecks:
     def _check_refused_push(self) -> None:
         """Push the files that GitHub refuses, unless that would start workflows of the team."""
         if self._runs.has_other_workflows():
-            self._runs.commit(render_refused(self._resources.name))
+            self._runs.commit(render_refused_workflow(self._resources.name))
             self._skip_measurements(PUSH_ROWS, "a push would start other workflows: measure a repository without any")
             return
-        self._runs.commit(render_refused(self._resources.name), starts_runs=True)
+        self._runs.commit(render_refused_workflow(self._resources.name), starts_runs=True)
         run = self._runs.find_run("push")
         if run is None:
             self._skip_measurements(PUSH_ROWS, NOT_STARTED)
@@ -298,7 +298,7 @@ class WorkflowChecks:
 
     def _accepts_expression(self, length: int) -> bool | None:
         """Return whether GitHub accepts a text of this length with an expression; None if it did not answer."""
-        self._runs.commit(render_expression(self._resources.name, length))
+        self._runs.commit(render_expression_workflow(self._resources.name, length))
         try:
             state = self._run_to_end("expression-length")
         except GitHubApiError as error:
@@ -349,4 +349,4 @@ class WorkflowChecks:
 
 
 def _describe_refusal(error: GitHubApiError) -> str:
-    return f"GitHub refused to start the workflow ({describe_error(error)})"
+    return f"GitHub refused to start the workflow ({describe_measuring_error(error)})"

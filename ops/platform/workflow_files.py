@@ -22,30 +22,30 @@ LONGEST_EXPRESSION = 21_000
 _NAME, _TEXT, _EXPRESSION = "backout-verify-run", "LONG_TEXT", "${{ github.sha }}"
 
 
-def render_workflow() -> str:
+def render_verification_workflow() -> str:
     """Return the workflow of the default branch, the same in each run."""
-    return _read_template("verify-platform")
+    return _read_workflow_template("verify-platform")
 
 
-def render_measured(name: str) -> dict[str, str]:
+def render_measured_workflow(name: str) -> dict[str, str]:
     """Return the files whose jobs are measured. The one that is called comes first."""
     return {
-        CALLED: _read_template("called").replace(_NAME, name),
-        PATH: _read_template("measured").replace(_NAME, name),
+        CALLED: _read_workflow_template("called").replace(_NAME, name),
+        PATH: _read_workflow_template("measured").replace(_NAME, name),
     }
 
 
-def render_refused(name: str) -> dict[str, str]:
+def render_refused_workflow(name: str) -> dict[str, str]:
     """Return files that GitHub refuses: the called job asks for more permissions than the calling job has."""
-    texts = {CALLED: _read_template("refused_called"), PATH: _read_template("refused")}
+    texts = {CALLED: _read_workflow_template("refused_called"), PATH: _read_workflow_template("refused")}
     return {path: text.replace(_NAME, name) for path, text in texts.items()}
 
 
-def render_expression(name: str, length: int) -> Mapping[str, str]:
+def render_expression_workflow(name: str, length: int) -> Mapping[str, str]:
     """Return a workflow with a text of that length that has an expression. Its job never runs."""
     text = "x" * (length - len(_EXPRESSION)) + _EXPRESSION
-    return {PATH: _read_template("expression").replace(_NAME, name).replace(_TEXT, f'"{text}"')}
+    return {PATH: _read_workflow_template("expression").replace(_NAME, name).replace(_TEXT, f'"{text}"')}
 
 
-def _read_template(name: str) -> str:
+def _read_workflow_template(name: str) -> str:
     return (TEMPLATES / f"{name}.yml").read_text(encoding="utf-8")

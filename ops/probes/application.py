@@ -211,7 +211,7 @@ def _check_access(answer: EdgeAnswer, status: int, what: str, spec: "DurableObje
 UNAUTHORIZED_STATUSES = {401, 403}
 
 
-def random_key() -> Secret:
+def random_provider_key() -> Secret:
     """Return a key that no provider issued, as the control of a check."""
     return Secret(f"sk-{secrets.token_hex(24)}")
 
@@ -235,7 +235,7 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
         return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:
         return KeyAnswer(KeyVerdict.UNCLEAR, f"status {response.status_code}")
-    document = _json_object(body)
+    document = _application_json(body)
     if isinstance(document.get(wanted), list):
         return KeyAnswer(KeyVerdict.ACCEPTED, "status 200")
     # iflow rejects a key in the body of a 200; other pages have none of these fields.
@@ -244,7 +244,7 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
     return KeyAnswer(KeyVerdict.UNCLEAR, "status 200 with unexpected content")
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _application_json(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

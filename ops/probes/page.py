@@ -224,7 +224,7 @@ def _page_answer(url: str, kind: ReferenceKind, response: httpx.Response, body: 
         status=response.status_code,
         content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         location=_redirect_target(url, location) if location else None,
-        html=_decode_text(response, body) if kind == ReferenceKind.PAGE else "",
+        html=_decode_page_text(response, body) if kind == ReferenceKind.PAGE else "",
         is_full_sha=len(body) < MAX_BYTES,
     )
 
@@ -236,7 +236,7 @@ def _redirect_target(url: str, location: str) -> str:
         return location
 
 
-def _decode_text(response: httpx.Response, body: bytes) -> str:
+def _decode_page_text(response: httpx.Response, body: bytes) -> str:
     try:
         return body.decode(response.charset_encoding or "utf-8", errors="replace")
     except LookupError:

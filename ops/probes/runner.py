@@ -64,7 +64,7 @@ class ProbeRunner:
         """Run one round without browsers; a required browser probe is inconclusive. So is a set without probes."""
         seen = self._run_probe_round(probes)
         left = tuple(
-            _not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
+            _probe_not_started(probe.name) for _, probe in probes.all_probes if probe.browser and probe.browser.required
         )
         results = (*seen.results, *left)
         return ProbeObservation(worst_verdict([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
@@ -291,7 +291,7 @@ def _describe_uncounted(result: ProbeResult) -> str:
     return f"{what}, so it does not count{seen}"
 
 
-def _not_started(name: str) -> ProbeResult:
+def _probe_not_started(name: str) -> ProbeResult:
     said = Assertion("browser", Verdict.INCONCLUSIVE, "starts only after a run, when all other probes are healthy")
     return ProbeResult(name, Verdict.INCONCLUSIVE, (said,))
 
@@ -317,13 +317,15 @@ def run_command_probe(
             spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder
         )
     except OSError as error:
-        return _exit_result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
+        return _command_probe_result(
+            name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})"
+        )
     if finished.code is None:
-        return _exit_result(name, Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s")
+        return _command_probe_result(name, Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s")
     verdict = {0: Verdict.HEALTHY, 1: Verdict.UNHEALTHY}.get(finished.code, Verdict.INCONCLUSIVE)
     last = finished.output.strip().splitlines()[-1:] or ["no output"]
-    return _exit_result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
+    return _command_probe_result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
 
 
-def _exit_result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
+def _command_probe_result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
     return ProbeResult(name, verdict, (Assertion("exit", verdict, detail),))

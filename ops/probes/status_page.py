@@ -70,17 +70,17 @@ def read_report(
     web: ProbeClient, page: str, used: Iterable[str], *, group: str = "", within: float = MAX_SECONDS
 ) -> StatusReport:
     """Read a page in one request, and judge the used components."""
-    return judge_used(page, read_document(web, page, group=group, within=within), used)
+    return judge_used(page, read_status_document(web, page, group=group, within=within), used)
 
 
 def judge_used(page: str, document: StatusDocument | None, used: Iterable[str]) -> StatusReport:
     """Judge the used components of a page. None: it cannot be read."""
     if document is None:
-        return StatusReport(_page_host(page), PageState.UNKNOWN, (UNREADABLE,))
+        return StatusReport(_status_page_host(page), PageState.UNKNOWN, (UNREADABLE,))
     return judge_page(document, used=used, shared=SHARED_PRODUCTS)
 
 
-def read_document(
+def read_status_document(
     web: ProbeClient, page: str, *, group: str = "", within: float = MAX_SECONDS
 ) -> StatusDocument | None:
     """Read components and unresolved incidents of a page in one request; None if it cannot be read."""
@@ -90,14 +90,18 @@ def read_document(
             incidents = tuple(_parse_status_incident(each, group) for each in document["incidents"])
             states = [str(row["status"]) for row in document["components"] if group and row["name"] == group]
             return StatusDocument(
-                _page_host(page), _parse_components(document, group), incidents, group, next(iter(states), OPERATIONAL)
+                _status_page_host(page),
+                _parse_components(document, group),
+                incidents,
+                group,
+                next(iter(states), OPERATIONAL),
             )
     except (LookupError, TypeError, AttributeError):
         pass
     return None
 
 
-def _page_host(page: str) -> str:
+def _status_page_host(page: str) -> str:
     return page.partition("://")[2]
 
 

@@ -135,7 +135,7 @@ class ChatPublisher:
 
     def continue_threads(self, records: "Iterable[RunRecord]") -> None:
         """Post the following messages to the threads that these records name."""
-        threads = find_threads(records)
+        threads = find_chat_threads(records)
         for channel in self._channels:
             channel.thread = channel.thread or threads.get(channel.key, "")
 
@@ -162,7 +162,7 @@ class ChatPublisher:
             channel.wait(self._remaining())
 
 
-def find_threads(records: "Iterable[RunRecord]") -> dict[str, str]:
+def find_chat_threads(records: "Iterable[RunRecord]") -> dict[str, str]:
     """Return channel → id of the message that began the thread, from the oldest record that has one.
 
     A record of somebody else can only lead messages to another thread of the same channel.

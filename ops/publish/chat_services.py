@@ -136,7 +136,7 @@ def _find_generic(environ: Mapping[str, str], notify: "NotifyConfig") -> Iterato
         if not (url := environ.get(webhook.url, "").strip()):
             continue
         value = environ.get(webhook.secret, "").strip() if webhook.secret else ""
-        is_valid = _is_https(url) or is_loopback(url)
+        is_valid = _is_webhook_https(url) or is_loopback(url)
         lacks = f"{webhook.secret} is not set" if webhook.secret and not value else ""
         send = partial(_send_to_generic, webhook, Secret(url), Secret(value))
         problem = lacks or f"{webhook.url} is not an https address without user and password"
@@ -145,10 +145,10 @@ def _find_generic(environ: Mapping[str, str], notify: "NotifyConfig") -> Iterato
 
 def is_webhook_url(service: ChatService, url: str) -> bool:
     """Return whether the URL is HTTPS on a host of the service, without user information, or is on this machine."""
-    return (_is_https(url, (443,)) and urlsplit(url).hostname in service.hosts) or is_loopback(url)
+    return (_is_webhook_https(url, (443,)) and urlsplit(url).hostname in service.hosts) or is_loopback(url)
 
 
-def _is_https(url: str, ports: Collection[int] = ()) -> bool:
+def _is_webhook_https(url: str, ports: Collection[int] = ()) -> bool:
     try:
         parts = urlsplit(url)
         is_port = not ports or parts.port in {None, *ports}
@@ -158,7 +158,7 @@ def _is_https(url: str, ports: Collection[int] = ()) -> bool:
 
 
 def _send_to_webhook(service: ChatService, url: Secret, message: ChatMessage, _thread: str) -> str:
-    status, answer = _post_json(
+    status, answer = _post_chat_json(
         url.reveal() + service.query, service.body(message.text[:MAX_CHARACTERS], message.links)
     )
     if not service.is_accepted(status, answer):
@@ -166,7 +166,7 @@ def _send_to_webhook(service: ChatService, url: Secret, message: ChatMessage, _t
     return ""
 
 
-def _post_json(address: str, body: Any, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+def _post_chat_json(address: str, body: Any, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Post JSON within TIMEOUT, and return status and text of the answer. Raises NotSentError."""
     import httpx
 
@@ -246,7 +246,7 @@ class _ThreadRefusedError(NotSentError):
 
 
 def _post_to_slack(base: str, token: Secret, body: Mapping[str, Any]) -> str:
-    status, said = _post_json(f"{base}/chat.postMessage", body, {"authorization": f"Bearer {token.reveal()}"})
+    status, said = _post_chat_json(f"{base}/chat.postMessage", body, {"authorization": f"Bearer {token.reveal()}"})
     if status != 200:
         raise NotSentError(f"it answered {status}")
     try:
@@ -269,19 +269,19 @@ def _send_to_generic(webhook: "GenericWebhook", url: Secret, value: Secret, mess
         "key": message.key,
         "secret": value.reveal(),
     }
-    headers = {name: str(_fill_json(text, values)) for name, text in webhook.headers.items()}
-    status, _ = _post_json(url.reveal(), _fill_json(json.loads(webhook.body), values), headers)
+    headers = {name: str(_fill_webhook_body(text, values)) for name, text in webhook.headers.items()}
+    status, _ = _post_chat_json(url.reveal(), _fill_webhook_body(json.loads(webhook.body), values), headers)
     if not 200 <= status < 300:
         raise NotSentError(f"it answered {status}")
     return ""
 
 
-def _fill_json(value: Any, values: Mapping[str, str]) -> Any:
+def _fill_webhook_body(value: Any, values: Mapping[str, str]) -> Any:
     """Return the JSON value with the placeholders in its texts filled. A filled value is never read again."""
     if isinstance(value, str):
         return re.sub(r"\{([a-z]+)\}", lambda match: values.get(match[1], match[0]), value)
     if isinstance(value, list):
-        return [_fill_json(each, values) for each in value]
+        return [_fill_webhook_body(each, values) for each in value]
     if isinstance(value, dict):
-        return {key: _fill_json(each, values) for key, each in value.items()}
+        return {key: _fill_webhook_body(each, values) for key, each in value.items()}
     return value

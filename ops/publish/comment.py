@@ -44,11 +44,11 @@ OF_PEOPLE = " (people, in the report)"
 """End of a step that only people can tick, in the comment of a run."""
 
 
-def _is_notified(run: Run) -> bool:
+def _is_step_notified(run: Run) -> bool:
     return run.is_notified
 
 
-def _is_reported(_run: Run) -> bool:
+def _is_step_reported(_run: Run) -> bool:
     """Return False: the report comes after the run, and `tick_steps` ticks the step."""
     return False
 
@@ -57,7 +57,7 @@ BEFORE: tuple[tuple[str, StepCheck | None], ...] = (
     ("Identify the issue clearly", lambda run: run.last_event(EventKind.REQUESTED) is not None),
     ("Determine root cause (if possible)", BY_PEOPLE),
     ("Choose appropriate rollback method", lambda run: run.plan is not None and bool(run.plan.changes)),
-    ("Notify team", _is_notified),
+    ("Notify team", _is_step_notified),
     ("Execute rollback", lambda run: run.has_written),
     ("Verify recovery", lambda run: run.is_healthy),
     ("Document incident", lambda run: run.last_event(EventKind.ENDED) is not None),
@@ -67,7 +67,7 @@ AFTER: tuple[tuple[str, StepCheck | None], ...] = (
     ("Monitor for 30 minutes", BY_PEOPLE),
     ("Check error rates", BY_PEOPLE),
     ("Review user feedback", BY_PEOPLE),
-    (POST_MORTEM, _is_reported),
+    (POST_MORTEM, _is_step_reported),
     ("Implement prevention measures", BY_PEOPLE),
 )
 """Steps of the procedure. The run ticks a step with a function; people tick the others."""
@@ -75,7 +75,7 @@ AFTER: tuple[tuple[str, StepCheck | None], ...] = (
 
 def steps_for_people(steps: tuple[tuple[str, StepCheck | None], ...]) -> tuple[str, ...]:
     """Return the steps that only people can tick, and those that they may have to."""
-    return tuple(title for title, check in steps if check in (BY_PEOPLE, _is_notified))
+    return tuple(title for title, check in steps if check in (BY_PEOPLE, _is_step_notified))
 
 
 def render_comments(
@@ -98,7 +98,7 @@ def render_comments(
     def render_comment_rows(count: int) -> str:
         return _main_comment(run, contacts, repository, rows[len(rows) - count :], offers_updates=offers_updates)
 
-    shown = _largest_fit(render_comment_rows, len(rows))
+    shown = _largest_fitting_comment(render_comment_rows, len(rows))
     main = render_comment_rows(shown)
     if shown == len(rows):
         return (main,)
@@ -108,7 +108,7 @@ def render_comments(
     def render_older(count: int) -> str:
         return _older_comment(run, older, count)
 
-    return main, render_older(_largest_fit(render_older, len(older)))
+    return main, render_older(_largest_fitting_comment(render_older, len(older)))
 
 
 def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
@@ -170,7 +170,7 @@ def _older_comment(run: Run, older: tuple[RunEvent, ...], count: int) -> str:
     return embed_record(collapse_blank_lines(text), run.to_record(part=2))
 
 
-def _largest_fit(render: Callable[[int], str], most: int) -> int:
+def _largest_fitting_comment(render: Callable[[int], str], most: int) -> int:
     """Return how many rows fit into the limit."""
     if len(render(most)) <= MAX_TEXT:
         return most
@@ -210,7 +210,7 @@ def render_approval(code: str, runbook: str, login: str, link: str) -> str:
     return f"**Approved** by {code_span('@' + login)}: the request `{code}` of {code_span(runbook)}{where}"
 
 
-def render_incident(
+def render_incident_body(
     *, service: str, environment: str = "", severity: str = "", symptom: str = "", began: str = ""
 ) -> str:
     """Return the body of an incident issue, in the layout of the issue form, which `ops.github.issues` reads."""
@@ -219,7 +219,7 @@ def render_incident(
     return collapse_blank_lines(text).strip()
 
 
-def render_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:
+def render_run_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:
     """Return a run for the incident issue and the summary page of its job."""
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
     repository = next((match[1] for link in links.values() if (match := _REPOSITORY.match(link))), "")

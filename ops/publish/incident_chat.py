@@ -17,7 +17,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import make_note
 from ops.core.threads import start_call
 from ops.github import actions, client
-from ops.publish.chat import ChatIncident, ChatOutcome, find_threads, post_to_chats
+from ops.publish.chat import ChatIncident, ChatOutcome, find_chat_threads, post_to_chats
 from ops.publish.chat_services import ChatMessage, PagingAction
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NOTE_SECONDS = 5.0
 """Real seconds for the note about a message that failed."""
 
 
-def incident_message(number: int, state: str, about: str = "") -> ChatMessage:
+def incident_chat_message(number: int, state: str, about: str = "") -> ChatMessage:
     """Return the message about an incident that was opened, reopened or closed. `about`: services, in plain text."""
     actions_of = {"closed": PagingAction.RESOLVE}
     return ChatMessage(
@@ -37,7 +37,7 @@ def incident_message(number: int, state: str, about: str = "") -> ChatMessage:
     )
 
 
-def update_message(state: str, text: str) -> ChatMessage:
+def update_chat_message(state: str, text: str) -> ChatMessage:
     """Return the message about a public update. `state`: its public state."""
     words = state.replace("_", " ")
     return ChatMessage(f"Public update, {words}: {text}", words, PagingAction.ACKNOWLEDGE)
@@ -70,7 +70,7 @@ def post_message(
     return outcome
 
 
-def describe_failures(state: str, failures: tuple[str, ...]) -> str:
+def describe_chat_failures(state: str, failures: tuple[str, ...]) -> str:
     """Return the sentence about a message that chats did not accept."""
     return f'{" and ".join(failures)} did not get the message "{state}": inform the team yourself'
 
@@ -86,7 +86,9 @@ def _read_incident(
     issue = client.connect(environ, redactor).get_issue(number)
     is_drill = any(label.name == DRILL_LABEL for label in issue.labels)
     records = run_records(issue) if has_threads and not is_drill else ()
-    return ChatIncident(is_drill, find_threads(record for comment, record in records if author_login(comment) == BOT))
+    return ChatIncident(
+        is_drill, find_chat_threads(record for comment, record in records if author_login(comment) == BOT)
+    )
 
 
 def add_failure_note(
@@ -97,17 +99,17 @@ def add_failure_note(
     It never raises: the message counts, and the log of the job shows the failure.
     """
     with suppress(Exception):
-        start_call(lambda: _save_failures(environ, redactor, number, state, failures)).result(timeout=wait)
+        start_call(lambda: _save_chat_failures(environ, redactor, number, state, failures)).result(timeout=wait)
 
 
-def _save_failures(
+def _save_chat_failures(
     environ: Mapping[str, str], redactor: Redactor, number: int, state: str, failures: Iterable[str]
 ) -> None:
     from ops.github.comments import save_record
     from ops.publish.comment import render_note
 
     at: datetime = current_time(environ)
-    text = redactor.redact_text(describe_failures(state, tuple(failures)))
+    text = redactor.redact_text(describe_chat_failures(state, tuple(failures)))
     run = f"chat-{hashlib.sha256(f'{at.isoformat()} {text}'.encode()).hexdigest()[:16]}"
     record = make_note(run, at, text, actions.job_number(environ))
     save_record(client.connect(environ, redactor), number, render_note(at, text), record, may_exist=False)

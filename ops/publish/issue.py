@@ -184,7 +184,7 @@ class IssuePublisher:
         run = Run(self._run, events)
         repository, page = self._connect_issue(), repository_page(self._environ)
         seen = f"Opened after a run in {run.environment} without an incident: {run.state}. {run.message}"
-        body = comment.render_incident(service=run.service, symptom=seen)
+        body = comment.render_incident_body(service=run.service, symptom=seen)
         title = f"{run.runbook} on {run.service} in {run.environment}: {run.state}"
 
         def put_run(number: int) -> None:

@@ -34,9 +34,9 @@ from ops.report.action_items import (
     TrackedItem,
     count_open,
     find_action_items,
-    link_rows,
+    link_item_rows,
 )
-from ops.report.issue import LABEL, find_report, incident_of
+from ops.report.issue import LABEL, find_report, incident_of_report
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -147,7 +147,7 @@ def _find_report(repository: "Repository", number: int) -> "tuple[Issue, int]":
 
     try:
         issue = repository.get_issue(number)
-        incident = incident_of(issue.body or "")
+        incident = incident_of_report(issue.body or "")
     except UnknownObjectException:
         raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
     is_report = incident is not None and any(label.name == LABEL for label in issue.labels)
@@ -249,7 +249,7 @@ def _link_report(report: "Issue", numbers: Mapping[str, int]) -> tuple[frozenset
 
     def link_action_items(body: str) -> str:
         nonlocal linked
-        after, linked = link_rows(body, numbers)
+        after, linked = link_item_rows(body, numbers)
         return after
 
     notes = edit_text(report, link_action_items).notes if numbers else ()

@@ -23,7 +23,7 @@ from ops.github.comments import RunComments, is_pull_request
 from ops.github.issues import TrustedAuthors, clean_title, close_duplicate
 from ops.github.records import Trust, judge_records
 from ops.render import collapse_blank_lines, load_templates
-from ops.report.action_items import ActionItem, ItemState, TrackedItem, describe_count, track_items
+from ops.report.action_items import ActionItem, ItemState, TrackedItem, describe_item_count, track_items
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
@@ -154,7 +154,9 @@ class ActionComment:
         text = (
             load_templates()
             .get_template("action_items.md.j2")
-            .render(count=describe_count(tracked), **self.redactor.redact_value({"tracked": tracked, "notes": notes}))
+            .render(
+                count=describe_item_count(tracked), **self.redactor.redact_value({"tracked": tracked, "notes": notes})
+            )
         )
         with provider_errors():
             self.comments.put(1, embed_record(collapse_blank_lines(text).strip(), record))

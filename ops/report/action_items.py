@@ -148,13 +148,13 @@ def count_open(tracked: Sequence[TrackedItem]) -> int:
     return sum(each.is_open for each in tracked)
 
 
-def describe_count(tracked: Sequence[TrackedItem]) -> str:
+def describe_item_count(tracked: Sequence[TrackedItem]) -> str:
     """Return how many items are open, of how many."""
     counted = [each for each in tracked if each.state != ItemState.DUPLICATE]
     return f"{count_open(tracked)} of {count_of(len(counted), 'action item')} open"
 
 
-def link_rows(body: str, numbers: Mapping[str, int]) -> tuple[str, frozenset[str]]:
+def link_item_rows(body: str, numbers: Mapping[str, int]) -> tuple[str, frozenset[str]]:
     """Write the issues into the rows of these keys that link nothing. Return the text, and the keys of those rows."""
     lines, table = body.replace("\r\n", "\n").split("\n"), _Table.find(body)
     linked = set[str]()
@@ -183,13 +183,13 @@ class _Table:
         rule = next((number for number, (_, row) in enumerate(rows) if _RULE.fullmatch(row.strip())), None)
         if rule is None:
             return None
-        names = [name.casefold() for name in _read_cells(rows[rule - 1][1])] if rule else []
+        names = [name.casefold() for name in _read_item_cells(rows[rule - 1][1])] if rule else []
         return cls(tuple(names), tuple(rows[rule + 1 :]))
 
     def items(self, repository: str) -> Iterator[tuple[int, ActionItem]]:
         """Yield line number and item of each written row."""
         for at, row in self.rows:
-            cells = _read_cells(row)
+            cells = _read_item_cells(row)
             text = self._action_cell(cells, "action", 0)
             if PLACEHOLDER not in row and text and not _RULE.fullmatch(row.strip()):
                 yield at, self._parse_action_row(text, cells, repository)
@@ -215,17 +215,17 @@ class _Table:
 
     def with_link(self, row: str, number: int) -> str:
         """Return the row with a link in its column *issue*."""
-        parts = _split_row(row)
+        parts = _split_item_row(row)
         parts += [" "] * (len(self.names) - len(parts))
         parts[self.names.index(ISSUE)] = f" #{number} "
         return f"|{'|'.join(parts)}|"
 
 
-def _read_cells(row: str) -> list[str]:
+def _read_item_cells(row: str) -> list[str]:
     """Return the texts of the cells."""
-    return [part.strip().replace("\\|", "|")[:MAX_CELL] for part in _split_row(row)]
+    return [part.strip().replace("\\|", "|")[:MAX_CELL] for part in _split_item_row(row)]
 
 
-def _split_row(row: str) -> list[str]:
+def _split_item_row(row: str) -> list[str]:
     parts = _BORDER.split(row.strip())[1:]
     return parts if not parts or parts[-1].strip() else parts[:-1]

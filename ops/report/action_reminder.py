@@ -22,7 +22,7 @@ from ops.github.comments import own_records
 from ops.github.issues import list_recent_incidents, parse_form
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.action_issues import read_tracked
-from ops.report.action_items import TrackedItem, count_open, describe_count, find_action_items
+from ops.report.action_items import TrackedItem, count_open, describe_item_count, find_action_items
 from ops.report.issue import list_reports
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LackingIncident:
         return f"#{self.incident} {self.severity}: {self.what}; {self.reminder} on {self.url}"
 
 
-def remind(
+def remind_of_action_items(
     config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, dry_run: bool
 ) -> tuple[LackingIncident, ...]:
     """Post the reminders that are due, and return all incidents that lack something, newest first.
@@ -79,25 +79,27 @@ def remind(
     now = current_time(environ)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor, read_only=dry_run)
-        lacking = list(_find_lacking(repository, required, now, environ["GITHUB_REPOSITORY"]))
+        lacking = list(_find_lacking_reports(repository, required, now, environ["GITHUB_REPOSITORY"]))
         poster = _Poster(repository, required, now, actions.job_number(environ), redactor)
         posted = [replace(each, reminder=poster.post_due(each, dry_run=dry_run)) for each in lacking]
     result: tuple[LackingIncident, ...] = redactor.redact_value(tuple(posted))
     return result
 
 
-def _find_lacking(repository: "Repository", required: str, now: datetime, name: str) -> Iterator[LackingIncident]:
-    incidents = [each for each in list_recent_incidents(repository, now - LONGEST) if _is_due(each, now)]
+def _find_lacking_reports(
+    repository: "Repository", required: str, now: datetime, name: str
+) -> Iterator[LackingIncident]:
+    incidents = [each for each in list_recent_incidents(repository, now - LONGEST) if _is_report_due(each, now)]
     severities = {each.number: _find_severity(each, now) for each in incidents}
     severe = [each for each in incidents if severities[each.number] and severities[each.number] <= required]
     reports = list_reports(repository, min(each.created_at for each in severe)) if severe else {}
     for each in severe:
-        lack = _find_lack(repository, each, reports.get(each.number), name)
+        lack = _find_report_lack(repository, each, reports.get(each.number), name)
         if lack is not None:
             yield replace(lack, severity=severities[each.number])
 
 
-def _is_due(issue: "Issue", now: datetime) -> bool:
+def _is_report_due(issue: "Issue", now: datetime) -> bool:
     is_due = issue.state == "closed" and now - issue.closed_at >= WEEK
     return is_due and not any(label.name == DRILL_LABEL for label in issue.labels)
 
@@ -108,7 +110,7 @@ def _find_severity(issue: "Issue", now: datetime) -> str:
     return find_severity(labels, parse_form(issue.body, now=now, opened=issue.created_at))
 
 
-def _find_lack(
+def _find_report_lack(
     repository: "Repository", incident: "Issue", report: "Issue | None", name: str
 ) -> LackingIncident | None:
     """Return what an incident lacks; None if all is done."""
@@ -119,7 +121,7 @@ def _find_lack(
     if not items:
         return lack if items is None else replace(lack, what=NO_ITEM)
     tracked = read_tracked(repository, items)
-    return replace(lack, what=describe_count(tracked), tracked=tracked) if count_open(tracked) else None
+    return replace(lack, what=describe_item_count(tracked), tracked=tracked) if count_open(tracked) else None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import get_incident
 from ops.github.journal import read_journal
-from ops.publish.incident_chat import incident_message, post_message
+from ops.publish.incident_chat import incident_chat_message, post_message
 from ops.report.action_issues import read_tracked
 from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
@@ -75,7 +75,7 @@ def write_report(
 
     config = load_config(config_path, environ, redactor)
     repository = connect(environ, redactor)
-    evidence = _read_github(repository, number, config, environ)
+    evidence = _read_incident_on_github(repository, number, config, environ)
     if issue.LABEL in evidence.labels:
         hint = "Use the number of its incident."
         raise ConfigError(
@@ -108,15 +108,15 @@ def write_report(
     _tick_comments(repository, number, proved_steps(evidence))
     with suppress(ProviderError):
         add_missing_texts(evidence, config, environ, redactor)
-    items = issue.open_items(written.body)
+    items = issue.open_report_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
         if actions.is_event_about(environ, "issues", "closed", number):
-            post_message(environ, config.notify, redactor, incident_message(number, "closed"), number)
+            post_message(environ, config.notify, redactor, incident_chat_message(number, "closed"), number)
     return ReportResult(written.number, written.url, written.is_new, items, state_problem, written.notes)
 
 
-def _read_github(
+def _read_incident_on_github(
     repository: "Repository", number: int, config: "Config", environ: Mapping[str, str]
 ) -> IncidentEvidence:
     read_at = current_time(environ)
@@ -124,7 +124,7 @@ def _read_github(
         journal = read_journal(repository, number, record_rules(config), read_at=read_at, is_incident=False)
     evidence = IncidentEvidence(**vars(journal), places=config.places)
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, unavailable = _try_read("GitHub Actions runs", lambda: tuple(workflow_runs(repository, run_ids)))
+    runs, unavailable = _try_report_source("GitHub Actions runs", lambda: tuple(workflow_runs(repository, run_ids)))
     return replace(evidence, runs=runs or (), unavailable=unavailable)
 
 
@@ -139,7 +139,7 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")
             continue
         read = partial(_read_history, config, environment, service, environ, evidence)
-        history, problems = _try_read(f"deployments of {service} in {name}", read)
+        history, problems = _try_report_source(f"deployments of {service} in {name}", read)
         served += [history] if history else []
         unavailable += problems
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
@@ -214,12 +214,14 @@ def _add_commits(evidence: IncidentEvidence, config: "Config", repository: "Repo
     if not (newer and older and name and is_sha(newer.tag) and is_sha(older.tag)):
         return evidence
     url = f"https://github.com/{name}/compare/{older.tag}...{newer.tag}"
-    commits, problems = _try_read("reverted commits", lambda: list_commits(repository, name, older.tag, newer.tag))
+    commits, problems = _try_report_source(
+        "reverted commits", lambda: list_commits(repository, name, older.tag, newer.tag)
+    )
     unavailable = (*evidence.unavailable, *problems)
     return replace(evidence, compare_url=url, commits=tuple(commits or ()), unavailable=unavailable)
 
 
-def _try_read(source: str, read: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
+def _try_report_source(source: str, read: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
     """Return the result, or None and why the source is unavailable."""
     try:
         with provider_errors():

@@ -9,7 +9,7 @@ from ops.core.run_record import ENDED_KIND, MESSAGES_SOURCE
 from ops.publish.comment import AFTER, BEFORE, POST_MORTEM
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
-from ops.watch.state import MAX_PAUSE, parse_state
+from ops.watch.state import MAX_PAUSE, parse_watch_state
 
 MONITORED, TOLERANCE = timedelta(minutes=30), timedelta(minutes=1)
 """Time of the step "Monitor", and what the last round of a watch may lack."""
@@ -30,7 +30,7 @@ def _is_watched(evidence: IncidentEvidence) -> bool:
 def _is_long_and_good(watch: IssueRecord | None) -> bool:
     """Return whether the watch ended well after 30 minutes, and no runner was missing for more than a pause."""
     ended = watch.first_event_at(ENDED_KIND) if watch else None
-    state = parse_state(watch.record.watch, None) if watch else None
+    state = parse_watch_state(watch.record.watch, None) if watch else None
     if watch is None or ended is None or state is None or watch.record.decision != Decision.MITIGATED:
         return False
     missed = sum(verdict is None for _, verdict in state.probe_rounds()) * state.interval
@@ -45,7 +45,7 @@ def _has_low_error_rates(evidence: IncidentEvidence) -> bool:
     return bool(services) and all(view is not None and view.is_calm_afterwards for view in found)
 
 
-def _is_notified(one: IssueRecord) -> bool:
+def _was_chat_notified(one: IssueRecord) -> bool:
     """Return whether a chat accepted a message of a run, or that the incident was opened."""
     return one.record.notified and not one.doubt and (one.record.is_run or one.record.source == MESSAGES_SOURCE)
 
@@ -58,7 +58,7 @@ CHECKS: Mapping[str, StepCheck] = {
     "Identify the issue clearly": lambda evidence: bool(evidence.state.services),
     "Determine root cause (if possible)": lambda evidence: any(evidence.find_notes("root cause")),
     "Choose appropriate rollback method": lambda evidence: any(one.record.versions for one in evidence.counted_runs),
-    "Notify team": lambda evidence: any(_is_notified(one) for one in evidence.records),
+    "Notify team": lambda evidence: any(_was_chat_notified(one) for one in evidence.records),
     "Execute rollback": _has_written,
     "Verify recovery": lambda evidence: evidence.state.mitigated.at is not None,
     "Document incident": lambda evidence: bool(evidence.counted_runs),
@@ -69,12 +69,12 @@ CHECKS: Mapping[str, StepCheck] = {
 """Step → whether the records prove it. People tick the other steps, and those that the records do not prove."""
 
 
-def list_steps() -> tuple[str, ...]:
+def list_checklist_steps() -> tuple[str, ...]:
     return tuple(title for title, _ in (*BEFORE, *AFTER))
 
 
 def proved_steps(evidence: IncidentEvidence) -> set[str]:
-    return {title for title in list_steps() if title in CHECKS and CHECKS[title](evidence)}
+    return {title for title in list_checklist_steps() if title in CHECKS and CHECKS[title](evidence)}
 
 
 def render_steps(steps: Iterable[str], evidence: IncidentEvidence) -> str:

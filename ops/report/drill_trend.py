@@ -34,19 +34,19 @@ def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, 
         issues = drill_results.list_tracking_issues(repository, number)
         issue = issues[0] if issues else drill_results.open_tracking_issue(repository, TITLE, TEXT)
         drills = merge_drills([*trend.drills, RecordedDrill(result)])
-        body = redactor.redact_text(render_result(result, replace(trend, drills=drills)))
-        record = redactor.redact_value(build_record(result, trend, environ))
+        body = redactor.redact_text(render_drill_result(result, replace(trend, drills=drills)))
+        record = redactor.redact_value(build_drill_record(result, trend, environ))
         return drill_results.add_result(issue, body, record)
 
 
-def render_result(result: DrillResult, trend: DrillTrend) -> str:
+def render_drill_result(result: DrillResult, trend: DrillTrend) -> str:
     """Return the comment, without its record."""
     template = load_templates().get_template("drill_result.md.j2")
     text = template.render(result=result, trend=trend, warnings=[*trend.warnings()], picture=draw_drills(trend))
     return collapse_blank_lines(text).strip()
 
 
-def build_record(result: DrillResult, trend: DrillTrend, environ: Mapping[str, str]) -> RunRecord:
+def build_drill_record(result: DrillResult, trend: DrillTrend, environ: Mapping[str, str]) -> RunRecord:
     return RunRecord(
         result.key,
         source=DRILL_SOURCE,

@@ -22,7 +22,7 @@ from ops.status.overview import KnownIncidents, stop_lines
 from ops.status.status import EnvironmentStatus, environment_status
 from ops.status.text import NOTHING, attention_lines, held_lines
 from ops.watch.record import RECENT
-from ops.watch.state import MAX_PAUSE, WatchState, parse_state
+from ops.watch.state import MAX_PAUSE, WatchState, parse_watch_state
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class HandOver:
             OpenWatch(each.number, each in self.incidents.incidents, record.environment, record.service, state)
             for each in (*self.incidents.incidents, *self.incidents.closed)
             for record in each.watches
-            if (state := parse_state(record.watch, self.read_at)) is not None
+            if (state := parse_watch_state(record.watch, self.read_at)) is not None
         )
 
     @property
@@ -128,7 +128,7 @@ def read_hand_over(environment: str, config_path: Path, environ: Mapping[str, st
     """
     config = load_config(config_path, environ, redactor)
     names = [config.environment(environment).name] if environment else list(config.environments)
-    finish_incidents = overview.start_reading(config_path, environ, redactor, closed_within=RECENT)
+    finish_incidents = overview.start_reading_overview(config_path, environ, redactor, closed_within=RECENT)
     finish_drills = last_runs.start_reading_drills(config_path, environ, redactor)
     environments = run_parallel([partial(environment_status, name, config_path, environ, redactor) for name in names])
     read_at = max(each.read_at for each in environments)

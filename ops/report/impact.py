@@ -14,8 +14,8 @@ from ops.core.clock import Period
 from ops.core.errors import ConfigError
 from ops.core.names import count_of
 from ops.core.sequential_test import MAX_ERROR_RATE
-from ops.watch.second_source import count_requests
-from ops.watch.state import parse_state
+from ops.watch.second_source import require_counted_probes
+from ops.watch.state import parse_watch_state
 
 if TYPE_CHECKING:
     from ops.config.probes import Probe
@@ -74,7 +74,7 @@ class Figure:
     value: str
 
 
-def find_window(start: datetime | None, end: datetime | None, read_at: datetime) -> Period | None:
+def find_impact_window(start: datetime | None, end: datetime | None, read_at: datetime) -> Period | None:
     """Return the window in whole minutes, at most LONGEST; None without a start before the end."""
     until = end or read_at
     if start is None or start >= until:
@@ -99,7 +99,7 @@ def describe_own_requests(
     if not any(probes.values()):
         return ""
     try:
-        requests = {service: count_requests(each) for service, each in probes.items()}
+        requests = {service: require_counted_probes(each) for service, each in probes.items()}
     except ConfigError as error:
         return f"includes ours; {error.message}"
     counted = 0
@@ -113,7 +113,7 @@ def describe_own_requests(
 def _count_rounds(one: "IssueRecord", window: Period, interval: timedelta) -> int:
     """Return the rounds of a watch in the window; of a run, the most that fit between its first and last row."""
     if one.record.watch:
-        state = parse_state(one.record.watch, None)
+        state = parse_watch_state(one.record.watch, None)
         return sum(verdict is not None and window.contains(at) for at, verdict in state.probe_rounds()) if state else 0
     if not one.record.is_run or not one.record.rows:
         return 0
@@ -214,8 +214,10 @@ class ImpactView:
     def minutes(self) -> dict[datetime, tuple[int, int]]:
         """Return requests and failed ones by minute, oldest first: of the host if it has data, else of the Worker."""
         if self.impact.responses is not None and self.shows_host:
-            return _sum_minutes(_host_row(each) for each in self.impact.responses.minutes)
-        return _sum_minutes(_worker_row(each) for each in (self.impact.traffic.minutes if self.impact.traffic else ()))
+            return _sum_impact_minutes(_impact_row_of_host(each) for each in self.impact.responses.minutes)
+        return _sum_impact_minutes(
+            _impact_row_of_worker(each) for each in (self.impact.traffic.minutes if self.impact.traffic else ())
+        )
 
     def _failed_by_write(self) -> Iterator[Figure]:
         """Yield the failed responses before the first write, between writes and after the last one."""
@@ -239,7 +241,7 @@ class ImpactView:
             yield f"5xx, clients and 429 unknown: {impact.responses_problem}"
         if responses is None:
             return
-        said = [f"{impact.host}: httpRequestsAdaptiveGroups", _describe_sampling(responses.sample_interval)]
+        said = [f"{impact.host}: httpRequestsAdaptiveGroups", _describe_impact_sampling(responses.sample_interval)]
         if not self._has_host_data:
             said.append("no request is recorded in this window")
         if responses.own_requests:
@@ -255,7 +257,10 @@ class ImpactView:
             yield f"Requests to the Worker unknown: {impact.traffic_problem}"
         if traffic is None:
             return
-        said = [f"Worker {impact.worker}: workersInvocationsAdaptive", _describe_sampling(traffic.sample_interval)]
+        said = [
+            f"Worker {impact.worker}: workersInvocationsAdaptive",
+            _describe_impact_sampling(traffic.sample_interval),
+        ]
         said.append("an error that the code catches is no exception")
         if not any(impact.window.contains(row.start) for row in traffic.minutes):
             said.append("no request is recorded in this window")
@@ -276,7 +281,7 @@ class _Counter:
         return f"{number:,}" if self.is_complete else f"at least {number:,}"
 
 
-def _describe_sampling(interval: float) -> str:
+def _describe_impact_sampling(interval: float) -> str:
     return f"one sample for {interval:.3g} requests" if interval > 1 else "not sampled"
 
 
@@ -285,15 +290,15 @@ def _impact_gaps(complete_until: datetime, window: Period, *, is_cut: bool) -> l
     return [*incomplete, *(["the answer was cut: there were more"] if is_cut else [])]
 
 
-def _host_row(row: HostMinute) -> tuple[datetime, int, int]:
+def _impact_row_of_host(row: HostMinute) -> tuple[datetime, int, int]:
     return row.start, row.requests, row.requests if row.status >= SERVER_ERROR else 0
 
 
-def _worker_row(row: VersionRequests) -> tuple[datetime, int, int]:
+def _impact_row_of_worker(row: VersionRequests) -> tuple[datetime, int, int]:
     return row.start, row.requests, row.errors
 
 
-def _sum_minutes(rows: Iterable[tuple[datetime, int, int]]) -> dict[datetime, tuple[int, int]]:
+def _sum_impact_minutes(rows: Iterable[tuple[datetime, int, int]]) -> dict[datetime, tuple[int, int]]:
     totals: dict[datetime, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for start, requests, failed in rows:
         before = totals[start]

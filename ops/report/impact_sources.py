@@ -14,7 +14,7 @@ from ops.core.clock import Period
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.permissions import graphql_permissions, needed_permission
 from ops.report.evidence import IncidentEvidence
-from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_window
+from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_impact_window
 from ops.report.pictures import MARGIN
 from ops.report.timeline import find_deployment
 from ops.watch.second_source import probes_with_other_agent
@@ -34,7 +34,7 @@ def read_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
     """Read the requests to each service, from the start of the incident to its recovery."""
     impact = []
     for environment, service, start, end in islice(_list_services(evidence, config), MOST_SERVICES):
-        window = find_window(start, end, evidence.read_at)
+        window = find_impact_window(start, end, evidence.read_at)
         if window is None:
             continue
         with ExitStack() as ending:
@@ -70,7 +70,7 @@ def _add_worker(
     environment = session.environment
     counted = [each for each in environment.services.values() if each.worker == service.worker]
     probes = {each.name: _all_probes(environment, each) for each in counted}
-    traffic, problem = _try_read(
+    traffic, problem = _try_impact_read(
         lambda: _read_traffic(session, impact.worker, impact.shown, evidence.read_at), graphql_permissions()["accounts"]
     )
     return replace(
@@ -96,7 +96,7 @@ def _add_host(impact: ServiceImpact, evidence: IncidentEvidence, session: Sessio
     """Add the responses of the host. Requests of our probes are left out by user agent, the others are counted."""
     counted = [each for each in session.environment.services.values() if each.host == service.host]
     others = {each.name: probes_with_other_agent(each) for each in counted}
-    responses, problem = _try_read(
+    responses, problem = _try_impact_read(
         lambda: _read_responses(session, impact, evidence.read_at),
         f"{graphql_permissions()['zones']} and {needed_permission('GET /zones')}",
     )
@@ -133,7 +133,7 @@ def _read_responses(session: Session, impact: ServiceImpact, now: datetime) -> H
     )
 
 
-def _try_read(ask: Callable[[], T], permissions: str) -> tuple[T | None, str]:
+def _try_impact_read(ask: Callable[[], T], permissions: str) -> tuple[T | None, str]:
     """Return the result, or a reason that is the same for each read, so that an unchanged report stays unchanged."""
     try:
         return ask(), ""

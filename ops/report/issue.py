@@ -21,8 +21,8 @@ from ops.github.issue_edits import edit_text
 from ops.github.issues import TrustedAuthors, create_first
 from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
-from ops.report.action_items import PLACEHOLDER, describe_count
-from ops.report.checklist import OPEN, RECORDED, TICKED, list_steps, render_steps
+from ops.report.action_items import PLACEHOLDER, describe_item_count
+from ops.report.checklist import OPEN, RECORDED, TICKED, list_checklist_steps, render_steps
 from ops.report.evidence import IncidentEvidence
 from ops.report.facts import embed_facts, find_facts
 from ops.report.impact import ImpactView
@@ -68,39 +68,39 @@ MAX_RUNS = 50
 TEMPLATE_FUNCTIONS = {"describe_split": describe_split, "draw_incident": draw_incident, "draw_requests": draw_requests}
 
 
-def build_region(name: str, incident: int, text: str) -> str:
+def build_report_region(name: str, incident: int, text: str) -> str:
     text = text.strip("\n")
-    return f"<!-- backout:region {name} incident={incident} {_region_digest(text)} -->\n{text}\n{_END}"
+    return f"<!-- backout:region {name} incident={incident} {_report_region_digest(text)} -->\n{text}\n{_END}"
 
 
-def incident_of(body: str) -> int | None:
+def incident_of_report(body: str) -> int | None:
     """Return the incident of a report; None if the body is not a report."""
     match = next((mark for line in (body or "").splitlines() if (mark := _MARK.match(line.rstrip()))), None)
     return int(match["incident"]) if match else None
 
 
-def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
+def update_report_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
     """Return the body with its regions updated. A removed region stays removed."""
     lines, out = body.replace("\r\n", "\n").split("\n"), []
     done: set[str] = set()
     at = 0
     while at < len(lines):
         mark = _MARK.match(lines[at].rstrip())
-        end = _find_region_end(lines, at + 1) if mark else None
+        end = _find_report_region_end(lines, at + 1) if mark else None
         if mark is None or end is None or mark["name"] in done or mark["name"] not in fresh:
             out.append(lines[at])
             at += 1
             continue
         done.add(mark["name"])
         written = "\n".join(lines[at + 1 : end])
-        if _region_digest(written) != mark["digest"]:
+        if _report_region_digest(written) != mark["digest"]:
             out += [*lines[at + 1 : end], "", EDITED_NOTE, ""]
-        out.append(build_region(mark["name"], incident, _keep_ticks(written, fresh[mark["name"]])))
+        out.append(build_report_region(mark["name"], incident, _keep_report_ticks(written, fresh[mark["name"]])))
         at = end + 1
     return "\n".join(out)
 
 
-def _find_region_end(lines: list[str], start: int) -> int | None:
+def _find_report_region_end(lines: list[str], start: int) -> int | None:
     """Return the end of the region; None if a person deleted its end line."""
     for at in range(start, len(lines)):
         if _MARK.match(lines[at].rstrip()):
@@ -110,20 +110,20 @@ def _find_region_end(lines: list[str], start: int) -> int | None:
     return None
 
 
-def _keep_ticks(written: str, fresh: str) -> str:
+def _keep_report_ticks(written: str, fresh: str) -> str:
     """Return the fresh text with the steps that people ticked. A recorded step is ticked by its check alone."""
     ticked = {line.rstrip()[len(TICKED) :] for line in written.splitlines() if line.startswith((TICKED, "- [X] "))}
     steps = {f"{OPEN}{step}": f"{TICKED}{step}" for step in ticked if not step.endswith(RECORDED)}
     return "\n".join(steps.get(line, line) for line in fresh.split("\n"))
 
 
-def _region_digest(text: str) -> str:
+def _report_region_digest(text: str) -> str:
     """Return a digest of the text; ticks do not count, because people tick steps in a region."""
-    normalized = "\n".join(_without_tick(line.rstrip()) for line in text.strip().splitlines())
+    normalized = "\n".join(_without_report_tick(line.rstrip()) for line in text.strip().splitlines())
     return hashlib.sha256(normalized.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
-def _without_tick(line: str) -> str:
+def _without_report_tick(line: str) -> str:
     is_step = line.startswith((OPEN, TICKED, "- [X] "))
     return f"{OPEN}{line[len(OPEN) :].removesuffix(RECORDED)}" if is_step else line
 
@@ -232,7 +232,7 @@ class _ReportView:
 
     @property
     def action_count(self) -> str:
-        return describe_count(self.evidence.action_items or ())
+        return describe_item_count(self.evidence.action_items or ())
 
     @property
     def runs(self) -> tuple[ReportedRun, ...]:
@@ -287,7 +287,7 @@ def render_report(evidence: IncidentEvidence) -> str:
     """Render a new report with all prompts."""
 
     def report_page(regions: Mapping[str, str]) -> str:
-        marked = {name: build_region(name, evidence.number, text) for name, text in regions.items()}
+        marked = {name: build_report_region(name, evidence.number, text) for name, text in regions.items()}
         template = load_templates().get_template("report.md.j2")
         return collapse_blank_lines(template.render(regions=marked, asked=_render_prompts))
 
@@ -297,8 +297,8 @@ def render_report(evidence: IncidentEvidence) -> str:
 def update_report(body: str, evidence: IncidentEvidence) -> str:
     """Update the generated regions of a report. One of an older release gets the region with the facts."""
     has_facts = any((mark := _MARK.match(line.rstrip())) and mark["name"] == FACTS for line in body.splitlines())
-    whole = body if has_facts else f"{body.rstrip()}\n\n{build_region(FACTS, evidence.number, '')}\n"
-    return _fit_rows(evidence, lambda regions: update_regions(whole, evidence.number, regions))
+    whole = body if has_facts else f"{body.rstrip()}\n\n{build_report_region(FACTS, evidence.number, '')}\n"
+    return _fit_rows(evidence, lambda regions: update_report_regions(whole, evidence.number, regions))
 
 
 def find_facts_region(body: str) -> str:
@@ -306,9 +306,9 @@ def find_facts_region(body: str) -> str:
     lines = body.replace("\r\n", "\n").split("\n")
     for at, line in enumerate(lines):
         mark = _MARK.match(line.rstrip())
-        end = _find_region_end(lines, at + 1) if mark and mark["name"] == FACTS else None
+        end = _find_report_region_end(lines, at + 1) if mark and mark["name"] == FACTS else None
         written = "\n".join(lines[at + 1 : end]) if end is not None else ""
-        if mark and written and _region_digest(written) == mark["digest"]:
+        if mark and written and _report_region_digest(written) == mark["digest"]:
             return written
     return ""
 
@@ -333,12 +333,12 @@ def _render_prompts(section: str) -> str:
     return "".join(f"**{prompt}**\n\n{PLACEHOLDER}\n\n" for prompt in PROMPTS[section])
 
 
-def open_items(body: str) -> list[str]:
+def open_report_items(body: str) -> list[str]:
     """Return the prompts, rows and checks that people still have to complete, in page order."""
     items = list(unanswered_prompts(body, [prompt for prompts in PROMPTS.values() for prompt in prompts]))
     if rows_left := count_open_rows(body):
         items.append(f"{count_of(rows_left, 'action item')} under Prevention")
-    return [*items, *unchecked_items(body, list_steps())]
+    return [*items, *unchecked_items(body, list_checklist_steps())]
 
 
 def render_closing(number: int, items: list[str], evidence: IncidentEvidence) -> str:
@@ -382,7 +382,7 @@ def list_reports(repository: "Repository", since: datetime) -> "dict[int, Issue]
     """Return incident → its first report by a trusted author, of the reports that changed since then."""
     trusted, reports = TrustedAuthors(repository), dict[int, "Issue"]()
     for each in repository.get_issues(labels=[LABEL], state="all", since=since, sort="created", direction="asc"):
-        number = None if is_pull_request(each) else incident_of(each.body or "")
+        number = None if is_pull_request(each) else incident_of_report(each.body or "")
         if number is not None and number not in reports and trusted.wrote(each):
             reports[number] = each
     return reports
@@ -392,7 +392,9 @@ def find_report(repository: "Repository", incident: int) -> "Issue | None":
     """Return the first report of the incident by a trusted author, open or closed."""
     trusted = TrustedAuthors(repository, has_own=True)
     reports = repository.get_issues(labels=[LABEL], state="all", direction="asc")
-    return next((each for each in reports if incident_of(each.body or "") == incident and trusted.wrote(each)), None)
+    return next(
+        (each for each in reports if incident_of_report(each.body or "") == incident and trusted.wrote(each)), None
+    )
 
 
 def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:

@@ -22,7 +22,7 @@ from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.comments import save_record
 from ops.publish.chat import ChatOutcome
-from ops.publish.incident_chat import describe_failures, incident_message, post_message
+from ops.publish.incident_chat import describe_chat_failures, incident_chat_message, post_message
 from ops.render import collapse_blank_lines, load_templates
 from ops.status.incident import read_journal_of
 
@@ -118,7 +118,7 @@ def announce_incident(number: int, config_path: Path, environ: Mapping[str, str]
         outcome = ChatOutcome()
         if earlier is None and journal.closed_at is None:
             about = ", ".join(first_of([*affected_services(journal, config)]))
-            message = incident_message(number, OPENED, about)
+            message = incident_chat_message(number, OPENED, about)
             outcome = post_message(environ, config.notify, redactor, message, number, notes_failure=False)
         is_sent = outcome.is_delivered or bool(outcome.failures)
         if earlier is not None or is_sent or config.status_page or config.messages.texts:
@@ -149,7 +149,7 @@ def _save_message_comment(
     found = _fill_all(journal, config, current_time(environ), INCIDENT_STATES)
     rows = earlier.rows if earlier else ()
     if outcome.failures:
-        rows = (RecordRow(found.at, "note", redactor.redact_text(describe_failures(OPENED, outcome.failures))),)
+        rows = (RecordRow(found.at, "note", redactor.redact_text(describe_chat_failures(OPENED, outcome.failures))),)
     program = config.github.laptop_program
     template = load_templates().get_template("messages.md.j2")
     text = template.render(found=found, program=program, failures=[row.text for row in rows])

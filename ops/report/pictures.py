@@ -74,11 +74,11 @@ def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int
     for one in evidence.counted_runs:
         record, began = one.record, one.record.rows[0].at
         if (record.environment, record.service) == (service.environment, service.service):
-            name = _plain_name(record.runbook, "run", 2 * NAME_LENGTH)
+            name = _plain_chart_name(record.runbook, "run", 2 * NAME_LENGTH)
             lines.append(_chart_bar(name, "active", began, max(record.rows[-1].at, began + shortest)))
     moments = {"broken again": service.relapsed.at, "works": service.healthy_since}
     lines += [_chart_bar(name, "milestone", at, at) for name, at in moments.items() if at]
-    return [f"  section {_plain_name(service.service, f'service {number}')}", *lines] if lines else []
+    return [f"  section {_plain_chart_name(service.service, f'service {number}')}", *lines] if lines else []
 
 
 def _broken_times(
@@ -100,7 +100,7 @@ def _chart_bar(name: str, kind: str, start: datetime, end: datetime) -> str:
     return f"    {name} :{kind}, {start:%Y-%m-%dT%H:%M:%S}, {length}s"
 
 
-def _plain_name(name: str, otherwise: str, longest: int = NAME_LENGTH) -> str:
+def _plain_chart_name(name: str, otherwise: str, longest: int = NAME_LENGTH) -> str:
     """Return the name if Mermaid reads it as text in each version, shortened; else the other one."""
     if not _PLAIN_NAME.fullmatch(name):
         return otherwise
@@ -121,7 +121,7 @@ def draw_requests(view: ImpactView) -> tuple[str, ...]:
     first, last = points[0][0], points[-1][0]
     return (
         *_begin_xy_chart([BARS, REQUESTS, FAILED] if any(bars) else [REQUESTS, FAILED]),
-        f'  title "Requests per {_name_step(step)}, by estimate"',
+        f'  title "Requests per {_name_chart_step(step)}, by estimate"',
         f'  x-axis "minutes after {first:%H:%M} UTC" 0 --> {max(1, (last - first) // MINUTE)}',
         f"  y-axis 0 --> {max(1, height)}",
         *([f"  bar {_chart_numbers(bars)}"] if any(bars) else []),
@@ -155,7 +155,7 @@ def draw_drills(trend: DrillTrend) -> tuple[str, ...]:
     )
 
 
-def _name_step(step: timedelta) -> str:
+def _name_chart_step(step: timedelta) -> str:
     return "minute" if step == MINUTE else f"{step // MINUTE} minutes"
 
 

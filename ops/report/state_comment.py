@@ -89,7 +89,7 @@ def save_state(
     """
     row = RecordRow(state.read_at, STATE_SOURCE, state.headline)
     record = RunRecord(
-        _comment_name(state.number),
+        _state_comment_name(state.number),
         source=STATE_SOURCE,
         rows=(row,),
         job=actions.job_number(environ),
@@ -97,23 +97,23 @@ def save_state(
     body, issue = embed_record(render_state(state, docs, offer), record), repository.get_issue(state.number)
     known = [int(one.url.rpartition("-")[2]) for one in journal.records if one.record.source == STATE_SOURCE]
     read_at = state.read_at.replace(microsecond=0)  # as a record has it
-    if own := _list_own(issue, known):
+    if own := _list_own_states(issue, known):
         comment = own[0]
         for duplicate in own[1:]:
-            _delete_comment(duplicate)
+            _delete_state_comment(duplicate)
     elif actions.is_job(environ):
-        comment = _create_once(issue, body, read_at)
+        comment = _create_state_once(issue, body, read_at)
     else:
         return ""
-    _write_newest(issue, comment, body, read_at)
+    _write_newest_state(issue, comment, body, read_at)
     return comment.html_url
 
 
-def _comment_name(number: int) -> str:
+def _state_comment_name(number: int) -> str:
     return f"state-{number}"
 
 
-def _list_own(issue: "Issue", known: Iterable[int]) -> "list[IssueComment]":
+def _list_own_states(issue: "Issue", known: Iterable[int]) -> "list[IssueComment]":
     """Return those of these comments that still exist, and that one of us made, oldest first.
 
     A person can write such a record too. A job that was killed after it made a comment leaves a second one.
@@ -132,7 +132,7 @@ def _list_own(issue: "Issue", known: Iterable[int]) -> "list[IssueComment]":
     return own
 
 
-def _delete_comment(comment: "IssueComment") -> None:
+def _delete_state_comment(comment: "IssueComment") -> None:
     """Delete the comment, unless another run has deleted it."""
     from github import UnknownObjectException
 
@@ -140,29 +140,29 @@ def _delete_comment(comment: "IssueComment") -> None:
         comment.delete()
 
 
-def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment":
+def _create_state_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment":
     """Create the comment. If another run made one at the same time, delete ours and return the older one."""
     created, own = issue.create_comment(body), own_login(issue.repository)
     since = min(created.created_at, read_at) - OVERLAP
     for comment in issue.get_comments(since=since):
         record = read_record(comment.body)
-        is_other = record is not None and record.run == _comment_name(issue.number) and comment.id < created.id
+        is_other = record is not None and record.run == _state_comment_name(issue.number) and comment.id < created.id
         if is_other and author_login(comment) == own:
-            _delete_comment(created)
+            _delete_state_comment(created)
             return comment
     return created
 
 
-def _write_newest(issue: "Issue", comment: "IssueComment", body: str, read_at: datetime) -> None:
+def _write_newest_state(issue: "Issue", comment: "IssueComment", body: str, read_at: datetime) -> None:
     """Edit the comment until it shows this state or a newer one."""
     for _ in range(TRIES):
-        if (shown := _find_time(comment.body)) is not None and shown >= read_at:
+        if (shown := _find_state_time(comment.body)) is not None and shown >= read_at:
             return
         comment.edit(body)
         comment = issue.get_comment(comment.id)
 
 
-def _find_time(body: str) -> datetime | None:
+def _find_state_time(body: str) -> datetime | None:
     """Return the time of the state in a comment; None without one."""
     record = read_record(body)
     return next((row.at for row in record.rows if row.kind == STATE_SOURCE), None) if record else None
@@ -178,7 +178,7 @@ def publish_state(
         with provider_errors():
             save_state(connect(environ, redactor), journal, shown, environ, docs=docs, offer=offer)
     except OpsError as error:
-        return _describe_problem(state.number, error)
+        return _describe_state_problem(state.number, error)
     return ""
 
 
@@ -197,7 +197,7 @@ def refresh_state(
     except ConfigError:
         return ""
     except OpsError as error:
-        return _describe_problem(number, error)
+        return _describe_state_problem(number, error)
     if not actions.is_job(environ) and not any(one.record.source == STATE_SOURCE for one in journal.records):
         return ""
     live = read_live_held(config, config_path, environ, number, find_environments(journal, config))
@@ -219,5 +219,5 @@ def _read_journal(
     return await_listed(read_whole, find_clock(environ)) or read_journal()
 
 
-def _describe_problem(number: int, error: OpsError) -> str:
+def _describe_state_problem(number: int, error: OpsError) -> str:
     return f"the comment with the state of #{number} is not up to date: {error.message}"

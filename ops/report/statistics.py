@@ -233,15 +233,15 @@ def time_cells(each: MeasuredTimes) -> tuple[str, str, str, str, str, str]:
     known, unknown = str(len(each.points)), str(len(each.unknown))
     return (
         measure.name,
-        _seconds_text(each.median),
-        _seconds_text(each.p90),
+        _measured_seconds_text(each.median),
+        _measured_seconds_text(each.p90),
         known,
         unknown,
         f"{measure.ends} ({measure.kind})",
     )
 
 
-def _seconds_text(seconds: float | None) -> str:
+def _measured_seconds_text(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     return f"{seconds:g} s" if seconds < 60 else format_duration(seconds)
@@ -308,7 +308,7 @@ def render_statistics(statistics: Statistics) -> str:
             groups=groups,
             rate=list(list_failure_rate(statistics)),
             actions=describe_actions(statistics),
-            format_time=_seconds_text,
+            format_time=_measured_seconds_text,
         )
     )
     return collapse_blank_lines(text).strip()

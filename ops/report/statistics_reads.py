@@ -81,7 +81,7 @@ class _IncidentReader:
         numbers = {each.number for each in issues if self._period.contains(each.created_at)}
         reported = reports.list_reports(self._repository, self._period.since)
         pages = {number: each.body or "" for number, each in reported.items()}
-        facts = {each.number: _current_facts(each, pages.get(each.number, "")) for each in issues}
+        facts = {each.number: _current_report_facts(each, pages.get(each.number, "")) for each in issues}
         unread = (each for each in issues if each.number in numbers and facts[each.number] is None)
         missing = sorted(unread, key=lambda each: -each.number)
         read = run_in_batches([partial(self._try_records, each) for each in missing[:MOST_JOURNALS]], MAX_CALLS)
@@ -106,7 +106,7 @@ class _IncidentReader:
         return find_facts(IncidentEvidence(**vars(journal), places=self._places))
 
 
-def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
+def _current_report_facts(issue: "Issue", body: str) -> IncidentFacts | None:
     """Return the facts of the report, unless the issue changed since, such as by a note or by reopening it."""
     facts = parse_facts(reports.find_facts_region(body)) if body else None
     closed_at = issue.closed_at if issue.state == "closed" else None

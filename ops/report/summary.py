@@ -24,12 +24,14 @@ def describe_incident(evidence: IncidentEvidence) -> tuple[str, str, str]:
 def _describe_symptom(evidence: IncidentEvidence) -> str:
     state, title = evidence.state, f"“{evidence.title[:MAX_TITLE]}”"
     if not state.services:
-        return f"{title} was opened at {_utc_text(evidence.opened_at)}, and no record names a service that broke."
+        return f"{title} was opened at {_summary_time(evidence.opened_at)}, and no record names a service that broke."
     names = _name_services(state.services)
     if start := evidence.start.at:
         is_same = all(each.broken_since.at == start for each in state.services)
-        return f"{names} broke {f'at {_utc_text(start)}' if is_same else f'from {_utc_text(start)} on'}: {title}."
-    return f"{names} broke at an unknown time, reported at {_utc_text(evidence.opened_at)}: {title}."
+        return (
+            f"{names} broke {f'at {_summary_time(start)}' if is_same else f'from {_summary_time(start)} on'}: {title}."
+        )
+    return f"{names} broke at an unknown time, reported at {_summary_time(evidence.opened_at)}: {title}."
 
 
 def _describe_cause(evidence: IncidentEvidence) -> str:
@@ -52,7 +54,7 @@ def _list_candidates(evidence: IncidentEvidence) -> Iterator[str]:
         version = evidence.find_versions(run)[0] if run else None
         deployed = find_deployment(evidence, run).at
         if version and deployed:
-            yield f"version {version.id[:8]} of {service.service}, first deployed at {_utc_text(deployed)}"
+            yield f"version {version.id[:8]} of {service.service}, first deployed at {_summary_time(deployed)}"
 
 
 def _describe_recovery(evidence: IncidentEvidence) -> str:
@@ -66,7 +68,7 @@ def _describe_recovery(evidence: IncidentEvidence) -> str:
     elif not state.services:
         parts.append("no run shows that a service recovered")
     reopened = [each.opened_at for each in state.periods[1:]]
-    parts += [f"the incident was reopened at {_utc_text(at, day)}" for at in reopened[-1:]]
+    parts += [f"the incident was reopened at {_summary_time(at, day)}" for at in reopened[-1:]]
     text = "; ".join([*parts, _describe_duration(evidence)])
     return f"{text if ends else text[:1].upper() + text[1:]}."
 
@@ -81,17 +83,17 @@ def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState],
         same = [each for each in failing if (each.state, each.why) == (health, why)]
         again = same[0].relapsed.at if health == ServiceHealth.RELAPSED else None
         verbs = {ServiceHealth.UNKNOWN: "in an unknown state", ServiceHealth.BROKEN: "still broken"}
-        words = f"broken again since {_utc_text(again, day)}" if again else verbs.get(health, "broken again")
-        names = _join_first([evidence.state.name_apart(each) for each in same])
+        words = f"broken again since {_summary_time(again, day)}" if again else verbs.get(health, "broken again")
+        names = _join_first_services([evidence.state.name_apart(each) for each in same])
         yield f"{names} {'is' if len(same) == 1 else 'are'} {words}: {why}"
 
 
 def _describe_recovered(evidence: IncidentEvidence, service: ServiceState, at: datetime, day: date) -> str:
     run, name = evidence.find_run(service), evidence.state.name_apart(service)
     if not (service.recovered_by and run):
-        return f"{name} works since {_utc_text(at, day)}: {service.why}"
+        return f"{name} works since {_summary_time(at, day)}: {service.why}"
     watched = ", and a watch confirmed it" if service.state == ServiceHealth.MITIGATED else ""
-    return f"{run.record.runbook} recovered {name} at {_utc_text(at, day)}{watched}"
+    return f"{run.record.runbook} recovered {name} at {_summary_time(at, day)}{watched}"
 
 
 def _describe_duration(evidence: IncidentEvidence) -> str:
@@ -108,16 +110,16 @@ def _name_services(services: tuple[ServiceState, ...]) -> str:
     """Return the names, with the environment once if it is the same."""
     environments = {each.environment for each in services}
     if len(environments) == 1 and (environment := environments.pop()):
-        return f"{_join_first([each.service for each in services])} in {environment}"
-    return _join_first([each.name for each in services])
+        return f"{_join_first_services([each.service for each in services])} in {environment}"
+    return _join_first_services([each.name for each in services])
 
 
-def _join_first(services: list[str]) -> str:
+def _join_first_services(services: list[str]) -> str:
     shown = services[:MOST_SERVICES]
     more = len(services) - MOST_SERVICES
     return join_names([*shown, *([f"{more} more"] if more > 0 else [])])
 
 
-def _utc_text(at: datetime, day: date | None = None) -> str:
+def _summary_time(at: datetime, day: date | None = None) -> str:
     """Return the time in UTC, with its date unless it is that day."""
     return f"{at:%H:%M} UTC" if at.date() == day else f"{at:%Y-%m-%d %H:%M} UTC"

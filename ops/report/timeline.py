@@ -16,7 +16,7 @@ from ops.core.incident_state import IssueRecord, Moment
 from ops.core.run_record import DONE, ENDED_KIND
 from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request
 from ops.report.evidence import IncidentEvidence, ServiceHistory
-from ops.watch.state import MAX_PAUSE, parse_state
+from ops.watch.state import MAX_PAUSE, parse_watch_state
 
 MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
@@ -267,7 +267,7 @@ def _mark_edited(what: str, is_edited: bool) -> str:  # noqa: FBT001
 
 def _watched_periods(evidence: IncidentEvidence) -> Iterator[tuple[IssueRecord, Period]]:
     """Yield each watch and its period, oldest first. Rows of its record name the rounds without a runner."""
-    states = ((one, parse_state(one.record.watch, None)) for one in evidence.records if one.record.watch)
+    states = ((one, parse_watch_state(one.record.watch, None)) for one in evidence.records if one.record.watch)
     periods = [(one, Period(each.started_at, each.time_of(len(each.rounds)))) for one, each in states if each]
     yield from sorted(periods, key=lambda watch: watch[1].since)
 

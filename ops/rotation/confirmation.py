@@ -154,7 +154,7 @@ class Statements:
         return f"{ON_THE_WORD} {self.person}: {', '.join([*stated, *versions])}" if stated or versions else ""
 
 
-def find_askable(ctx: Context[Any], selected: RotationSelection) -> RotationSelection:
+def find_askable_secrets(ctx: Context[Any], selected: RotationSelection) -> RotationSelection:
     """Return the secrets whose provider can be asked. Raises Refused for missing or unusable values."""
     of_provider = {name: rule for name, rule in selected.rules.items() if rule.provider}
     without = tuple(name for name in of_provider if ctx.secret_values.value(OLD_PREFIX + name) is None)
@@ -290,12 +290,12 @@ def state_words(
     return Statements(ctx.request.actor, revoked, new_values)
 
 
-def is_marked(state: WorkerState, names: tuple[str, ...]) -> bool:
+def has_rotation_mark(state: WorkerState, names: tuple[str, ...]) -> bool:
     """Return whether marks of the live versions already name these secrets as revoked, in one deployment or several."""
     return all(secret_values.is_marked_revoked(state.history, state.live.split, name) for name in names)
 
 
-def build_step(state: WorkerState, mark: DeploymentMark) -> DeploySplit:
+def build_confirmation_step(state: WorkerState, mark: DeploymentMark) -> DeploySplit:
     """Return the deployment of what is live, only to mark it."""
     live = describe_split(state.live.split)
     return DeploySplit(

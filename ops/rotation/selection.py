@@ -233,7 +233,7 @@ NOT_UNDONE = (
 NO_UNDO = "without the previous value there is no undo. If the new value fails, rotate again with another one"
 
 
-def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
+def rotation_sections(selected: RotationSelection, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
     """Return the sections of the plan. `workers`: Worker → secrets that are set there."""
     listed = (
         PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
@@ -260,7 +260,7 @@ def _describe_secret(name: str, rule: "RotatedSecret") -> str:
     return f"{name}, {'generated' if rule.rotate == 'generate' else 'provided'}{effect}"
 
 
-def list_warnings(
+def rotation_warnings(
     selected: RotationSelection,
     *,
     with_old_value: frozenset[str],
@@ -338,19 +338,21 @@ def slow_edit_warnings(delays: Mapping[str, str]) -> Iterator[str]:
         yield f"{worker}: {delay}. It cannot be uploaded again, which would restart them at once"
 
 
-def list_tasks(
+def rotation_tasks(
     selected: RotationSelection, *, by_hand: Mapping[str, str], confirm: SuggestedCommand
 ) -> tuple[str, ...]:
     """Return the tasks for people.
 
     `by_hand`: name → why its copy on GitHub is not written. `confirm`: the command that ends the rotation.
     """
-    return tuple(_list_tasks(selected, by_hand, confirm))
+    return tuple(_yield_rotation_tasks(selected, by_hand, confirm))
 
 
-def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm: SuggestedCommand) -> Iterator[str]:
+def _yield_rotation_tasks(
+    selected: RotationSelection, by_hand: Mapping[str, str], confirm: SuggestedCommand
+) -> Iterator[str]:
     for name, why in by_hand.items():
-        command = copy_command(name, selected.rules[name])
+        command = copy_secret_command(name, selected.rules[name])
         yield f"`{command}` (the next deployment would restore the previous value; {why})"
     for project, names in selected.secrets_by_project.items():
         for name in names:
@@ -364,7 +366,7 @@ def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm
     yield f"after the revocation, end the rotation: `{confirm.command}`; or by button: {confirm.button}"
 
 
-def copy_command(name: str, rule: "RotatedSecret") -> str:
+def copy_secret_command(name: str, rule: "RotatedSecret") -> str:
     """Return the command that sets the copy on GitHub; it prompts for the value."""
     assert rule.github is not None
     return f"gh secret set {name} --env {rule.github.environment} --repo {rule.github.repository}"

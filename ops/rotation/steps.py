@@ -28,7 +28,7 @@ from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, WriteAttempt
 from ops.rotation.selection import (
     RotationSelection,
-    copy_command,
+    copy_secret_command,
     find_edit_delay,
     find_edit_obstacle,
     is_secret_edit_of,
@@ -330,7 +330,7 @@ class CopyToGitHub(Step):
             undo=None,
             copy=copy,
             secrets=secrets,
-            by_hand=copy_command(copy.name, rule),
+            by_hand=copy_secret_command(copy.name, rule),
         )
 
     def apply(self, ctx: Context[Any]) -> str:
@@ -368,7 +368,7 @@ class CopyToGitHub(Step):
         return ObservedState(ChangeState.DONE if copy.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
 
 
-def build_mark(ctx: Context[Any], names: tuple[str, ...]) -> DeploymentMark:
+def build_rotation_mark(ctx: Context[Any], names: tuple[str, ...]) -> DeploymentMark:
     """Return the mark of new values, or of the previous ones if the run restores them."""
     mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason)
     return replace(mark, restored=names) if ctx.params.restore else replace(mark, rotated=names)
@@ -424,7 +424,7 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
         ctx,
         worker,
         version,
-        build_mark(ctx, names),
+        build_rotation_mark(ctx, names),
         live=live,
         latest=worker_state.newest_upload,
         edits=names,

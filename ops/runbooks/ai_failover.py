@@ -32,7 +32,7 @@ LOG_PERIOD = timedelta(minutes=15)
 LOG_SECTION_TITLE = f"Errors in the logs of the last {format_duration(LOG_PERIOD.total_seconds())}"
 
 
-def _list_targets(environment: "Environment") -> tuple[str, ...]:
+def _list_ai_targets(environment: "Environment") -> tuple[str, ...]:
     providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
     return (AUTO, *providers, "off", RESTORE)
 
@@ -43,7 +43,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     @dataclass(frozen=True)
     class Params:
         to: str = param(
-            "AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)", choices=_list_targets
+            "AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)", choices=_list_ai_targets
         )
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
         accept_owners: tuple[str, ...] = param(steps.ACCEPT_OWNERS, default=())
@@ -68,8 +68,8 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         _find_ai_settings(ctx)
         to = ctx.params.to
-        shown = {} if to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, to), None)
-        return steps.build_probe_set(ctx, shown, steps.own_probes(ctx, AI_SWITCH))
+        shown = {} if to == AUTO else values.expected_switch_json(AI_SWITCH, _switch_state(ctx, to), None)
+        return steps.build_switch_probes(ctx, shown, steps.own_switch_probes(ctx, AI_SWITCH))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         runtime, ai = _find_ai_settings(ctx)
@@ -85,7 +85,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         undo = ctx.suggest(self.typed_name, to=RESTORE) if state != current.rules.normal else None
         first = {f"{AI_SWITCH}.order.0": planned} if planned in ai.order else {}
         shown = steps.expect_shown(ctx, current, write) | first
-        own = () if stays else steps.own_probes(ctx, AI_SWITCH)
+        own = () if stays else steps.own_switch_probes(ctx, AI_SWITCH)
         return StepPlan(
             summary=_summarize_ai_switch(write, desired, current.rules.normal),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
@@ -104,12 +104,12 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             done_message=_describe_done(desired, stays),
             proved_claim=f"{AI_SWITCH} stays {planned}, {SEEN}, held by {describe_owners(stays)}"
             if stays
-            else f"{AI_SWITCH} is {state}, {SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
+            else f"{AI_SWITCH} is {state}, {SEEN}; {steps.describe_health_by_switch(ctx, AI_SWITCH)}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
-            tasks=(*ask_first(stays), *ai_providers.list_tasks(ai.message, before=before, after=planned)),
+            tasks=(*ask_first(stays), *ai_providers.provider_tasks(ai.message, before=before, after=planned)),
             notices=steps.notify_others(ctx, [write] if write else []),
-            probes=partial(steps.build_probe_set, ctx, shown, own),
+            probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 
 
@@ -162,7 +162,7 @@ def _desired_value(
         state,
         ctx.request.actor,
         ctx.request.incident,
-        values.parse_end(AI_SWITCH, rules, state, given, ctx.clock.now()),
+        values.parse_switch_end(AI_SWITCH, rules, state, given, ctx.clock.now()),
         message=ai.message if state == OFF else "",
         accepted_owners=ctx.params.accept_owners,
         accepts_longer=ctx.params.accept_longer,
@@ -190,7 +190,11 @@ def _ai_consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[s
         return ()
     effect = current.rules.effect.get(write.value.state)
     earlier = ("it returns to normal earlier by `ops ai-failback`",) if write.value.until else ()
-    return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_end(write), *earlier)
+    return (
+        *([f"while it is {write.value.state}: {effect}"] if effect else []),
+        *steps.describe_switch_end(write),
+        *earlier,
+    )
 
 
 def _find_doubts(observed: ProviderObservation, state: str, ai: "AiConfig") -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
-from ops.switches.ai_providers import list_tasks
+from ops.switches.ai_providers import provider_tasks
 from ops.switches.steps import SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
@@ -58,11 +58,11 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
         reset = ", ".join(each.current.name for each, desired in planned if not each.stays_for(desired))
         kept = [_describe_kept(each) for each, desired in planned if each.stays_for(desired)]
         done = "; ".join([*([f"reset to normal: {reset}"] if reset else []), *kept])
-        own = steps.own_probes(ctx) if reset or not kept else ()
+        own = steps.own_switch_probes(ctx) if reset or not kept else ()
         return StepPlan(
             summary=done or f"no switch is on for incident #{incident}",
             changes=tuple(SetSwitch.of(ctx, each) for each in writes),
-            sections=_skipped_section([f"{each.name}: {each.reason}" for each in (*left, *unknown)]),
+            sections=_unchanged_switches_section([f"{each.name}: {each.reason}" for each in (*left, *unknown)]),
             warnings=tuple(f"{each}. Run the same command again in a minute" for each in doubts),
             remaining_message="; ".join(doubts),
             consequences=("limits and maintenance at the edge stay unchanged: `ops status` lists them",),
@@ -73,7 +73,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
             proves_health=bool(reset) or not kept,
             tasks=_list_tasks(ctx, writes),
             notices=steps.notify_others(ctx, writes),
-            probes=partial(steps.build_probe_set, ctx, steps.expected_after(writes), own),
+            probes=partial(steps.build_switch_probes, ctx, steps.expected_after(writes), own),
         )
 
 
@@ -101,11 +101,11 @@ def _describe_kept(write: SwitchWrite) -> str:
 
 def _all_clear_claim(ctx: Context[AllClear.Params], incident: int, kept: list[str], *, is_reset: bool) -> str:
     if not kept:
-        return f"the switches of #{incident} are normal, {SEEN}; {steps.describe_health(ctx)}"
+        return f"the switches of #{incident} are normal, {SEEN}; {steps.describe_health_by_switch(ctx)}"
     stays = f"{'; '.join(kept)}, {SEEN}"
     if not is_reset:
         return stays
-    return f"the other switches of #{incident} are normal; {stays}; {steps.describe_health(ctx)}"
+    return f"the other switches of #{incident} are normal; {stays}; {steps.describe_health_by_switch(ctx)}"
 
 
 def _list_tasks(ctx: Context[AllClear.Params], writes: list[SwitchWrite]) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def _list_tasks(ctx: Context[AllClear.Params], writes: list[SwitchWrite]) -> tup
         task
         for each in writes
         if ai is not None and each.current.name == AI_SWITCH and each.value.state != before[AI_SWITCH]
-        for task in list_tasks(ai.message, before=before[AI_SWITCH], after=each.value.state)
+        for task in provider_tasks(ai.message, before=before[AI_SWITCH], after=each.value.state)
     )
 
 
@@ -129,5 +129,5 @@ def _find_doubts(
             yield from filter(None, [current.describe_hidden_run(observed, ctx.clock.now())])
 
 
-def _skipped_section(lines: list[str]) -> tuple[PlanSection, ...]:
+def _unchanged_switches_section(lines: list[str]) -> tuple[PlanSection, ...]:
     return (PlanSection("Unchanged switches", tuple(lines)),) if lines else ()

@@ -30,13 +30,13 @@ DEDICATED_RUNBOOKS = {AI_SWITCH: "ai-failover", MAINTENANCE_SWITCH: "maintenance
 """Switches with a runbook of their own."""
 
 
-def _list_switches(environment: "Environment") -> "Mapping[str, SwitchConfig]":
+def _list_feature_switches(environment: "Environment") -> "Mapping[str, SwitchConfig]":
     switches = environment.runtime.switches if environment.runtime else {}
     return {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}
 
 
-def _list_states(environment: "Environment") -> dict[str, None]:
-    return dict.fromkeys(state for each in _list_switches(environment).values() for state in each.states)
+def _list_feature_states(environment: "Environment") -> dict[str, None]:
+    return dict.fromkeys(state for each in _list_feature_switches(environment).values() for state in each.states)
 
 
 class Feature(SwitchRunbook["Feature.Params"]):
@@ -44,8 +44,10 @@ class Feature(SwitchRunbook["Feature.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        name: str = param("Switch in ops.yml", choices=_list_switches)
-        state: str = param("New state: on, off, or another state of the switch in ops.yml", choices=_list_states)
+        name: str = param("Switch in ops.yml", choices=_list_feature_switches)
+        state: str = param(
+            "New state: on, off, or another state of the switch in ops.yml", choices=_list_feature_states
+        )
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
         accept_owners: tuple[str, ...] = param(ACCEPT_OWNERS, default=())
         accept_longer: bool = param(ACCEPT_LONGER, default=False)
@@ -59,7 +61,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
     example = Params(name="session-do", state="off")
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
-        return [{"name": name, "state": each.states[1]} for name, each in _list_switches(environment).items()]
+        return [{"name": name, "state": each.states[1]} for name, each in _list_feature_switches(environment).items()]
 
     def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:
         switches = environment.runtime.switches if environment.runtime else {}
@@ -69,7 +71,9 @@ class Feature(SwitchRunbook["Feature.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         _parse_desired_value(ctx)
         name, state = ctx.params.name, ctx.params.state
-        return steps.build_probe_set(ctx, values.expected_json(name, state, None), steps.own_probes(ctx, name))
+        return steps.build_switch_probes(
+            ctx, values.expected_switch_json(name, state, None), steps.own_switch_probes(ctx, name)
+        )
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         desired, name, now = _parse_desired_value(ctx), ctx.params.name, ctx.clock.now()
@@ -77,7 +81,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         write = self.plan_switch(ctx, current, desired)
         stays = write.stays_for(desired) if write else ()
         undo = self._suggest_undo(ctx, current, write, desired)
-        shown, own = steps.expect_shown(ctx, current, write), () if stays else steps.own_probes(ctx, name)
+        shown, own = steps.expect_shown(ctx, current, write), () if stays else steps.own_switch_probes(ctx, name)
         return StepPlan(
             summary=_summarize_feature(current, write, desired),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
@@ -92,7 +96,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
             proves_health=not stays,
             tasks=ask_first(stays),
             notices=steps.notify_others(ctx, [write] if write else []),
-            probes=partial(steps.build_probe_set, ctx, shown, own),
+            probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 
     def _suggest_undo(
@@ -109,12 +113,12 @@ class Feature(SwitchRunbook["Feature.Params"]):
 def _parse_desired_value(ctx: Context[Feature.Params]) -> DesiredValue:
     """Return the desired value. Raises ConfigError."""
     runtime, params = ctx.environment.require_runtime(), ctx.params
-    rules = values.find_rules(runtime, params.name)
+    rules = values.find_switch_rules(runtime, params.name)
     if params.name in DEDICATED_RUNBOOKS:
         hint = f"Use `{ctx.command_prefix[0]} {DEDICATED_RUNBOOKS[params.name]}`."
         raise ConfigError(f"the switch {params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
-    state = values.require_state(params.name, rules, params.state)
-    until = values.parse_end(params.name, rules, state, params.until, ctx.clock.now())
+    state = values.require_switch_state(params.name, rules, params.state)
+    until = values.parse_switch_end(params.name, rules, state, params.until, ctx.clock.now())
     return DesiredValue(
         state,
         ctx.request.actor,
@@ -139,14 +143,14 @@ def _feature_consequences(current: SwitchState, write: SwitchWrite | None) -> tu
     if write is None:
         return ()
     effect = current.rules.effect.get(write.value.state)
-    return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_end(write))
+    return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_switch_end(write))
 
 
 def _feature_claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desired: DesiredValue) -> str:
     name = ctx.params.name
     if write and (stays := write.stays_for(desired)):
         return f"{name} stays {write.value.state}, {SEEN}, held by {describe_owners(stays)}"
-    return f"{name} is {desired.state}, {SEEN}; {steps.describe_health(ctx, name)}"
+    return f"{name} is {desired.state}, {SEEN}; {steps.describe_health_by_switch(ctx, name)}"
 
 
 def find_banner_text(ctx: Context[Any], switch: str, state: str) -> str:

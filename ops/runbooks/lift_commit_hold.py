@@ -85,7 +85,7 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
         newest = max((each.since for each in mine), default=None)
         if newest is None or (lift and lift.ends(newest)):
             names = [f"{each.name} ({limits[each.name]})" if each.name in limits else each.name for each in services]
-            return _ending_plan(incident, lift, mine, others, names)
+            return _ended_lift_plan(incident, lift, mine, others, names)
         _check_not_superseded(incident, newest, ctx.request.requested_at)
         wanted = _WantedLift(incident, newest)
         warnings = tuple(f"{name}: {limit}" for name, limit in limits.items())
@@ -156,7 +156,7 @@ def _check_not_superseded(incident: int, newest: datetime, requested_at: datetim
         )
 
 
-def _ending_plan(
+def _ended_lift_plan(
     incident: int,
     lift: CommitHoldLift | None,
     mine: Sequence[CommitHold],
@@ -189,7 +189,7 @@ def _lift_plan(
         done_when=f"the bot has added the label {LIFTED}",
         undo=None,
         wanted=wanted,
-        label=LIFTED if is_bot else _request_label(ctx),
+        label=LIFTED if is_bot else _find_lift_label(ctx),
         words=BY_BOT,
     )
     claim = f"the holds of incident {wanted.incident} are lifted"
@@ -233,7 +233,7 @@ def _lift_sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> 
     return tuple(each for each in sections if each.lines)
 
 
-def _request_label(ctx: Context[Any]) -> str:
+def _find_lift_label(ctx: Context[Any]) -> str:
     """Return the label of ops.yml that requests this run. Raises Refused: a person's own label lifts nothing."""
     for name, label in ctx.config.labels.items():
         if (label.runbook, label.environment) == (LiftCommitHold.name, ctx.environment.name):

@@ -126,7 +126,7 @@ class Maintenance(Runbook["Maintenance.Params"]):
         def plan_reopened() -> StepPlan:
             return plan_by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
 
-        return switch_steps.with_acceptance(ctx, Maintenance.name, plan_reopened)
+        return switch_steps.plan_with_acceptance(ctx, Maintenance.name, plan_reopened)
 
     def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
         """Return the windows of the path, or without a path all windows of the service."""

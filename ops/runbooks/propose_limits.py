@@ -79,7 +79,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
         own = [other for other in others if other.answers(ctx.request.incident)]
         missing = {name: each for name, each in requested.items() if not any(name in other.names for other in own)}
         if not missing:
-            return _ending_plan(_hand_on(own))
+            return _plan_without_proposal(_hand_on(own))
         base = ctx.github.pulls.branch_head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
@@ -93,7 +93,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
         live = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
         proposal = make_proposal(_compare_raises(ctx, missing, before, live), others)
         if not proposal.raises or (proposal.no_raise and ctx.params.only):
-            return _ending_plan(_end_without_raise(ctx, own, proposal))
+            return _plan_without_proposal(_end_without_raise(ctx, own, proposal))
         return _build_plan(ctx, proposal, base, (file.text, file.sha), before, live)
 
 
@@ -203,7 +203,7 @@ def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, Limit
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _ending_plan(ending: RunOutcome) -> StepPlan:
+def _plan_without_proposal(ending: RunOutcome) -> StepPlan:
     return StepPlan(summary=ending.message, decide=lambda: ending)
 
 

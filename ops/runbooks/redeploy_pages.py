@@ -15,8 +15,8 @@ from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment, plan_text, snapshot
-from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
-from ops.pages.snapshot import PagesSnapshot, SiteContent, build_probes, live_content
+from ops.pages.plan_text import PagesHistory, describe_site_deployment, short_deployment_id
+from ops.pages.snapshot import PagesSnapshot, SiteContent, build_site_probes, live_content
 from ops.pages.steps import MARK, DeployCommit
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
         return [{}] if environment.services[service].build else []
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
-        return build_probes(require_service(ctx, *self.kinds))
+        return build_site_probes(require_service(ctx, *self.kinds))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, *self.kinds)
         build, requested = service.require_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
-        site = snapshot.read_snapshot(ctx, service)
+        site = snapshot.read_site_snapshot(ctx, service)
         history = site.history
         if history is None:
             if requested == PREVIOUS:
@@ -105,7 +105,7 @@ def _check_not_lagging(history: PagesHistory, requested: str) -> None:
         until = newer.created_on + live_deployment.PROPAGATION
         if newer.can_serve_production and MARK in newer.message and is_same and history.facts.now < until:
             raise Refused(
-                f"the site does not show {describe_deployment(newer)} yet, which an earlier run deployed",
+                f"the site does not show {describe_site_deployment(newer)} yet, which an earlier run deployed",
                 reason=Reason.WORLD_MOVED,
                 hint=f"Custom domains may lag for minutes. Start the command again after {format_utc(until)}.",
             )
@@ -157,14 +157,14 @@ def _build_plan(
         sections=plan_text.build_redeploy_sections(
             commit, build, project, history, configuration=configuration, why=why
         ),
-        not_undone=plan_text.list_not_undone(project),
-        consequences=plan_text.list_consequences(history) if history else (),
+        not_undone=plan_text.site_rollback_not_undone(project),
+        consequences=plan_text.site_rollback_consequences(history) if history else (),
         warnings=(
             *plan_text.list_redeploy_warnings(build, project, configuration),
             *plan_text.list_replacement_warnings(history, commit, began=began, rollback=rollback),
         ),
         done_message=f"Deployed {project.name} again from commit {commit.short}",
-        probes=partial(build_probes, service, SiteContent(partial(step.find_content, ctx))),
+        probes=partial(build_site_probes, service, SiteContent(partial(step.find_content, ctx))),
     )
 
 
@@ -215,10 +215,10 @@ def _plan_nothing(
         before = None
     return StepPlan(
         summary=summary,
-        sections=plan_text.build_sections(history, history.choice, history.serving_deployment, by_rule=False),
+        sections=plan_text.site_rollback_sections(history, history.choice, history.serving_deployment, by_rule=False),
         reason=reason,
         next_step=_suggest_redeploy(ctx, before or "SHA"),
-        probes=partial(build_probes, service, live_content(ctx, service)),
+        probes=partial(build_site_probes, service, live_content(ctx, service)),
     )
 
 

@@ -80,7 +80,7 @@ def _build_probes(
 def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service") -> StepPlan:
     tracked_object = _find_object(ctx, service)
     if tracked_object.has_state_endpoint:
-        now = object_reset.read_state(ctx, tracked_object)
+        now = object_reset.read_object_state(ctx, tracked_object)
         if isinstance(now, OpsError):
             raise object_reset.refuse_with_alternative(ctx, now)
         tracked_object.before = now
@@ -157,7 +157,7 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
             lambda: ctx.cloudflare.workers.list_deployments(service.worker),
             lambda: ctx.cloudflare.workers.list_uploads(service.worker),
             *(
-                (lambda tracked_object=tracked_object: object_reset.read_state(ctx, tracked_object))
+                (lambda tracked_object=tracked_object: object_reset.read_object_state(ctx, tracked_object))
                 for tracked_object in readable
             ),
         ]
@@ -249,14 +249,14 @@ def _build_plan(
     undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(upload.live.split))
     seen = ", ".join(each.name for each in tracked)
     restarted = f"{seen} restarted" if seen else f"a new version of {service.worker} is live, so its objects restart"
-    uploading, deploying = reupload.build_steps(upload, undo=undo, words=object_reset.RESETS_AGAIN)
+    uploading, deploying = reupload.build_reupload_steps(upload, undo=undo, words=object_reset.RESETS_AGAIN)
     return StepPlan(
         summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(classes.own)}); {upload.name}",
         changes=(uploading, RestartObjects.of(deploying, tracked)),
         sections=(
-            *object_reset.build_sections(classes),
+            *object_reset.object_reset_sections(classes),
             *(compared if tracked else ()),
-            reupload.build_section(upload),
+            reupload.reupload_section(upload),
         ),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED, object_reset.NOTHING_TO_UNDO),

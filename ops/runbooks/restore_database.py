@@ -36,7 +36,7 @@ from ops.database.migration_holds import (
     refuse_second_step_back,
 )
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
-from ops.database.runbook_base import DatabaseRunbook, WorkerReads, describe_use, hash_if_known, read_worker
+from ops.database.runbook_base import DatabaseRunbook, WorkerReads, describe_use, hash_if_known, read_database_worker
 from ops.database.state import DatabaseState
 from ops.database.time_travel import (
     BEFORE_LAST_MIGRATION,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 MESSAGE = "We are restoring data. Please try again in a few minutes."
 
 
-def _choose_permissions(environment: "Environment") -> tuple[str, ...]:
+def _choose_restore_permissions(environment: "Environment") -> tuple[str, ...]:
     used = {name for each in environment.databases.values() for name in each.services}
     closed = required_permissions(environment.services[name] for name in sorted(used))
     stored = ("Workers R2 Storage Write",) if environment.kept_rows_store else ()
@@ -101,7 +101,7 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     )
     permissions = TokenPermissions(
         cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS, "Workers R2 Storage Write"),
-        choose=_choose_permissions,
+        choose=_choose_restore_permissions,
     )
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
@@ -294,7 +294,7 @@ def _read_before_restore(
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, ctx.clock.now()),
             lambda: read_migration_holds(d1, database.id),
-            *(partial(read_worker, ctx, each) for each in workers),
+            *(partial(read_database_worker, ctx, each) for each in workers),
         ]
     )
     names = [each.name for each in workers]
@@ -380,11 +380,11 @@ def _plan_changes(
     return StepPlan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
-        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, sections),
+        sections=plan_text.restore_sections(restore, uses, checks.check_names(database), reads.at, sections),
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.REUSED_IDS, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
-            *plan_text.list_warnings(restore, uses),
+            *plan_text.restore_warnings(restore, uses),
             *plan_text.clock_warnings(reads.at, ctx.clock.now()),
             *closed.warnings(ctx),
         ),

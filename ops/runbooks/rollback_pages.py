@@ -18,8 +18,8 @@ from ops.engine.step import StepPlan
 from ops.pages import live_deployment as target
 from ops.pages import plan_text, snapshot
 from ops.pages.plan_text import PagesHistory, short_deployment_id
-from ops.pages.snapshot import PagesSnapshot, build_probes, live_content, read_snapshot
-from ops.pages.steps import RollBackSite, site_words
+from ops.pages.snapshot import PagesSnapshot, build_site_probes, live_content, read_site_snapshot
+from ops.pages.steps import RollBackSite, site_read_back_words
 from ops.pages.target_choice import PagesTargetChoice
 from ops.workers.rollback_target import check_one_target, list_rejected
 
@@ -48,12 +48,12 @@ class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
     permissions = TokenPermissions(cloudflare=("Pages Write",))
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
-        return build_probes(require_service(ctx, *self.kinds))
+        return build_site_probes(require_service(ctx, *self.kinds))
 
     def read(self, ctx: Context[Params]) -> PagesSnapshot:
         service = require_service(ctx, *self.kinds)
         check_one_target(ctx.params.to, ctx.params.to_commit)
-        return read_snapshot(ctx, service, ctx.params.to, ctx.params.to_commit)
+        return read_site_snapshot(ctx, service, ctx.params.to, ctx.params.to_commit)
 
     def choose(self, ctx: Context[Params], situation: PagesSnapshot) -> StepPlan:
         service, site = require_service(ctx, *self.kinds), situation
@@ -85,7 +85,9 @@ def _build_step(
         done_when=f"the site matches {name}, {proof}",
         undo=_suggest_rollback(ctx, live.id) if live else None,
         accepted_before=str(accepted) if accepted and accepted.target == chosen else "",
-        words=site_words(f"it waits for the site, and sends nothing again{'' if ctx.request.incident else elsewhere}."),
+        words=site_read_back_words(
+            f"it waits for the site, and sends nothing again{'' if ctx.request.incident else elsewhere}."
+        ),
         service=service,
         live=live,
         observed=site.observed,
@@ -104,10 +106,10 @@ def _plan_nothing(
     choice = history.choice
     return StepPlan(
         summary=summary,
-        sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=True),
+        sections=plan_text.site_rollback_sections(history, choice, history.serving_deployment, by_rule=True),
         reason=reason,
         next_step=_suggest_rollback(ctx, choice.target.id) if choice.target else None,
-        probes=partial(build_probes, service, live_content(ctx, service)),
+        probes=partial(build_site_probes, service, live_content(ctx, service)),
     )
 
 
@@ -126,12 +128,12 @@ def _plan_without_live(ctx: Context[RollbackPages.Params], service: "Service", s
     return StepPlan(
         summary=f"Pages {service.pages}: unknown → {short_deployment_id(chosen)}",
         changes=(step,),
-        sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
-        not_undone=plan_text.list_not_undone(site.observed.project),
+        sections=plan_text.site_sections_without_live(chosen, ctx.clock.now(), why),
+        not_undone=plan_text.site_rollback_not_undone(site.observed.project),
         consequences=plan_text.list_consequences_without_live(site.observed.project),
         warnings=(named, *_repeat_warnings(site, step)),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
-        probes=partial(build_probes, service, step.find_content),
+        probes=partial(build_site_probes, service, step.find_content),
     )
 
 
@@ -148,12 +150,12 @@ def _build_plan(
     return StepPlan(
         summary=f"Pages {service.pages}: {step.before} → {step.after}",
         changes=(step,),
-        sections=plan_text.build_sections(history, history.choice, chosen, by_rule=by_rule),
-        not_undone=plan_text.list_not_undone(site.observed.project),
-        consequences=plan_text.list_consequences(history),
+        sections=plan_text.site_rollback_sections(history, history.choice, chosen, by_rule=by_rule),
+        not_undone=plan_text.site_rollback_not_undone(site.observed.project),
+        consequences=plan_text.site_rollback_consequences(history),
         warnings=(
             *_repeat_warnings(site, step),
-            *plan_text.list_warnings(
+            *plan_text.site_rollback_warnings(
                 history,
                 chosen,
                 began=ctx.request.incident_began,
@@ -163,7 +165,7 @@ def _build_plan(
         ),
         next_step=_suggest_rollback(ctx, older.id) if older else None,
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
-        probes=partial(build_probes, service, step.find_content),
+        probes=partial(build_site_probes, service, step.find_content),
     )
 
 

@@ -89,7 +89,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         service = require_service(ctx, *self.kinds)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
-        schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
+        schemas = schema_age.start_reading_schemas(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
         to = parse_wanted_split(ctx.params.to, ctx.params.to_commit, listing.versions)
         refusals.check_options(to, ctx.params)
@@ -260,8 +260,8 @@ def _build_plan(
     mark = _build_mark(ctx, rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule))
     live, rebuilt, began = history.live.split, latest is not None, ctx.request.incident_began
     warnings = (
-        *schema_age.list_warnings(ages),
-        *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
+        *schema_age.schema_age_warnings(ages),
+        *plan_text.rollback_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
         *plan_text.list_proof_warnings(service),
     )
     next_step, repair = _next_step(ctx, history, choice, split, by_rule=by_rule), _secret_repair(ctx, history, split)
@@ -282,12 +282,12 @@ def _build_plan(
         changes=(step,),
         sections=(
             *plan_text.build_drill_section(ctx.config.staging_drill, ctx.environment.name, service.name, history.live),
-            *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
-            *schema_age.build_sections(ages, ctx.suggest),
-            *steps.build_sections(service, live, split, obstacle),
+            *plan_text.rollback_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
+            *schema_age.schema_age_sections(ages, ctx.suggest),
+            *steps.rehearsal_sections(service, live, split, obstacle),
         ),
-        not_undone=plan_text.list_not_undone(history, split),
-        consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=rebuilt, repair=repair),
+        not_undone=plan_text.rollback_not_undone(history, split),
+        consequences=plan_text.rollback_consequences(service, history, split, mark, rebuilt=rebuilt, repair=repair),
         warnings=warnings,
         next_step=next_step,
         remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
@@ -344,11 +344,11 @@ def _plan_repair(
     return StepPlan(
         summary=f"Worker {service.worker}: {step.before} → {step.after}, which a rehearsal replaced by accident",
         changes=(step,),
-        sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
-        not_undone=plan_text.list_not_undone(history, split),
-        consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=False),
+        sections=plan_text.rollback_sections(history, choice, split, repository=service.repository, by_rule=False),
+        not_undone=plan_text.rollback_not_undone(history, split),
+        consequences=plan_text.rollback_consequences(service, history, split, mark, rebuilt=False),
         warnings=(
-            *plan_text.list_leftovers(history.live, end=""),
+            *plan_text.leftover_split_warnings(history.live, end=""),
             *plan_text.list_secret_warnings(history, split),
         ),
         next_step=_suggest_rollback(ctx, others[0]) if others else None,
@@ -388,8 +388,8 @@ def _with_current_secrets(
     return replace(
         plan,
         summary=f"Worker {service.worker}: {step.before} → {upload.name}",
-        changes=reupload.build_steps(upload, undo=step.undo, rehearsal=step.rehearsal),
-        sections=(*plan.sections, reupload.build_section(upload)),
+        changes=reupload.build_reupload_steps(upload, undo=step.undo, rehearsal=step.rehearsal),
+        sections=(*plan.sections, reupload.reupload_section(upload)),
         done_message=f"Rolled back {ctx.params.service} to {upload.name}",
         probes=partial(_build_probes, service, upload.find_split),
     )
@@ -406,12 +406,12 @@ def _plan_nothing(
     reason: Reason,
 ) -> StepPlan:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
-    ages = schema_age.list_split_ages(history, history.live.split, schemas())
+    ages = schema_age.list_split_ages(history, live := history.live.split, schemas())
     return StepPlan(
         summary=summary,
         sections=(
-            *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
-            *schema_age.build_sections(ages, ctx.suggest),
+            *plan_text.rollback_sections(history, choice, live, repository=service.repository, by_rule=True),
+            *schema_age.schema_age_sections(ages, ctx.suggest),
         ),
         warnings=_warn_of_leftover_rehearsal(ctx, history),
         reason=reason,
@@ -423,7 +423,7 @@ def _plan_nothing(
 def _warn_of_leftover_rehearsal(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> tuple[str, ...]:
     """Return the warning about an unfinished rehearsal that this run does not remove."""
     command = _suggest_rollback(ctx, format_split(history.live.split)).command
-    return plan_text.list_leftovers(history.live, end=f"To remove it: `{command}`")
+    return plan_text.leftover_split_warnings(history.live, end=f"To remove it: `{command}`")
 
 
 def _rehearsal_obstacle(

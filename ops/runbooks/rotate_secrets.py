@@ -30,7 +30,7 @@ from ops.rotation.steps import (
     GitHubSecretCopy,
     MarkEdit,
     WorkerState,
-    build_mark,
+    build_rotation_mark,
     plan_reuploads,
     read_worker_states,
     secrets_by_worker,
@@ -182,12 +182,12 @@ def _build_plan(
         summary=f"{', '.join(selected.rules)}: {kind} values for {', '.join(workers)}",
         changes=steps,
         final_changes=tuple(CopyToGitHub.of(each, secrets, selected.rules[each.name]) for each in copying),
-        sections=(*selection.build_sections(selected, workers), *map(reupload.build_section, uploads.values())),
+        sections=(*selection.rotation_sections(selected, workers), *map(reupload.reupload_section, uploads.values())),
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=(
             *_list_write_warnings(states, uploads, delays),
-            *selection.list_warnings(
+            *selection.rotation_warnings(
                 selected,
                 with_old_value=frozenset(name for name in selected.rules if _has_old_value(ctx, name)),
                 missing=tuple(f"{e.worker_state.worker} has no {n}" for e in edits for n in e.missing_secrets),
@@ -197,7 +197,7 @@ def _build_plan(
         remaining_message=selection.describe_unwritten_copies(selected, by_hand),
         proved_claim=f"the {kind} values of {', '.join(selected.rules)} are in use, and the probes are healthy",
         proof_limit="; ".join(_list_proof_limits(ctx, delays)),
-        tasks=selection.list_tasks(selected, by_hand=by_hand, confirm=_suggest_confirmation(ctx, selected)),
+        tasks=selection.rotation_tasks(selected, by_hand=by_hand, confirm=_suggest_confirmation(ctx, selected)),
         done_message=f"Set {kind} values of {', '.join(selected.rules)} for {', '.join(workers)}",
         probes=partial(_build_probes, ctx, selected, partial(_find_versions, steps), unproved),
     )
@@ -216,11 +216,11 @@ def _build_steps(
     for worker, names in workers.items():
         undo = _suggest_undo(ctx, names)
         if worker in uploads:
-            steps += reupload.build_steps(uploads[worker], undo=undo, secrets=secrets, words=SETS_AGAIN)
+            steps += reupload.build_reupload_steps(uploads[worker], undo=undo, secrets=secrets, words=SETS_AGAIN)
             continue
         edit = EditSecrets.of(states[worker], names, secrets, is_restored=bool(ctx.params.restore), undo=undo)
         steps.append(edit)
-        marks.append(MarkEdit.of(edit, build_mark(ctx, names)))
+        marks.append(MarkEdit.of(edit, build_rotation_mark(ctx, names)))
     return (*steps, *marks)
 
 
@@ -271,7 +271,7 @@ def _suggest_undo(ctx: Context[RotateSecrets.Params], names: tuple[str, ...]) ->
 
 def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSelection) -> StepPlan:
     """Mark the live versions so that no later run restores the revoked keys, after the probes prove the new values."""
-    asked = confirmation.find_askable(ctx, selected)
+    asked = confirmation.find_askable_secrets(ctx, selected)
     workers = secrets_by_worker(ctx, selected)
     states, answers = run_parallel_mixed(
         [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, asked, (NEW_PREFIX, OLD_PREFIX))]
@@ -283,17 +283,17 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
     )
     steps = []
     for worker, names in workers.items():
-        if confirmation.is_marked(states[worker], names):
+        if confirmation.has_rotation_mark(states[worker], names):
             continue
         text = "; ".join(filter(None, [words.mark_text(worker, names), ctx.params.reason]))
         mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, text, revoked=names)
-        steps.append(confirmation.build_step(states[worker], mark))
+        steps.append(confirmation.build_confirmation_step(states[worker], mark))
     proved = f"proved revoked: {', '.join(asked.rules)}" if asked.rules else ""
     claims = [proved, *words.claims, f"marked as revoked: {', '.join(selected.rules)}", "the probes are healthy"]
     return StepPlan(
         summary=f"the rotation of {', '.join(selected.rules)} {'ends' if steps else 'has ended'}",
         final_changes=tuple(steps),
-        sections=selection.build_sections(selected, workers),
+        sections=selection.rotation_sections(selected, workers),
         warnings=tuple(words.claims),
         consequences=(confirmation.OBJECTS_RESTART,) if steps else (),
         proved_claim="; ".join(filter(None, claims)),

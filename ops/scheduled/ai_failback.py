@@ -103,7 +103,7 @@ def _decide_ai_failback(
         raise ConfigError("ops.yml names no AI providers", hint="List them under `runtime.ai.order`.")
     with ExitStack() as stack:
         session = Session(config, environment.name, environ, stack)
-        current = values.parse_state(
+        current = values.parse_switch_state(
             AI_SWITCH,
             runtime.switches[AI_SWITCH],
             session.cloudflare.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{AI_SWITCH}"),

@@ -27,7 +27,7 @@ from ops.github import actions, comments
 from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
-from ops.limits.diff import list_differences
+from ops.limits.diff import list_limit_differences
 from ops.limits.file import Limits, LimitsValue, Temporary, build_value, parse_stored_limits, value_limits
 from ops.limits.publication import RaiseNote, raise_notes
 from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
@@ -79,7 +79,7 @@ class _WriteLimits(Step):
     def check(self, ctx: Context[Any]) -> ObservedState:
         text, value = ctx.cloudflare.kv.read_value(_limits_namespace(ctx), LIMITS_KEY), self.read.value
         stored, _ = parse_stored_limits(text)
-        holds = f"KV holds {describe_kv(text)}"
+        holds = f"KV holds {describe_limits_in_kv(text)}"
         if stored is not None and (stored.revision, stored.limits) == (value.revision, value.limits):
             return ObservedState(ChangeState.DONE, holds)
         state = ChangeState.PLANNED if text == self.read.before else ChangeState.CHANGED_ELSEWHERE
@@ -106,7 +106,7 @@ def _publish_result(result: EndedRun, environ: Mapping[str, str], redactor: Reda
             try:
                 yield from step()
             except (OpsError, comments.CommentForbidden) as error:
-                yield f"warning: could not publish the result on GitHub ({describe_error(error)})"
+                yield f"warning: could not publish the result on GitHub ({describe_limits_error(error)})"
 
 
 def _publish_early_end(
@@ -119,9 +119,11 @@ def _publish_early_end(
     log = actions.run_links(environ, None).get("run", "")
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:
-            yield publication.comment_message(pulls, _job_commit(environ), environment, message, redactor, log=log)
+            yield publication.comment_message(
+                pulls, _limits_job_commit(environ), environment, message, redactor, log=log
+            )
     except (OpsError, comments.CommentForbidden) as problem:
-        yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
+        yield f"warning: could not publish the result on GitHub ({describe_limits_error(problem)})"
 
 
 class ApplyLimits(Runbook["ApplyLimits.Params"]):
@@ -180,7 +182,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
             return build_plan(ctx, replace(read, value=stored), stored, changes=(), warnings=warnings)
         if stored is not None:
             warnings = (*warnings, *_check_large_steps(ctx, read, stored))
-        return build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
+        return build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
 
 
 def _build_revision_probe(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
@@ -197,16 +199,16 @@ def _build_revision_probe(ctx: Context[Any], read: LimitsRead | None) -> ProbeSe
     return ProbeSet(service.url, named, verify, limit=read.proof, deciding="runtime")
 
 
-def _job_commit(environ: Mapping[str, str]) -> str:
+def _limits_job_commit(environ: Mapping[str, str]) -> str:
     return environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
 
 
-def find_read(result: EndedRun) -> LimitsRead | None:
+def find_limits_read(result: EndedRun) -> LimitsRead | None:
     """Return what a run read; None if it ended without a plan."""
     return result.full_plan.read if isinstance(result.full_plan, ApplyLimitsPlan) else None
 
 
-def describe_error(error: Exception) -> str:
+def describe_limits_error(error: Exception) -> str:
     return error.message if isinstance(error, OpsError) else "the token lacks the permission"
 
 
@@ -214,8 +216,8 @@ def _publish_in_job(
     pulls: PullRequests, result: EndedRun, environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[str]:
     """Comment the result on the pull request; report what was not applied, or that KV matches again."""
-    read = find_read(result)
-    sha = read.commits.checked_out if read else _job_commit(environ)
+    read = find_limits_read(result)
+    sha = read.commits.checked_out if read else _limits_job_commit(environ)
     log = actions.run_links(environ, None).get("run", "")
     yield publication.comment_result(pulls, sha, result, redactor, log=log)
     if result.decision == Decision.REFUSED:
@@ -229,7 +231,7 @@ def _publish_in_job(
 
 def _post_notes(pulls: PullRequests, result: EndedRun, redactor: Redactor) -> Iterator[str]:
     """Post the lines on the incidents of raised limits."""
-    read = find_read(result)
+    read = find_limits_read(result)
     notes = [RaiseNote(incident, name, text) for incident, name, text in _refused_entries(result, "not_raised")]
     if read is not None and read.ending is None:
         notes += find_notes(pulls, read, result)
@@ -268,10 +270,10 @@ def _superseded_plan(commits: FileCommits, text: str | None) -> StepPlan:
     )
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
     read = LimitsRead(commits, LimitsValue("", "", {}), text, ending=ending)
-    return ending_plan(read)
+    return plan_without_write(read)
 
 
-def ending_plan(read: LimitsRead) -> ApplyLimitsPlan:
+def plan_without_write(read: LimitsRead) -> ApplyLimitsPlan:
     """Return the plan of a run that changes nothing, and has its `ending`."""
     ending = read.ending
     assert ending is not None
@@ -283,14 +285,14 @@ def ending_plan(read: LimitsRead) -> ApplyLimitsPlan:
     )
 
 
-def write_step(read: LimitsRead) -> Step:
+def limits_write_step(read: LimitsRead) -> Step:
     target, revision = f"{LIMITS_KEY} in KV", read.value.revision
     return _WriteLimits(
-        target, describe_kv(read.before), f"revision {revision}", f"KV holds {revision}", None, read=read
+        target, describe_limits_in_kv(read.before), f"revision {revision}", f"KV holds {revision}", None, read=read
     )
 
 
-def describe_kv(text: str | None) -> str:
+def describe_limits_in_kv(text: str | None) -> str:
     """Describe the value in KV."""
     if text is None:
         return "no value"
@@ -365,7 +367,7 @@ def _check_large_steps(ctx: Context[Any], read: LimitsRead, stored: LimitsValue)
 def _record_refusal(ctx: Context[Any], read: LimitsRead, stored: LimitsValue) -> None:
     """Record the differences that stay, and the raises of incidents that are not applied, for the publication."""
     wanted = build_value(read.file, read.commits.checked_out, ctx.clock.now()).limits
-    differences = [*list_differences(stored.limits, wanted)]
+    differences = [*list_limit_differences(stored.limits, wanted)]
     not_raised = [
         (entry.incident, name, read.kept.get(name) or f"{name} was not raised to {entry.limit}: {FILE} is refused")
         for name, limit in read.file.items()
@@ -384,7 +386,7 @@ def build_plan(
     warnings: tuple[str, ...] = (),
 ) -> ApplyLimitsPlan:
     revision = read.value.revision
-    differences = tuple(list_differences(stored.limits if stored else {}, read.value.limits))
+    differences = tuple(list_limit_differences(stored.limits if stored else {}, read.value.limits))
     exceptions = (*read.kept.values(), *ended_limits(read.limits, ctx.clock.now()))
     unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
     read = replace(read, revision=revision, proof=_choose_probed_limit(ctx, read.value, stored), drift=differences)

@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
-from ops.github.files import read_text_file, states_in_git
+from ops.github.files import file_states_in_git, read_text_file
 from ops.github.pulls import FileState, PullRequests
 from ops.limits.diff import (
     LimitsDiff,
@@ -29,7 +29,7 @@ from ops.limits.diff import (
     compare_limits,
     limits_marker,
     plan_lines,
-    render_comment,
+    render_limits_comment,
     render_unchanged,
 )
 from ops.limits.file import RESTORABLE, Limits, earlier_limits, parse_limits
@@ -77,7 +77,7 @@ def plan_limits(
 ) -> int:
     """Show the plan. Returns exit code 0, or 3 if the proposed file is invalid. Raises ConfigError, ProviderError."""
     config, _ = read_config(config_path)
-    chosen = choose_environment(config, environment)
+    chosen = choose_limits_environment(config, environment)
     folder = config_path.resolve().parent
     if environ.get("GITHUB_EVENT_NAME") == "pull_request" and file is None and not base:
         sources = _read_pull_request(folder, environ, redactor)
@@ -107,7 +107,7 @@ def plan_limits(
     return code
 
 
-def choose_environment(config: "Config", name: str) -> "Environment":
+def choose_limits_environment(config: "Config", name: str) -> "Environment":
     """Return the named environment, else the first one with limits. Raises ConfigError."""
     having = [each for each, found in config.environments.items() if found.runtime and found.runtime.limits]
     environment = config.environment(name or next(iter(having), next(iter(config.environments))))
@@ -127,7 +127,7 @@ def _build_plan(
     base: Limits | None = None
     if sources.base is not None:
         try:
-            base, _ = parse_limits(sources.base, path=FILE, names=_all_names(sources.base, names), now=now)
+            base, _ = parse_limits(sources.base, path=FILE, names=_all_limit_names(sources.base, names), now=now)
         except ConfigError as error:
             warnings.append(f"the base is invalid ({error.message}), so there is no comparison with it")
     planned = LimitsPlan(None, sources.base_label, sources.proposed_label, environment.name)
@@ -156,7 +156,7 @@ def _below_live(diff: LimitsDiff) -> Iterator[str]:
             yield f"{row.name}: {proposed} is more than the base, but less than the live {live}"
 
 
-def _all_names(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
+def _all_limit_names(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return `names` and all names in `text`: the base may still hold limits that ops.yml no longer has."""
     from ops.config.strict_yaml import read_yaml
 
@@ -181,7 +181,7 @@ def _read_checkout(
     if sha is None:
         return ComparedFiles(None, "no base (no commit yet)", proposed, path.name)
     without = "" if text is not None else f", which has no {FILE}"
-    states = partial(states_in_git, repository, FILE, sha)
+    states = partial(file_states_in_git, repository, FILE, sha)
     return ComparedFiles(text, f"commit {sha[:12]}{without}", proposed, path.name, states=states)
 
 
@@ -233,7 +233,7 @@ def _publish_comment(
     number: int, planned: LimitsPlan, environ: Mapping[str, str], redactor: Redactor, say: Say
 ) -> None:
     """Write the plan to the job summary and to one comment. A failure here changes no exit code."""
-    body = redactor.redact_text(render_comment(planned, log=actions.run_links(environ, None).get("run", "")))
+    body = redactor.redact_text(render_limits_comment(planned, log=actions.run_links(environ, None).get("run", "")))
     actions.write_summary(environ, body)
     _save_plan_comment(number, planned.environment, body, environ, redactor, say=say)
 

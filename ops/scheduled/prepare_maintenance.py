@@ -58,7 +58,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
     def plan(self, ctx: Context[Params]) -> StepPlan:
         worker, host = run_parallel_mixed(
             [
-                lambda: steps.read_worker(ctx.cloudflare.workers),
+                lambda: steps.read_maintenance_worker(ctx.cloudflare.workers),
                 lambda: ctx.cloudflare.workers.read_workers_dev_host(WORKER),
             ]
         )
@@ -82,7 +82,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
                 writes.append(SetSubdomain(WORKER, live, SUBDOMAIN_ON))
         is_stored = worker is None or any(isinstance(write, UploadState) for write in writes)
         stored = StoredState(run=ctx.run_id if is_stored or worker is None else worker.state.run)
-        changes = steps.build_steps(writes, stored)
+        changes = steps.build_maintenance_steps(writes, stored)
         off = () if worker is None else tuple(window.scope for window in worker.state.windows)
         return StepPlan(
             summary=f"{'deploy' if changes else 'already prepared:'} {WORKER}",

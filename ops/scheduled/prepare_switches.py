@@ -56,5 +56,5 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
             proved_claim=f"the switch keys exist, and {service} reads them, {SEEN}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=False,
-            probes=partial(steps.build_probe_set, ctx, shows),
+            probes=partial(steps.build_switch_probes, ctx, shows),
         )

@@ -28,11 +28,11 @@ from ops.scheduled.apply_limits import (
     ApplyLimits,
     LimitsRead,
     build_plan,
-    describe_error,
-    ending_plan,
+    describe_limits_error,
+    find_limits_read,
     find_notes,
-    find_read,
-    write_step,
+    limits_write_step,
+    plan_without_write,
 )
 
 INCIDENT = "incident"
@@ -42,7 +42,7 @@ REPORT_PERIOD = timedelta(hours=24)
 
 def _publish_drift(result: EndedRun, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
     """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
-    read = find_read(result)
+    read = find_limits_read(result)
     if read is None or read.drift is None or result.decision == Decision.PLANNED:
         return
     is_gone = result.exit_code == 0 and (not read.drift or result.wrote)
@@ -58,7 +58,7 @@ def _publish_drift(result: EndedRun, environ: Mapping[str, str], redactor: Redac
             else:
                 yield publication.save_drift(pulls, read.drift, result, redactor)
         except (OpsError, comments.CommentForbidden) as error:
-            yield f"warning: could not update the issue ({describe_error(error)})"
+            yield f"warning: could not update the issue ({describe_limits_error(error)})"
 
 
 class ReconcileLimits(ApplyLimits):
@@ -77,28 +77,32 @@ class ReconcileLimits(ApplyLimits):
         stored, garbage = parse_stored_limits(read.before)
         if not garbage and self._is_application_ahead(ctx, read, stored):
             message = f"the application shows revision {read.value.revision} of {FILE}; KV's API does not yet"
-            return ending_plan(replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
+            return plan_without_write(
+                replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
+            )
         if read.before is None:
             message = f"KV holds no limits: {FILE} was never applied here, so the values in the code apply"
-            return ending_plan(replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message)))
+            return plan_without_write(
+                replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message))
+            )
         live, desired = (stored.limits if stored else {}), read.value.limits
         if stored is not None and live == desired:
             message = f"KV matches {FILE}, revision {stored.revision}"
-            return ending_plan(
+            return plan_without_write(
                 replace(read, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
             )
         if stored is not None and drop_ended(live, ctx.clock.now()) == desired:
-            plan = build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
+            plan = build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
             return replace(
                 plan, summary=f"a temporary limit has ended: {plan.summary}", read=replace(plan.read, drift=())
             )
-        drift = (garbage,) if garbage else tuple(diff.list_differences(live, desired))
+        drift = (garbage,) if garbage else tuple(diff.list_limit_differences(live, desired))
         applied = value_limits(stored) if stored else {}
         _, left_out = leave_out(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
-            return build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
+            return build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
-        return ending_plan(
+        return plan_without_write(
             replace(read, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
         )
 

@@ -58,7 +58,7 @@ def _read_incidents(config: "Config", environment: "Environment", environ: Mappi
         for wait in (0.0, runtime.settle):
             session.clock.sleep(wait)
             text = session.cloudflare.kv.read_value(runtime.namespace, f"{SWITCH_KEY_PREFIX}{BANNER_SWITCH}")
-            current = values.parse_state(BANNER_SWITCH, runtime.switches[BANNER_SWITCH], text)
+            current = values.parse_switch_state(BANNER_SWITCH, runtime.switches[BANNER_SWITCH], text)
             owners = current.owners(session.clock.now())
             if incidents := tuple(each.incident for each in owners if each.incident):
                 return incidents

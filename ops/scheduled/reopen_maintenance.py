@@ -32,7 +32,7 @@ def _find_due_runs(
 ) -> Iterator[DueRun | DueNotice | str]:
     with ExitStack() as ending:
         session = Session(config, environment.name, environ, ending)
-        worker = steps.read_worker(session.cloudflare.workers)
+        worker = steps.read_maintenance_worker(session.cloudflare.workers)
         due = [each for each in worker.state.windows if each.is_due(session.clock.now())] if worker else []
         services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]
         openings = list(ScheduledLook(session, config, environ, redactor).find_notices(services))

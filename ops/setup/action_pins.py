@@ -62,7 +62,7 @@ def choose_pin(repository: str | None, pins: Mapping[str, str], given: str, envi
     return _own_release(repository, environ).pin
 
 
-def other_version(pin: str) -> str:
+def other_pinned_version(pin: str) -> str:
     """Return the release in the comment of the pin, if it is of another minor version than this program; else ""."""
     match = re.search(r"# v((\d+\.\d+)\.\w+)$", pin)
     return match[1] if match and match[2] != __version__.rpartition(".")[0] else ""

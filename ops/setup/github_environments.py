@@ -88,7 +88,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
                 **workflow_jobs.chat_secrets(config),
             }
         ),
-        sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
+        sorted({*IMPACT, *(read for group in groups for read in _token_read_groups(group))}),
     )
     add_github_environment("report", CHECK_OUTAGE, (), ())
     if keys := page_keys(config.status_page):
@@ -113,14 +113,14 @@ def _secret_names(expressions: Mapping[str, str]) -> list[str]:
     return [each.removeprefix("secrets.") for each in expressions.values()]
 
 
-def _read_groups(group: str) -> Iterator[str]:
+def _token_read_groups(group: str) -> Iterator[str]:
     """Yield the read-only group for the same area; nothing for a right such as Cache Purge, and none for kept rows."""
     area, _, right = group.rpartition(" ")
     if right in {"Read", "Write"} and area != KEPT_ROWS:
         yield f"{area} Read"
 
 
-def render_table(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> Iterator[str]:
+def render_environments_table(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> Iterator[str]:
     """Yield the lines of a Markdown table of the environments."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{' --- |' * len(COLUMNS)}"

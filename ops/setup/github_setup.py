@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.app.configuration import choose_repository, find_token, read_config
+from ops.app.configuration import choose_repository, find_person_token, read_config
 from ops.app.registry import button_runbooks
 from ops.config.strict_yaml import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
@@ -27,7 +27,7 @@ from ops.setup.github_environments import GitHubEnvironment, needed_environments
 from ops.setup.github_secrets import MissingSecret, list_missing
 from ops.setup.labels import desired_labels
 from ops.setup.server import require_github_com
-from ops.setup.sync import find_differences, sync_files
+from ops.setup.sync import find_generated_differences, sync_files
 from ops.setup.workflows import FileAction
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def require_laptop(environ: Mapping[str, str], folder: Path, redactor: Redactor)
 def laptop_environ(environ: Mapping[str, str], repo: str, folder: Path, redactor: Redactor) -> dict[str, str]:
     """Return the variables for `connect`, with the person's token. `folder` is that of ops.yml. Raises ConfigError."""
     environ = require_laptop(environ, folder, redactor)
-    repository, token = choose_repository(repo, environ, folder, redactor), find_token(environ)
+    repository, token = choose_repository(repo, environ, folder, redactor), find_person_token(environ)
     if not token:
         raise ConfigError(
             "neither GITHUB_TOKEN nor GH_TOKEN is set",
@@ -210,7 +210,7 @@ class GitHubSetup:
         self._path.write_bytes(text.encode())
         self._config, _ = read_config(self._path, labels=None)
         root = self._path.resolve().parent
-        differences = find_differences(root, self._config, self._environ)
+        differences = find_generated_differences(root, self._config, self._environ)
         changed = [self._path.resolve(), *(each.path for each in differences if each.action is not FileAction.KEEP)]
         plan.files += [path.relative_to(root).as_posix() for path in changed]
         lines: list[str] = []

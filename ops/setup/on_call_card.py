@@ -95,7 +95,7 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
     for when in dict.fromkeys(row.when for _, row in rows):
         starts = [(service, start) for service, row in rows if row.when == when for start in row.starts]
         kinds = [
-            (_describe_button(start.runbook, (*start.chosen, *start.typed)), *_list_options(start.command))
+            (_describe_card_button(start.runbook, (*start.chosen, *start.typed)), *_list_card_options(start.command))
             for _, start in starts
         ]
         ways = []
@@ -111,7 +111,7 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
                     _generalize_commands([start.command for _, start in alike]),
                     _describe_people([(start.responders, start.is_for_nobody) for _, start in alike]),
                     first.approval,
-                    _describe_times(config, first.runbook, drills),
+                    _describe_recovery_times(config, first.runbook, drills),
                 )
             )
         entries.append(CardEntry(when, tuple(ways)))
@@ -127,12 +127,12 @@ def build_card(config: "Config", page: str, drills: DrillTrend | None) -> OnCall
     )
 
 
-def _describe_button(runbook: str, fields: Iterable[tuple[str, str]]) -> str:
+def _describe_card_button(runbook: str, fields: Iterable[tuple[str, str]]) -> str:
     options = ", ".join(f"{name} {value}" for name, value in fields if name not in PLACES)
     return f"{runbook}: {options}" if options else runbook
 
 
-def _list_options(command: str) -> list[str]:
+def _list_card_options(command: str) -> list[str]:
     return [word for word in shlex.split(command) if word.startswith("--")]
 
 
@@ -159,7 +159,7 @@ def _describe_people(lists: Collection[tuple[tuple[str, ...], bool]]) -> str:
     return f"only {', '.join(people)}" if people else ""
 
 
-def _describe_times(config: "Config", runbook: str, drills: DrillTrend | None) -> str:
+def _describe_recovery_times(config: "Config", runbook: str, drills: DrillTrend | None) -> str:
     """Return how long the last passed drill took, and the target; unknown is said."""
     last, target = drills.find_last(runbook) if drills else None, config.recovery_targets.get(runbook)
     seconds = last.result.verified.seconds if last else None
@@ -190,12 +190,12 @@ def render_files(config: "Config", page: str, drills: DrillTrend | None) -> dict
             f"{collapse_blank_lines(template.render(card=each, most=MOST_NAMES)).strip()}\n" for each in (card, plain)
         )
         texts[name] = (
-            f"<!-- backout:on-call-card config={_digest_of(without_times)} text={_digest_of(text)} -->\n{text}"
+            f"<!-- backout:on-call-card config={_card_digest(without_times)} text={_card_digest(text)} -->\n{text}"
         )
     return texts
 
 
-def _digest_of(text: str) -> str:
+def _card_digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
@@ -212,17 +212,17 @@ def find_card_differences(
         raise ConfigError("the card has links to the operations repository, whose name is unknown", hint=hint)
     wanted, has_times = render_files(config, page, drills), drills is not None and not drills.problem
     compared = ((name, team_file.find_text(root / name), text) for name, text in wanted.items())
-    found = (_compare_file(root / name, old, text, with_times=has_times) for name, old, text in compared)
+    found = (_compare_card_file(root / name, old, text, with_times=has_times) for name, old, text in compared)
     return [each for each in found if each]
 
 
-def _compare_file(path: Path, old: str | None, new: str, *, with_times: bool) -> FileDifference | None:
+def _compare_card_file(path: Path, old: str | None, new: str, *, with_times: bool) -> FileDifference | None:
     if old is None:
         return FileDifference(path, FileAction.WRITE, "is missing", desired=new)
     mark, wanted = _MARK.match(old), _MARK.match(new)
     if mark is None:
         return FileDifference(path, FileAction.KEEP, "is a file of yours", old, new)
-    is_edited, is_current = mark[2] != _digest_of(old[mark.end() :]), wanted is not None and mark[1] == wanted[1]
+    is_edited, is_current = mark[2] != _card_digest(old[mark.end() :]), wanted is not None and mark[1] == wanted[1]
     if is_current and (is_edited or not with_times or old == new):
         return None
     if is_edited:

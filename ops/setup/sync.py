@@ -67,19 +67,19 @@ DIFFERS = 2
 DONE = {FileAction.WRITE: "written", FileAction.REMOVE: "removed", FileAction.KEEP: "kept"}
 
 
-def form_difference(path: Path, config: "Config") -> FileDifference | None:
+def issue_form_difference(path: Path, config: "Config") -> FileDifference | None:
     """Return the change that the form needs; None if there is no form or no difference. Writes nothing.
 
     Raises ConfigError if the form cannot be read.
     """
     text = team_file.read_utf8(path)
-    desired = rewrite_form(text, config)
+    desired = rewrite_issue_form(text, config)
     if desired == text:
         return None
     return FileDifference(path, FileAction.WRITE, "names the services", text, desired)
 
 
-def rewrite_form(text: str, config: "Config") -> str:
+def rewrite_issue_form(text: str, config: "Config") -> str:
     """Return the form with the services and environments of ops.yml.
 
     A single service is the default. With more than MOST_OPTIONS, people type the name. A single environment is left
@@ -133,7 +133,7 @@ def sync_files(
         ConfigError: the files use several commits of our actions, or those of another minor version.
     """
     _check_minutes(config)
-    differences = find_differences(root, config, environ, actions)
+    differences = find_generated_differences(root, config, environ, actions)
     _check_actions(root, config)
     if not actions:
         _refuse_other_release(root, config)
@@ -166,7 +166,7 @@ def sync_files(
 def _refuse_other_release(root: Path, config: "Config") -> None:
     """Raise ConfigError if the workflows use actions of another minor version, which read other inputs."""
     pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
-    for version in sorted({action_pins.other_version(pin) for pin in pins} - {""}):
+    for version in sorted({action_pins.other_pinned_version(pin) for pin in pins} - {""}):
         raise ConfigError(
             f"the workflows use the actions of v{version}, and this program is {__version__}",
             hint=f"Install v{version}, or move the workflows with the full SHA of this release: "
@@ -174,13 +174,13 @@ def _refuse_other_release(root: Path, config: "Config") -> None:
         )
 
 
-def find_differences(
+def find_generated_differences(
     root: Path, config: "Config", environ: Mapping[str, str], actions: str = ""
 ) -> list[FileDifference]:
     """Return the generated files that differ from `ops.yml`. Raises ConfigError if they use several commits of ours."""
     pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions)
     pin = action_pins.choose_pin(config.github.actions, pins, actions, environ)
-    form = form_difference(root / FORM_PATH, config)
+    form = issue_form_difference(root / FORM_PATH, config)
     return [*workflows.compare_workflows(root, config, button_runbooks(), pin), *filter(None, [form])]
 
 
@@ -198,8 +198,8 @@ def older_generator(root: Path, differences: Sequence[FileDifference]) -> str:
 def list_generators(root: Path) -> dict[str, list[str]]:
     """Return version of ops → workflow files that it generated, without those that only call others."""
     found: dict[str, list[str]] = {}
-    for name, text in workflows.read_files(root / workflows.FOLDER).items():
-        if version := workflows.generated_by(text):
+    for name, text in workflows.read_workflow_files(root / workflows.FOLDER).items():
+        if version := workflows.workflow_generator(text):
             found.setdefault(version, []).append(f"{name}.yml")
     return dict(sorted(found.items()))
 
@@ -219,14 +219,14 @@ def _check_actions(root: Path, config: "Config") -> None:
         )
 
 
-def _count_minutes(config: "Config") -> int:
+def _count_scheduled_minutes(config: "Config") -> int:
     """Return the minutes that all schedules use in a month."""
     tasks = sum(task.minutes for task in workflow_jobs.scheduled_tasks(config))
     return tasks + workflow_jobs.staging_drill_minutes(config) + publish_update_job.monthly_minutes(config)
 
 
 def _check_minutes(config: "Config") -> None:
-    used = _count_minutes(config)
+    used = _count_scheduled_minutes(config)
     if not workflow_jobs.uses_too_many_minutes(config, used):
         return
     raise ConfigError(
@@ -244,7 +244,7 @@ def _print_costs(config: "Config", echo: Say) -> None:
     if (page := config.status_page) and publish_update_job.monthly_minutes(config):
         tasks.append(f"{PUBLISH_UPDATE} every {page.rebuilt}")
     if tasks:
-        echo(f"Schedules: {', '.join(tasks)}: {_count_minutes(config):,} minutes a month.")
+        echo(f"Schedules: {', '.join(tasks)}: {_count_scheduled_minutes(config):,} minutes a month.")
     else:
         echo("Schedules: none, so they use 0 minutes a month.")
     approval_environments = [each.approval_environment for each in config.environments.values() if each.approval]

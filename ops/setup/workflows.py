@@ -129,7 +129,7 @@ def compare_workflows(
 
     `pin` is the version of the actions in `github.actions`. A file with another commit of them differs.
     """
-    existing = read_files(root / FOLDER)
+    existing = read_workflow_files(root / FOLDER)
     pins = _action_pins(existing.values())
     ours = {**_own_actions(config, pin), **_server_actions(config, existing.values())}
     desired = {}
@@ -163,7 +163,7 @@ def _workflow_difference(path: Path, old: str | None, new: str | None, ours: Col
     return None
 
 
-def read_files(folder: Path) -> dict[str, str]:
+def read_workflow_files(folder: Path) -> dict[str, str]:
     """Return name → text of the workflows, also of those that a person wrote."""
     files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
     return {path.stem: team_file.read_text(path) for path in files}
@@ -179,7 +179,7 @@ def own_pins(folder: Path, repository: str | None) -> dict[str, str]:
     return own
 
 
-def generated_by(text: str) -> str:
+def workflow_generator(text: str) -> str:
     """Return the version of ops that generated the file; "" if the file names none."""
     match = GENERATED_BY.search(text)
     return match[1] if match else ""
@@ -284,14 +284,14 @@ def _ways_around(
         yield name, text("direct", button=_button_workflow(config, runbook, DIRECT), **values)
 
 
-def _json_text(value: Any) -> str:
+def _workflow_json(value: Any) -> str:
     """Return JSON in which GitHub finds no expression."""
     return json.dumps(value, indent=2, ensure_ascii=False).replace("${{", "\\u0024{{")
 
 
 def _laptop_variables(config: "Config") -> str:
     """Return environment → the variables that its commands on a laptop need, as JSON."""
-    return _json_text({name: each.laptop_variables() for name, each in config.environments.items()})
+    return _workflow_json({name: each.laptop_variables() for name, each in config.environments.items()})
 
 
 def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> str:
@@ -329,7 +329,7 @@ def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> 
         "scripts": load_scripts(),
     }
     text = _load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
-    return _with_digest(_with_blank_lines(text))
+    return _with_workflow_digest(_with_workflow_blank_lines(text))
 
 
 def _runs_on(runner: "RunnerConfig") -> str:
@@ -345,7 +345,7 @@ def render_scripts(config: "Config", files: Mapping[str, str]) -> Iterator[tuple
     """Yield path and text of each program in a file of its own. `files`: name → text of the workflows."""
     for name, path in SCRIPTS.items():
         text = load_scripts()[name].replace(NO_SETTINGS, _tell_settings(config, files))
-        yield path, _with_digest(text + "\n")
+        yield path, _with_workflow_digest(text + "\n")
 
 
 def _tell_settings(config: "Config", files: Mapping[str, str]) -> str:
@@ -359,7 +359,7 @@ def _tell_settings(config: "Config", files: Mapping[str, str]) -> str:
             f'    "PROGRAM": {json.dumps(config.github.laptop_program)},',
             f'    "DOCS": {docs}/blob/HEAD/",',
             f'    "RUN_STEP": "{RUN_STEP}",',
-            "    " + fold_lines(f'"LIMITS": {json.dumps(limits)},', 8),
+            "    " + fold_workflow_lines(f'"LIMITS": {json.dumps(limits)},', 8),
             textwrap.indent(f'"VARIABLES": {_laptop_variables(config)},', "    "),
             "}",
         ]
@@ -408,13 +408,13 @@ def _load_templates() -> jinja2.Environment:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    environment.filters |= {"quoted": quote_yaml, "literal": _expression_literal, "folded": fold_lines}
+    environment.filters |= {"quoted": quote_yaml, "literal": _expression_literal, "folded": fold_workflow_lines}
     environment.tests["reading"] = lambda jobs, name: bool(re.search(rf"needs\.gate\.outputs\.{name}\b", jobs))
     return environment
 
 
 def quote_yaml(value: str | bool, /) -> str:  # noqa: FBT001  a filter
-    """Return a YAML scalar. GitHub reads `${{` in it as an expression: use it for checked names and `_json_text`."""
+    """Return a YAML scalar. GitHub reads `${{` in it as an expression: for checked names and `_workflow_json`."""
     if isinstance(value, bool):
         return str(value).lower()
     if re.fullmatch(r"[A-Za-z][\w./ -]*", value) and value.lower() not in YAML_WORDS:
@@ -422,7 +422,7 @@ def quote_yaml(value: str | bool, /) -> str:  # noqa: FBT001  a filter
     return json.dumps(value, ensure_ascii=False)
 
 
-def fold_lines(text: str, indent: int) -> str:
+def fold_workflow_lines(text: str, indent: int) -> str:
     """Return the text on lines of at most 120 characters, broken at spaces. YAML reads them as one line."""
     width = LONGEST_LINE - indent
     return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
@@ -433,14 +433,14 @@ def _expression_literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _with_blank_lines(text: str) -> str:
+def _with_workflow_blank_lines(text: str) -> str:
     """Return the text with one empty line before each job and none left over from an omitted part."""
     head, jobs_, rest = (text.strip() + "\n").partition("\njobs:\n")
     rest = JOB.sub(r"\n\n  \1", "\n" + rest).lstrip("\n")
     return EMPTY_LINES.sub("\n\n", head + jobs_ + rest)
 
 
-def _with_digest(body: str) -> str:
+def _with_workflow_digest(body: str) -> str:
     return f"{HEADER}# digest: {_workflow_digest(body)}\n{body}"
 
 

@@ -168,7 +168,7 @@ class SiteBuilder:
         folder = self._scratch()
         committed = self._read_committed_files(service, commit)
         if self._prebuilt is not None:
-            written = files.read_folder(self._prebuilt)
+            written = files.read_configuration_files(self._prebuilt)
             files.check_unchanged({name: committed.get(name, b"") for name in written}, written)
             files.copy_prebuilt(self._prebuilt, folder)
         else:
@@ -216,15 +216,15 @@ class SiteBuilder:
         # The variables of a build by Cloudflare (developers.cloudflare.com/pages/configuration/build-configuration)
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
         clean = {**process.clean_environment(self._environ_with_node), "HOME": str(home), **pages, **build.env}
-        committed = files.read_folder(folder)
+        committed = files.read_configuration_files(folder)
         self._run_build_program(
             list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout
         )
-        files.check_unchanged(committed, files.read_folder(folder))
+        files.check_unchanged(committed, files.read_configuration_files(folder))
         output = files.folder_within(tree, folder / build.output)
         if output is None:
             raise files.unusable_build(f"the build of {commit.short} did not create the folder {build.output}")
-        files.copy_files(output, into / OUTPUT)
+        files.copy_built_files(output, into / OUTPUT)
         self._compile_functions(build, tree, folder, into, home)
 
     def _compile_functions(self, build: "BuildConfig", tree: Path, folder: Path, into: Path, home: Path) -> None:

@@ -50,7 +50,7 @@ def copy_prebuilt(given: Path, into: Path) -> None:
     """Copy only the output folder, so that wrangler sees no other file of the artifact. Raises Refused."""
     if not (given / OUTPUT).is_dir():
         raise unusable_build(f"{given} has no folder {OUTPUT}")
-    copy_files(given / OUTPUT, into / OUTPUT)
+    copy_built_files(given / OUTPUT, into / OUTPUT)
 
 
 def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
@@ -66,7 +66,7 @@ def check_complete(repository: git.GitRepository, commit: GitCommit) -> None:
             )
 
 
-def copy_files(source: Path, target: Path) -> None:
+def copy_built_files(source: Path, target: Path) -> None:
     """Copy plain files only, since a link could point to any file of this machine."""
     for folder, _, names in os.walk(source):
         into = target / Path(folder).relative_to(source)
@@ -149,7 +149,7 @@ def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
     return NO_CONFIGURATION if name is None else parse_configuration(name, files[name])
 
 
-def read_folder(folder: Path) -> ConfigurationFiles:
+def read_configuration_files(folder: Path) -> ConfigurationFiles:
     """Read the configuration files of a folder. A large file or a link gets a placeholder as content."""
     files = {}
     for name in CONFIGURATION_PATHS:

@@ -14,7 +14,7 @@ from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner, describe_owners
 from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH, ReportedSwitch
-from ops.maintenance.ownership import is_over, name_only_run
+from ops.maintenance.ownership import is_maintenance_run_over, name_only_run
 
 if TYPE_CHECKING:
     from ops.maintenance.state import MaintenanceWindow
@@ -148,7 +148,7 @@ def _held_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState
     is_changed = name != window.service or status.methods.get(name) == "switch"
     run = f"run {quote_name(window.reopened_by)}" if window.reopened_by else ""
     options = {"state": "off", "service": name, "environment": status.environment, "path": window.path}
-    is_left = is_changed or not run or is_over(since, status.read_at)
+    is_left = is_changed or not run or is_maintenance_run_over(since, status.read_at)
     return HeldState(
         "maintenance",
         name or window.service,
@@ -158,7 +158,7 @@ def _held_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState
         since,
         end if window.reopen_at_end else None,
         _build_release(status, "maintenance", options, owners) if is_left and name else "",
-        _describe_run(run, since, status.read_at, is_changed=is_changed),
+        _describe_run_of_held_state(run, since, status.read_at, is_changed=is_changed),
         None if window.reopen_at_end else end,
         "" if name else _describe_missing_service(status, window),
     )
@@ -185,7 +185,7 @@ def _held_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     closes = f" ({status.switched_service} is offline{paths})" if switch.name == MAINTENANCE_SWITCH else paths
     run = name_only_run(owners)
     is_changed = switch.name == MAINTENANCE_SWITCH and status.methods.get(status.switched_service) != "switch"
-    is_left = is_changed or not run or is_over(value.since, status.read_at)
+    is_left = is_changed or not run or is_maintenance_run_over(value.since, status.read_at)
     step = "" if switch.name != AI_SWITCH or status.has_ai_order else _list_again(status, "the providers", "ai.order")
     runbook, options = _release_switch(status, switch)
     return HeldState(
@@ -197,7 +197,7 @@ def _held_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
         value.since,
         value.until,
         _build_release(status, runbook, options, owners) if is_left and not step else "",
-        _describe_run(run, value.since, status.read_at, is_changed=is_changed),
+        _describe_run_of_held_state(run, value.since, status.read_at, is_changed=is_changed),
         value.review_at,
         step,
     )
@@ -253,13 +253,13 @@ def _build_release(
     return build_command(status.program, runbook, given)
 
 
-def _describe_run(run: str, since: datetime, now: datetime, *, is_changed: bool) -> str:
+def _describe_run_of_held_state(run: str, since: datetime, now: datetime, *, is_changed: bool) -> str:
     """Describe the run that ends a state. After a change of ops.yml, the same command no longer finds it."""
     if not run:
         return ""
-    if is_changed and not is_over(since, now):
+    if is_changed and not is_maintenance_run_over(since, now):
         return f"closed by {run}, which may still end it, before ops.yml changed"
-    if is_over(since, now):
+    if is_maintenance_run_over(since, now):
         return f"closed by {run}, which never ended it"
     return f"until {run} ends it (if it was killed: the same command again)"
 
@@ -327,7 +327,7 @@ class UnreadSource:
         return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
 
 
-def try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
+def try_status_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
     """Return the result, or why it could not be read."""
     try:
         return ask(), None

@@ -15,7 +15,7 @@ from ops.core.threads import run_parallel
 from ops.database.migration_holds import MigrationHold, read_migration_holds
 from ops.github.client import connect
 from ops.github.lift_labels import LiftLabels
-from ops.status.held_states import HeldState, UnreadSource, try_read
+from ops.status.held_states import HeldState, UnreadSource, try_status_read
 from ops.status.last_runs import start_github_read
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
@@ -77,7 +77,9 @@ def _read_each_hold(
     reads: Mapping[str, Callable[[], tuple[tuple[T, ...], str]]], what: str
 ) -> tuple[dict[str, tuple[T, ...]], list[UnreadSource]]:
     """Return name → holds, and why others are unknown."""
-    results = run_parallel([partial(try_read, read, f"{what} of {name}", SECTIONS) for name, read in reads.items()])
+    results = run_parallel(
+        [partial(try_status_read, read, f"{what} of {name}", SECTIONS) for name, read in reads.items()]
+    )
     holds, lacks = dict[str, tuple[T, ...]](), list[UnreadSource]()
     for name, (found, lack) in zip(reads, results, strict=True):
         holds[name], limit = found or ((), "")
@@ -106,7 +108,7 @@ def _read_lifts(
 
 
 def _try_lift(labels: LiftLabels, incident: int) -> tuple[CommitHoldLift | None, UnreadSource | None]:
-    return try_read(lambda: labels.read_lift(incident), f"{LIFTS} in incident {incident}", SECTIONS)
+    return try_status_read(lambda: labels.read_lift(incident), f"{LIFTS} in incident {incident}", SECTIONS)
 
 
 def _held_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:

@@ -21,7 +21,7 @@ from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
-from ops.status.held_states import HeldState, UnreadSource, list_held_states, name_incidents, try_read
+from ops.status.held_states import HeldState, UnreadSource, list_held_states, name_incidents, try_status_read
 from ops.status.live import read_rollback
 from ops.status.status import EnvironmentStatus, read_status
 from ops.status.text import HELD_KINDS, warning_lines
@@ -141,7 +141,7 @@ def _read_rollbacks(session: Session) -> tuple[list[StandingRollback], list[Unre
 
 
 def _try_rollback(session: Session, service: "Service") -> tuple[StandingRollback | None, UnreadSource | None]:
-    return try_read(lambda: read_rollback(session, service), service.name, ())
+    return try_status_read(lambda: read_rollback(session, service), service.name, ())
 
 
 def _held_item(status: EnvironmentStatus, held: HeldState) -> HeldItem:

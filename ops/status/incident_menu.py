@@ -40,7 +40,7 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         issue = get_incident(repository, number)
-    scope = find_scope(config, issue.body)
+    scope = find_menu_scope(config, issue.body)
     (signs, problem), recent = run_parallel_mixed(
         [
             lambda: _read_signs(config, scope, config_path, environ, redactor),
@@ -68,7 +68,7 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
     return f"{saved.url}\n{kept}" if saved.kept_of else saved.url
 
 
-def find_scope(config: "Config", body: object) -> MenuScope:
+def find_menu_scope(config: "Config", body: object) -> MenuScope:
     """Return what the form names. Its text only orders the menu, and starts nothing."""
     answers = read_form(body)
     service, lack = _find_form_name(answers.get(SERVICE, ""), config.service_names, "service")

@@ -15,11 +15,11 @@ from ops.app.run_files import (
     RUNS,
     belongs_on_github,
     import_command,
-    is_marked,
-    list_runs,
+    is_marked_published,
+    list_run_folders,
     may_be_imported,
-    read_events,
-    read_link,
+    read_published_link,
+    read_run_events,
 )
 from ops.core.clock import SystemClock, current_time, format_duration, format_rfc3339, format_utc
 from ops.core.drill_result import DrillTrend
@@ -136,7 +136,7 @@ def read_last_runs(
 
     An unreadable record is left out; a failure of GitHub is a note.
     """
-    runs_here = list_runs(config_path.resolve().parent / RUNS)
+    runs_here = list_run_folders(config_path.resolve().parent / RUNS)
     local_runs = (_read_local(path, redactor, environ) for path in runs_here)
     local = {run.run: run for run in islice(filter(None, local_runs), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
@@ -164,14 +164,14 @@ def _join_run_with_comment(local: LastRun, remote: LastRun | None) -> LastRun:
 def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
     """Return why the records of this machine were not read; "" if they were, or if there are none."""
     is_closed = os.path.exists(runs) and not os.access(runs, os.R_OK | os.X_OK)  # noqa: PTH110  a Path may raise
-    return f"the records in {runs} cannot be read" if is_closed or (list_runs(runs) and not local) else ""
+    return f"the records in {runs} cannot be read" if is_closed or (list_run_folders(runs) and not local) else ""
 
 
 def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) -> LastRun | None:
     """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
     from ops.app.configuration import program_name
 
-    events = tuple(read_events(folder, redactor))
+    events = tuple(read_run_events(folder, redactor))
     if not events:
         return None
     run = Run(folder.name, events)
@@ -179,7 +179,7 @@ def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) ->
     plan = None if live.is_unchanged else run.plan
     is_missing = (
         bool(run.decision)
-        and not is_marked(folder)
+        and not is_marked_published(folder)
         and may_be_imported(run.sandbox, environ)
         and belongs_on_github(run.decision, wrote=not live.is_unchanged, incident=run.requested_incident)
     )
@@ -197,7 +197,7 @@ def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) ->
         live=live.value,
         changes=tuple(each.values for each in plan.changes) if plan else (),
         undo=tuple(each.command for each in run.undo) if plan and run.has_written else (),
-        link=read_link(folder) or run.log_url,
+        link=read_published_link(folder) or run.log_url,
         record=str(folder),
         import_command=import_command(program_name(environ), folder, run.requested_incident) if is_missing else "",
         sandbox=run.sandbox,

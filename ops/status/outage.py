@@ -44,8 +44,8 @@ from ops.probes.status_page import (
     PRODUCTS_GROUP,
     STATUS_SECONDS,
     judge_used,
-    read_document,
     read_report,
+    read_status_document,
     used_products,
 )
 from ops.render import collapse_blank_lines, load_templates, to_one_line
@@ -156,12 +156,12 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         probe = partial(probe_service, session, environ=variables, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
-                lambda: read_document(
+                lambda: read_status_document(
                     session.probe_client(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS
                 ),
                 lambda: _read_github(session, config),
-                lambda: _call_each(partial(read_deployment, session, each, now) for each in services),
-                lambda: _call_each(partial(probe, each) for each in services),
+                lambda: _call_outage_reads(partial(read_deployment, session, each, now) for each in services),
+                lambda: _call_outage_reads(partial(probe, each) for each in services),
                 lambda: _check_providers(session, environment, [each.name for each in services]),
             ]
         )
@@ -228,7 +228,7 @@ def _judge_page(
     return StatusReport(whole.page, PageState.UNKNOWN, evidence, possible=possible)
 
 
-def _call_each(calls: Iterable[Callable[[], T]]) -> list[T]:
+def _call_outage_reads(calls: Iterable[Callable[[], T]]) -> list[T]:
     return run_in_batches(list(calls), MAX_CALLS)
 
 
@@ -291,7 +291,7 @@ def publish_outage(
     """
     from ops.github.comments import newest_own_record, save_record
 
-    body = redactor.redact_text(render_comment(report, incident, program, environ))
+    body = redactor.redact_text(render_outage_comment(report, incident, program, environ))
     actions.write_summary(environ, body)
     if incident is None:
         return ""
@@ -323,7 +323,7 @@ def _outage_row(report: OutageReport) -> RecordRow:
     return RecordRow(report.read_at, "note", f"outage check of {report.place}: {finding.verdict.value}: {signs}")
 
 
-def render_comment(
+def render_outage_comment(
     report: OutageReport, incident: int | None, program: Sequence[str], environ: Mapping[str, str]
 ) -> str:
     """Return the comment, without its record. `program`: see `ops.app.configuration.published_prefix`."""

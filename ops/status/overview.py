@@ -116,7 +116,7 @@ class KnownIncidents:
         return incidents | (stop_json(self.stopped) if self.stopped else {"stop": None, "stop_unread": self.problem})
 
 
-def start_reading(
+def start_reading_overview(
     config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, closed_within: timedelta = timedelta()
 ) -> Callable[[], KnownIncidents]:
     """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from now.
@@ -144,7 +144,7 @@ def read_overview(
     write access count.
     """
     from ops.github.issues import list_open_incidents, list_recent_incidents
-    from ops.github.stops import start_reading as start_reading_stops
+    from ops.github.stops import start_reading_stops
 
     now = current_time(environ)
     try:

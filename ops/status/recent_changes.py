@@ -60,13 +60,13 @@ def read_recent_changes(
     with ExitStack() as ending:
         reads = [
             partial(
-                _try_source,
+                _try_change_source,
                 _name_account(each),
                 partial(_read_account, partial(Session, config, each[0].name, environ, ending), each, period, now),
             )
             for each in accounts[:MAX_ACCOUNTS]
         ]
-        reads.append(partial(_try_source, "workflow runs", partial(_read_runs, period, environ, redactor)))
+        reads.append(partial(_try_change_source, "workflow runs", partial(_read_runs, period, environ, redactor)))
         sources = run_parallel(reads)
     unread = [each for _, problems in sources for each in problems]
     unread += [f"{_name_account(each)}: only {MAX_ACCOUNTS} accounts are read" for each in accounts[MAX_ACCOUNTS:]]
@@ -118,7 +118,7 @@ def _name_account(environments: "list[Environment]") -> str:
     return f"audit log of the account of {' and '.join(each.name for each in environments)}"
 
 
-def _try_source(name: str, read: Any) -> Source:
+def _try_change_source(name: str, read: Any) -> Source:
     try:
         changes, problems = read()
     except OpsError as error:
@@ -166,10 +166,10 @@ def _read_runs(period: Period, environ: Mapping[str, str], redactor: Redactor) -
     with provider_errors():
         rows = read_json(repository, f"/actions/runs?per_page={MOST_RUNS}&created={created}")["workflow_runs"]
     problems = [f"only the newest {MOST_RUNS} were read"] if len(rows) >= MOST_RUNS else []
-    return list(_list_runs(each for each in rows if str(each["id"]) != run_id(environ))), problems
+    return list(_list_workflow_runs(each for each in rows if str(each["id"]) != run_id(environ))), problems
 
 
-def _list_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[RecentChange]:
+def _list_workflow_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[RecentChange]:
     buttons = {*button_runbooks(), LIMITS}
     for row in rows:
         name = Path(str(row["path"]).partition("@")[0]).stem

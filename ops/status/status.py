@@ -41,7 +41,7 @@ from ops.status.held_states import (
     list_held_states,
     name_incidents,
     temporary_limits,
-    try_read,
+    try_status_read,
 )
 from ops.status.holds import SECTIONS, read_all_holds
 from ops.status.live import LiveService, read_live_site, read_live_worker
@@ -111,21 +111,21 @@ class RuntimeStatus:
     unread: tuple[UnreadSource, ...] = ()
 
 
-def read_edge(session: Session, program: str) -> EdgeStatus:
+def read_maintenance_at_edge(session: Session, program: str) -> EdgeStatus:
     """Read ops-maintenance and the ways in; `program` begins the suggested commands. Nothing that fails is an error.
 
     Beyond ops-maintenance it sends one request for the zones and one for each zone. Closed services cost one more for
     the custom domains, and one for each closed Worker.
     """
-    standing, lack = try_read(
-        lambda: steps.read_worker(session.cloudflare.workers), "maintenance at the edge", AT_THE_EDGE
+    standing, lack = try_status_read(
+        lambda: steps.read_maintenance_worker(session.cloudflare.workers), "maintenance at the edge", AT_THE_EDGE
     )
     if standing is None:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
     names = {each.service: find_service(each, session.environment.services) for each in windows}
     read_routes = partial(drift.read_routes, session.cloudflare.routes, state, hosts.values())
-    live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
+    live, lack = try_status_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
         return EdgeStatus(windows, unread=(lack,) if lack else (), names=names)
     unread = list[UnreadSource]()
@@ -133,7 +133,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
         read_others = partial(
             drift.read_other_ways, live, session.cloudflare.workers, session.cloudflare.routes, windows
         )
-        more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
+        more, lack = try_status_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
     openings, unknown = drift.find_open_ways(windows, live, session.web.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
@@ -299,7 +299,9 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
     services = list(session.environment.services.values()) if with_services else []
     reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
     runtime = session.environment.runtime
-    *live, in_kv, edge = run_parallel([*reads, lambda: _read_runtime(session), lambda: read_edge(session, program)])
+    *live, in_kv, edge = run_parallel(
+        [*reads, lambda: _read_runtime(session), lambda: read_maintenance_at_edge(session, program)]
+    )
     unread = (*(lack for _, lack in live if lack), *in_kv.unread, *edge.unread)
     sources = len(live) + 1 + (runtime is not None)
     lost = sum(each.sections in {LIVE, LIVE_AND_HELD, IN_KV, AT_THE_EDGE} for each in unread)
@@ -326,7 +328,7 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
 def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, UnreadSource | None]:
     read = read_live_worker if service.worker else read_live_site
     sections = LIVE_AND_HELD if service.worker and service.hold_check else LIVE
-    return try_read(lambda: read(session, service), f"live version of {service.name}", sections)
+    return try_status_read(lambda: read(session, service), f"live version of {service.name}", sections)
 
 
 def _read_runtime(session: Session) -> RuntimeStatus:
@@ -336,7 +338,7 @@ def _read_runtime(session: Session) -> RuntimeStatus:
         return RuntimeStatus(undeclared=tuple(_ask_for_switches(session)))
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
     pending = start_call(lambda: session.web.fetch_runtime_state(session.environment.service(runtime.service).url))
-    values, lack = try_read(
+    values, lack = try_status_read(
         lambda: session.cloudflare.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]),
         "switches and limits in KV",
         IN_KV,
@@ -395,7 +397,7 @@ def _shows_other_limits(shown: RuntimeState, limits: Iterable[TemporaryLimit], n
 def _find_other_namespace(session: Session, runtime: "RuntimeConfig") -> list[UnreadSource]:
     """Return why KV and the application differ, if the application reads another namespace than that in ops.yml."""
     worker = session.environment.service(runtime.service).worker
-    bound, _ = try_read(lambda: read_bound_namespace(session.cloudflare, worker), "", ())
+    bound, _ = try_status_read(lambda: read_bound_namespace(session.cloudflare, worker), "", ())
     if bound is None or bound in {"", runtime.namespace}:
         return []
     text = f"ops.yml names the KV namespace {runtime.namespace}, and {runtime.service} reads {bound}"
@@ -429,7 +431,7 @@ def _parse_switches(
     states, unread = list[SwitchState](), list[UnreadSource]()
     for name, rules in runtime.switches.items():
         try:
-            states.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
+            states.append(switches.parse_switch_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
         except Refused as error:
             unread.append(
                 UnreadSource(("switches",), f"switch {name}", error.message, exit_code=ProviderError.exit_code)
@@ -453,6 +455,6 @@ def describe_live_schema(
     known = {version.id: version for version in versions}
     # No service is long enough: the live code may be what fails because of a migration.
     history = WorkerHistory(deployments, known, frozenset(known), now, min_served=math.inf, static_assets=None)
-    read = schema_age.start_reading(session.cloudflare, databases)()
+    read = schema_age.start_reading_schemas(session.cloudflare, databases)()
     ages = {short_id(version): list_schema_ages(history, version, read) for version in history.live.serving_versions}
-    return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)
+    return tuple(line for section in schema_age.schema_age_sections(ages, suggest) for line in section.lines)

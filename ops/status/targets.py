@@ -287,11 +287,11 @@ def _explain_error(target: ServiceTarget, error: OpsError) -> ServiceTarget:
 def target_lines(table: TargetTable) -> Iterator[str]:
     """Yield one row for each service, and below the table why a rollback is blocked or unknown."""
     yield f"{count_of(len(table.targets), 'service')}, read at {format_utc(table.read_at)}"
-    yield from column_lines([table_row(str(each.place), each, table) for each in table.targets])
+    yield from target_column_lines([table_row(str(each.place), each, table) for each in table.targets])
     yield from explanation_lines(table)
 
 
-def column_lines(rows: Iterable[Row]) -> Iterator[str]:
+def target_column_lines(rows: Iterable[Row]) -> Iterator[str]:
     """Yield the headings and the rows, in columns."""
     shown = [HEADINGS, *rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
@@ -301,13 +301,13 @@ def column_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 def explanation_lines(table: TargetTable) -> Iterator[str]:
     """Yield the warnings, and why a rollback is blocked or unknown."""
-    yield from map(to_one_line, list_warnings(table))
+    yield from map(to_one_line, target_warnings(table))
     for each in services_without_target(table):
         yield to_one_line(f"{each.place}, {each.state.replace('_', ' ')}: {each.why}")
         yield from (f"  {to_one_line(line)}" for line in (each.hint, each.command) if line)
 
 
-def list_warnings(table: TargetTable) -> Iterator[str]:
+def target_warnings(table: TargetTable) -> Iterator[str]:
     """Yield the stop, each warning of the plans once with its services, and one about the limit of the calls."""
     yield from stop_lines(table.stopped)
     places = dict[str, list[str]]()
@@ -354,7 +354,7 @@ def render_groups(table: TargetTable, groups: Sequence[TargetGroup], notes: Sequ
         .get_template("targets.md.j2")
         .render(
             read_at=format_utc(table.read_at),
-            warnings=[*list_warnings(table)],
+            warnings=[*target_warnings(table)],
             groups=groups,
             explained=services_without_target(table),
             notes=notes,

@@ -22,11 +22,11 @@ from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import plan_text
-from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, read_snapshot
+from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, read_site_snapshot
 from ops.render import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import describe_rollback, list_leftovers
+from ops.workers.plan_text import describe_rollback, leftover_split_warnings
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, list_schema_ages
 
@@ -145,12 +145,12 @@ def _start_reading_runs(
 
 
 def _worker_versions(ctx: Context[Any], service: "Service", empty: ServiceVersions) -> ServiceVersions:
-    databases = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
+    databases = schema_age.start_reading_schemas(ctx.cloudflare, ctx.environment.databases_of(service.name))
     listing, _ = history_reads.read_listing(ctx, service)
     history = history_reads.read_history(ctx, service, listing)
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     notes = [f"already rolled back: {describe_rollback(choice.active_rollback)}"] if choice.active_rollback else []
-    notes += list_leftovers(history.live, end="The next rollback removes it")
+    notes += leftover_split_warnings(history.live, end="The next rollback removes it")
     names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
     applied = databases()
     candidates = (_worker_candidate(history, choice, name, applied) for name in names)
@@ -184,7 +184,7 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
 
 
 def _site_versions(ctx: Context[Any], service: "Service", empty: ServiceVersions) -> ServiceVersions:
-    snapshot = read_snapshot(ctx, service)
+    snapshot = read_site_snapshot(ctx, service)
     history = snapshot.history
     if history is None:
         unknown = f"the live deployment could not be identified: {explain_unknown_live(service, snapshot)}"

@@ -20,7 +20,7 @@ from ops.probes.http import ProbeClient
 from ops.status_page.folder import replace_folder
 from ops.status_page.overview import PageSettings, fold_updates
 from ops.status_page.pages import render_site
-from ops.status_page.served import PageBuild, ServedPage, parse_build, read_build
+from ops.status_page.served import PageBuild, ServedPage, parse_page_build, read_page_build
 from ops.status_page.summary import STATUS_FILES
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ def build_page(folder: Path, config_path: Path, environ: Mapping[str, str], reda
         updates = read_updates(connect(environ, redactor, read_only=True), record_rules(config))
     files = render_site(fold_updates(settings, updates, current_time(environ)))
     replace_folder(folder, files)
-    return BuiltPage(folder, len(files), len(updates), settings.url, read_build(files[STATUS_FILES[0]]))
+    return BuiltPage(folder, len(files), len(updates), settings.url, read_page_build(files[STATUS_FILES[0]]))
 
 
-def find_build(built: str) -> PageBuild:
+def find_built_page(built: str) -> PageBuild:
     """Return the build in a folder, or the one that `build` printed. Raises ConfigError."""
     try:
-        return read_build(Path(built, STATUS_FILES[0]).read_bytes()) if Path(built).is_dir() else parse_build(built)
+        return (
+            read_page_build(Path(built, STATUS_FILES[0]).read_bytes())
+            if Path(built).is_dir()
+            else parse_page_build(built)
+        )
     except (OSError, ValueError):
         hint = "Build the page first: `ops status-page build FOLDER`."
         raise ConfigError(f'"{quote_name(built)}" is no folder with a built page', hint=hint) from None
@@ -73,7 +77,7 @@ def compare_page(built: str, config_path: Path, environ: Mapping[str, str], reda
     Raises ConfigError, and ProviderError if it is not served within the time for which GitHub Pages may serve a former
     file.
     """
-    settings, wanted = page_settings(load_config(config_path, environ, redactor)), find_build(built)
+    settings, wanted = page_settings(load_config(config_path, environ, redactor)), find_built_page(built)
     _, edge_url, clock = find_addresses(environ)
     with closing(ProbeClient(edge_url)) as web:
         return ServedPage(web, settings.url).wait_for(wanted, clock)

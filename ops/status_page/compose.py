@@ -26,7 +26,7 @@ from ops.core.public_update import (
 )
 from ops.core.standard_texts import Audience, TextFacts, Texts, fill_text
 from ops.gate.outcomes import RefusedRequest, UpdateRequest
-from ops.gate.update import split_components
+from ops.gate.update import split_update_components
 
 LAST = "last"
 """Word for the newest update of the incident, in place of its id."""
@@ -75,10 +75,10 @@ def compose_update(request: UpdateRequest, context: UpdateContext) -> PublicUpda
         starts=times[0],
         ends=times[1],
     )
-    return check_limits(update)
+    return check_update_limits(update)
 
 
-def check_limits(update: PublicUpdate) -> PublicUpdate | RefusedRequest:
+def check_update_limits(update: PublicUpdate) -> PublicUpdate | RefusedRequest:
     """Return the update, or the refusal of a text or size that no reader would take."""
     if problem := find_public_text_problem(update.text):
         return _refuse_problem(f"the text {problem}")
@@ -116,7 +116,7 @@ def _read_components(
     known: Collection[str],
 ) -> Conditions | RefusedRequest:
     by_key, chosen = {name.casefold(): name for name in known}, dict[str, ComponentCondition | None]()
-    for typed, own in split_components(request.components):
+    for typed, own in split_update_components(request.components):
         name = by_key.get(typed.casefold())
         if name is None:
             return _refuse_unknown_name(typed, known)

@@ -25,7 +25,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     folder = folder.resolve()
     try:
-        if folder.exists() and not _is_empty(folder) and not (folder / MARK).is_file():
+        if folder.exists() and not _is_empty_page_folder(folder) and not (folder / MARK).is_file():
             hint = "Name an empty or new folder: `ops status-page build FOLDER`."
             raise ConfigError(f"{folder} is not a status page, so it is not replaced", hint=hint)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -34,8 +34,8 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         ) as made:
             beside = Path(made, folder.name)
             _write_page_files(beside, files)
-            if folder.exists() and not _is_empty(folder):
-                _exchange_folders(beside, folder)
+            if folder.exists() and not _is_empty_page_folder(folder):
+                _exchange_page_folders(beside, folder)
             else:
                 beside.rename(folder)
     except OSError as error:
@@ -43,7 +43,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise ConfigError(f"{folder} cannot be replaced ({error.strerror})", hint=hint) from error
 
 
-def _is_empty(folder: Path) -> bool:
+def _is_empty_page_folder(folder: Path) -> bool:
     return next(folder.iterdir(), None) is None
 
 
@@ -54,7 +54,7 @@ def _write_page_files(folder: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-def _exchange_folders(one: Path, other: Path) -> None:
+def _exchange_page_folders(one: Path, other: Path) -> None:
     """Exchange two folders in one step. Raises OSError, also on a file system that cannot do it."""
     library = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin":

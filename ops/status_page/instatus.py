@@ -97,8 +97,8 @@ def _is_of_course(row: Mapping[str, Any], course: UpdateCourse) -> bool:
     if row.get("name") != course.title:
         return False
     if course.update.kind == UpdateKind.MAINTENANCE:
-        return course.window is not None and _read_moment(row, "start") == course.window[0]
-    return _read_moment(row, "started") == course.first.at
+        return course.window is not None and _read_instatus_time(row, "start") == course.window[0]
+    return _read_instatus_time(row, "started") == course.first.at
 
 
 def _is_same(shown: Mapping[str, Any], course: UpdateCourse) -> bool:
@@ -110,7 +110,7 @@ def _is_same(shown: Mapping[str, Any], course: UpdateCourse) -> bool:
     if (shown.get("status"), clean_text(str(shown.get("message")))) != (STATES[update.state], update.text):
         return False
     starts = {update.at} if update != first and update.says_same(first) else {update.at, first.at}
-    return update.kind == UpdateKind.MAINTENANCE or _read_moment(shown, "started") in starts
+    return update.kind == UpdateKind.MAINTENANCE or _read_instatus_time(shown, "started") in starts
 
 
 def _is_newer(shown: Mapping[str, Any], course: UpdateCourse) -> bool:
@@ -119,11 +119,11 @@ def _is_newer(shown: Mapping[str, Any], course: UpdateCourse) -> bool:
     if update.kind == UpdateKind.MAINTENANCE:
         states = [*STATES.values()]
         return shown.get("status") in states[states.index(STATES[update.state]) + 1 :]
-    started = _read_moment(shown, "started")
+    started = _read_instatus_time(shown, "started")
     return started is not None and started > update.at
 
 
-def _read_moment(row: Mapping[str, Any], name: str) -> datetime | None:
+def _read_instatus_time(row: Mapping[str, Any], name: str) -> datetime | None:
     """Return a time of an answer in whole seconds, as ours are; None if it is none."""
     try:
         return parse_utc(str(row.get(name))).replace(microsecond=0)

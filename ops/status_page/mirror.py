@@ -21,7 +21,7 @@ from ops.status_page.provider import (
     UnclearError,
     UpdateCourse,
     UpdateNotSentError,
-    check_text,
+    check_provider_text,
     find_course,
 )
 from ops.status_page.statuspage import Statuspage
@@ -64,7 +64,7 @@ def mirror_update(
     try:
         with _open_provider(environ, page) as (client, provider):
             course = find_course(updates, update)
-            check_text(course, provider.name)
+            check_provider_text(course, provider.name)
             return _write_update(client, provider, course)
     except UpdateNotSentError as error:
         return MirrorOutcome(f"not published there: {error}")

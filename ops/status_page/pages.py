@@ -14,7 +14,7 @@ from markupsafe import Markup
 from ops.core.clock import format_rfc3339
 from ops.render import TEMPLATES
 from ops.status_page.overview import PageOverview
-from ops.status_page.summary import STATUS_FILES, format_minute, headline, incident_page, page_state, render_status
+from ops.status_page.summary import STATUS_FILES, format_page_minute, headline, incident_page, page_state, render_status
 
 BODY_BYTES = 80_000
 """Of a file for its blocks: the rest of a page takes less than 20 kB of `MOST_BYTES`."""
@@ -130,21 +130,21 @@ def _load_page_templates() -> jinja2.Environment:
     environment.filters |= {
         "address": incident_page,
         "rfc3339": format_rfc3339,
-        "utc": format_minute,
+        "utc": format_page_minute,
         "words": lambda value: value.replace("_", " ").capitalize(),
     }
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment.globals |= {"css": Markup(style), "js": Markup(script), "policy": make_policy(style, script)}  # noqa: S704
+    environment.globals |= {"css": Markup(style), "js": Markup(script), "policy": make_content_policy(style, script)}  # noqa: S704
     return environment
 
 
-def make_policy(style: str, script: str) -> str:
+def make_content_policy(style: str, script: str) -> str:
     """Return the Content-Security-Policy: only our own style and script run, and only our own files are fetched."""
     return (
-        f"default-src 'none'; style-src '{_make_digest(style)}'; script-src '{_make_digest(script)}'; "
+        f"default-src 'none'; style-src '{_policy_digest(style)}'; script-src '{_policy_digest(script)}'; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _make_digest(text: str) -> str:
+def _policy_digest(text: str) -> str:
     return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"

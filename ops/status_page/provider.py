@@ -91,7 +91,7 @@ def find_course(updates: Sequence["PublicUpdate"], update: "PublicUpdate") -> Up
     return UpdateCourse(update, own[0], names, conditions, windows[0] if windows else None)
 
 
-def check_text(course: UpdateCourse, provider: str) -> None:
+def check_provider_text(course: UpdateCourse, provider: str) -> None:
     """Refuse a text that the provider may read as HTML or Markdown. Raises UpdateNotSentError."""
     if marks := [each for each in MARKUP if each in course.update.text]:
         raise UpdateNotSentError(f"the text has {' '.join(marks)}, which {provider} may read as HTML or Markdown")

@@ -21,7 +21,7 @@ from ops.core.runtime_contract import BANNER_SWITCH, NORMAL_STATES
 from ops.gate.events import added_labels
 from ops.gate.gate import Annotate
 from ops.gate.outcomes import RefusedRequest, UpdateRequest
-from ops.gate.refusals import PRESS_AGAIN, plain_text
+from ops.gate.refusals import PRESS_AGAIN, fill_refusal_text
 from ops.gate.update import UpdateGate
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -30,7 +30,7 @@ from ops.github.issues import INCIDENT, add_once, parse_form
 from ops.github.public_updates import dispatch_public_update, list_updates, read_updates
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.render import load_templates
-from ops.status_page.compose import UpdateContext, check_limits, compose_update
+from ops.status_page.compose import UpdateContext, check_update_limits, compose_update
 from ops.status_page.mirror import find_lacking_update, mirror_update
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def publish_event(
         context = read_context(repository, config, page, request.incident, environ)
     update = compose_update(request, context) if isinstance(context, UpdateContext) else context
     if isinstance(update, PublicUpdate):
-        update = check_limits(redactor.redact_value(update))  # also its record, from which the page is built
+        update = check_update_limits(redactor.redact_value(update))  # also its record, from which the page is built
     if isinstance(update, RefusedRequest):
         return gate.refuse(request, update)
     last = standing_updates(context.former)[-1:] if isinstance(context, UpdateContext) else ()
@@ -207,7 +207,7 @@ def _save_update_comment(
     A lost answer does not double it: the comment is found by the number of the job.
     """
     update, job = publication.update, actions.job_number(environ)
-    facts = {"update": update, "page": require_page(config), "next": list_next(update.state)}
+    facts = {"update": update, "page": require_page(config), "next": list_next_states(update.state)}
     banner = fitting_banner(update, config)
     template = load_templates().get_template("public_update.md.j2")
     text = template.render(publication=publication, banner=banner, **facts)
@@ -255,7 +255,7 @@ def fitting_banner(update: PublicUpdate, config: "Config") -> str:
     return state if switch and state in switch.states else ""
 
 
-def list_next(state: PublicState) -> tuple[PublicState, ...]:
+def list_next_states(state: PublicState) -> tuple[PublicState, ...]:
     """Return the states that fit next, the most likely one first."""
     course = [each for each in PublicState if each.kind == state.kind]
     return tuple(course[course.index(state) + 1 :]) or (course[0],)
@@ -279,12 +279,14 @@ def preview_update(
         context = read_context(repository, config, page, request.incident, environ)
     update = compose_update(request, context) if isinstance(context, UpdateContext) else context
     if isinstance(update, RefusedRequest):
-        message, hint = (plain_text(text, update.values) for text in (update.message, update.hint))
+        message, hint = (fill_refusal_text(text, update.values) for text in (update.message, update.hint))
         raise Refused(message, reason=update.reason, hint=hint)
     return update
 
 
-def press_button(request: UpdateRequest, config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
+def press_publish_button(
+    request: UpdateRequest, config: "Config", environ: Mapping[str, str], redactor: Redactor
+) -> str:
     """Press the button with the values of the request, and return the page of its runs. Raises ProviderError.
 
     The job checks the permission again, because a request is no authorization.

@@ -36,7 +36,7 @@ class PageBuild:
         return f"{format_rfc3339(self.at)}/{self.digest}"
 
 
-def read_build(document: bytes) -> PageBuild:
+def read_page_build(document: bytes) -> PageBuild:
     """Return the build of a `status.json`. Raises ValueError if it is none."""
     try:
         at = parse_utc(json.loads(document)["build"]["at"])
@@ -45,7 +45,7 @@ def read_build(document: bytes) -> PageBuild:
     return PageBuild(at, sha256(document).hexdigest())
 
 
-def parse_build(text: str) -> PageBuild:
+def parse_page_build(text: str) -> PageBuild:
     """Return the build that was written as text. Raises ValueError."""
     at, _, digest = text.partition("/")
     return PageBuild(parse_utc(at), digest)
@@ -60,11 +60,11 @@ class ServedPage:
         """Return the served `status.json`. Raises ProviderError if it is not an answer to everybody."""
         answer = request_once(self.web, add_cache_buster(f"{self.url}/{STATUS_FILES[0]}"))
         if answer.obstacle:
-            raise make_error(f"it is not seen: {answer.obstacle.detail}")
+            raise make_served_page_error(f"it is not seen: {answer.obstacle.detail}")
         if answer.redirect_host:
-            raise make_error(f"{STATUS_FILES[0]} leads to {answer.redirect_host}, as a login does")
+            raise make_served_page_error(f"{STATUS_FILES[0]} leads to {answer.redirect_host}, as a login does")
         if answer.status != 200:
-            raise make_error(f"{STATUS_FILES[0]} answers HTTP {answer.status}, and not 200")
+            raise make_served_page_error(f"{STATUS_FILES[0]} answers HTTP {answer.status}, and not 200")
         return answer.body
 
     def wait_for(self, built: PageBuild, clock: "Clock") -> str:
@@ -76,13 +76,13 @@ class ServedPage:
             if not problem:
                 return f"{self.url} serves the page, seen after {format_duration(seconds)}"
             if seconds >= LONGEST.total_seconds():
-                raise make_error(f"{self.url}: {problem}, {format_duration(seconds)} after its deployment")
+                raise make_served_page_error(f"{self.url}: {problem}, {format_duration(seconds)} after its deployment")
             clock.sleep(PAUSE)
 
     def _compare_served_files(self, built: PageBuild) -> str:
         """Return why this build is not served; "" if it is, or a newer one, which has its updates too."""
         try:
-            served = read_build(self.fetch())
+            served = read_page_build(self.fetch())
         except ProviderError as error:
             return error.message
         except ValueError:
@@ -115,7 +115,7 @@ def _judge_document(document: Any, title: str, now: datetime) -> str:
     return ""
 
 
-def make_error(text: str) -> ProviderError:
+def make_served_page_error(text: str) -> ProviderError:
     """Return the error of a page that does not answer as it should."""
     hint = "Read docs/how-to/status-page.md: the page must be deployed, and answer everybody without a login."
     return ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint=hint)

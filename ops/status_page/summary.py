@@ -45,7 +45,7 @@ LIMITS = ((50, 100), (50, 20), (50, 5), (50, 1), (10, 1))
 def status_document(overview: PageOverview) -> dict[str, Any]:
     """Return the document. Times are RFC 3339 in UTC."""
     settings = overview.settings
-    page_id = short_id(settings.url)
+    page_id = short_public_id(settings.url)
     updated, going = overview.last_update or overview.built_at, (*overview.running, *overview.planned)
     return {
         "page": {
@@ -69,7 +69,7 @@ def status_document(overview: PageOverview) -> dict[str, Any]:
 def _describe_component(overview: PageOverview, component: ShownComponent, position: int) -> dict[str, Any]:
     since = format_rfc3339(component.updated_at or overview.built_at)
     return {
-        "id": short_id(component.name),
+        "id": short_public_id(component.name),
         "name": component.name,
         "status": component.condition.value,
         "created_at": since,
@@ -79,7 +79,7 @@ def _describe_component(overview: PageOverview, component: ShownComponent, posit
         "showcase": True,
         "start_date": None,
         "group_id": None,
-        "page_id": short_id(overview.settings.url),
+        "page_id": short_public_id(overview.settings.url),
         "group": False,
         "only_show_if_degraded": False,
     }
@@ -119,10 +119,10 @@ def headline(overview: PageOverview) -> str:
     """Return the state of the whole page in words."""
     if words := HEADLINES.get(page_state(overview)):
         return words
-    return f"Last update at {format_minute(overview.last_update)}" if overview.last_update else "No update yet"
+    return f"Last update at {format_page_minute(overview.last_update)}" if overview.last_update else "No update yet"
 
 
-def format_minute(moment: datetime) -> str:
+def format_page_minute(moment: datetime) -> str:
     """Format a time for users, to whom seconds say nothing."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -132,7 +132,7 @@ def incident_page(incident: PublicIncident) -> str:
     return f"incidents/{incident.id}.html"
 
 
-def short_id(text: str) -> str:
+def short_public_id(text: str) -> str:
     """Return an id of the length that Statuspage's have; the same for the same text."""
     return sha256(text.encode()).hexdigest()[:12]
 
@@ -151,9 +151,9 @@ def _public_incident_json(overview: PageOverview, incident: PublicIncident) -> d
         "resolved_at": None if incident.is_open else format_optional(ended),
         "impact": IMPACTS[incident.worst],
         "shortlink": f"{overview.settings.url}/{incident_page(incident)}",
-        "page_id": short_id(overview.settings.url),
+        "page_id": short_public_id(overview.settings.url),
         "components": [
-            {"id": short_id(name), "name": name, "status": condition.value}
+            {"id": short_public_id(name), "name": name, "status": condition.value}
             for name, condition in incident.conditions.items()
             if name in conditions
         ],
@@ -175,7 +175,7 @@ def _describe_update(incident: PublicIncident, number: int) -> dict[str, Any]:
         "display_at": format_optional(update.at),
         "affected_components": [
             {
-                "code": short_id(each.name),
+                "code": short_public_id(each.name),
                 "name": each.name,
                 "old_status": SHOWN[former[each.name]] if each.name in former else ShownCondition.UNKNOWN,
                 "new_status": SHOWN[each.condition] if each.condition else ShownCondition.UNKNOWN,

@@ -113,7 +113,7 @@ def decide_by_probe(judged: FailbackDecision, answer: KeyAnswer | None, until: d
     )
 
 
-def list_tasks(message: str, *, before: str, after: str) -> tuple[str, ...]:
+def provider_tasks(message: str, *, before: str, after: str) -> tuple[str, ...]:
     """Return the texts that people post after this change of the switch; `message` is the banner's."""
     if after == OFF:
         return (

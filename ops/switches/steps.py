@@ -97,7 +97,7 @@ class SetSwitch(Step):
             message = f"KV holds {current.name} unchanged: {current.describe(now)}"
             return ObservedState(ChangeState.PLANNED, message, may_lag=True)
         try:
-            live = switches.parse_state(current.name, current.rules, text)
+            live = switches.parse_switch_state(current.name, current.rules, text)
         except Refused as error:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
         if live.value is not None and live.value.revision == self.write.value.revision:
@@ -125,11 +125,11 @@ class SwitchRunbook(Runbook[P]):
 
     def probes(self, ctx: Context[P]) -> ProbeSet:
         """Probe the public endpoint, and the health of the service."""
-        return build_probe_set(ctx, NOTHING, own_probes(ctx))
+        return build_switch_probes(ctx, NOTHING, own_switch_probes(ctx))
 
     def plan_switch(self, ctx: Context[P], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
         """Plan the write; a refusal suggests this run with the acceptance that it needs."""
-        return with_acceptance(ctx, self.typed_name, lambda: plan_write(ctx, current, desired))
+        return plan_with_acceptance(ctx, self.typed_name, lambda: plan_write(ctx, current, desired))
 
     @property
     def typed_name(self) -> str:
@@ -147,19 +147,19 @@ def switch_reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
 def read_switch(ctx: Context[Any], name: str) -> SwitchState:
     """Read one switch. Raises ConfigError, ProviderError, and Refused if its value is malformed."""
     runtime, _ = switch_reader(ctx)
-    rules = switches.find_rules(runtime, name)
+    rules = switches.find_switch_rules(runtime, name)
     key = SwitchState(name, rules, None, None).key
-    return switches.parse_state(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
+    return switches.parse_switch_state(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
 
 
 def read_switch_if_readable(ctx: Context[Any], name: str) -> tuple[SwitchState, str]:
     """Read one switch. A malformed value counts as none, with what is wrong with it. Raises ProviderError."""
     runtime, _ = switch_reader(ctx)
-    rules = switches.find_rules(runtime, name)
+    rules = switches.find_switch_rules(runtime, name)
     never = SwitchState(name, rules, None, None)
     text = ctx.cloudflare.kv.read_value(runtime.namespace, never.key)
     try:
-        return switches.parse_state(name, rules, text), ""
+        return switches.parse_switch_state(name, rules, text), ""
     except Refused as error:
         return replace(never, text=text), error.message
 
@@ -172,13 +172,13 @@ def read_switches(ctx: Context[Any]) -> tuple[dict[str, SwitchState], list[Skipp
     states, left = dict[str, SwitchState](), list[SkippedSwitch]()
     for name, rules in runtime.switches.items():
         try:
-            states[name] = switches.parse_state(name, rules, values[keys[name]])
+            states[name] = switches.parse_switch_state(name, rules, values[keys[name]])
         except Refused as error:
             left.append(SkippedSwitch(name, error.message))
     return states, left
 
 
-def with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T]) -> T:
+def plan_with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T]) -> T:
     """Return the plan. If a person must accept something first, the refusal suggests this run with that acceptance."""
     try:
         return plan()
@@ -300,7 +300,9 @@ def read_shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
 
 def expected_after(writes: Iterable[SwitchWrite]) -> dict[str, Any]:
     """Return what the public endpoint must show after these writes, by JSON path."""
-    expected = [switches.expected_json(each.current.name, each.value.state, each.value.revision) for each in writes]
+    expected = [
+        switches.expected_switch_json(each.current.name, each.value.state, each.value.revision) for each in writes
+    ]
     return {path: value for each in expected for path, value in each.items()}
 
 
@@ -322,16 +324,16 @@ def expect_shown(ctx: Context[Any], current: SwitchState, write: SwitchWrite | N
     state = write.value.state if write else current.state(ctx.clock.now())
     # An ended value shows as the normal state; its revision may be missing.
     revision = value.revision if value and not value.is_over(ctx.clock.now()) else None
-    return switches.expected_json(current.name, state, revision)
+    return switches.expected_switch_json(current.name, state, revision)
 
 
-def own_probes(ctx: Context[Any], name: str = "") -> "tuple[Probe, ...]":
+def own_switch_probes(ctx: Context[Any], name: str = "") -> "tuple[Probe, ...]":
     """Return the probes of the service that reads the switches, and those of the switch `name`."""
     runtime, service = switch_reader(ctx)
     return (*service.probes, *(runtime.switches[name].probes if name else ()))
 
 
-def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
+def build_switch_probes(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
     """Return the probes; the deadline covers `settle`, during which KV may show the previous value.
 
     Without expected values in `shows`, no probe decides: the endpoint answers, and proves no request.
@@ -346,12 +348,12 @@ def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Pro
     return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name if shows else "")
 
 
-def describe_health(ctx: Context[Any], name: str = "") -> str:
+def describe_health_by_switch(ctx: Context[Any], name: str = "") -> str:
     """Return what healthy probes show of the service, for the claim of a plan that sets the switch `name`."""
-    return probes_claim(own_probes(ctx, name))
+    return probes_claim(own_switch_probes(ctx, name))
 
 
-def describe_end(write: SwitchWrite) -> tuple[str, ...]:
+def describe_switch_end(write: SwitchWrite) -> tuple[str, ...]:
     """Return lines about the end of the planned state, and who needs it until when."""
     value, normal = write.value, write.current.rules.normal
     held = (f"held by {describe_owners(value.owners)}",) if len(value.owners) > 1 else ()

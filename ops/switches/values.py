@@ -136,7 +136,7 @@ def _describe_purpose(incident: int | None, paths: Iterable[str]) -> list[str]:
     return [*([f"for incident #{incident}"] if incident else []), *([f"for {closed}"] if closed else [])]
 
 
-def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
+def find_switch_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
     """Return the switch's settings in ops.yml. Raises ConfigError if there are none."""
     if name in runtime.switches:
         return runtime.switches[name]
@@ -144,7 +144,7 @@ def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(runtime.switches)}.")
 
 
-def require_state(name: str, rules: "Rules", state: str) -> str:
+def require_switch_state(name: str, rules: "Rules", state: str) -> str:
     """Return `state` if the switch has it. Raises ConfigError if not."""
     if state in rules.states:
         return state
@@ -152,7 +152,7 @@ def require_state(name: str, rules: "Rules", state: str) -> str:
     raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=f"Use one of: {', '.join(rules.states)}.")
 
 
-def parse_state(name: str, rules: "Rules", text: str | None) -> SwitchState:
+def parse_switch_state(name: str, rules: "Rules", text: str | None) -> SwitchState:
     """Parse a value from KV. Raises Refused if it is malformed."""
     try:
         return SwitchState(name, rules, text, None if text is None else parse_switch_value(text))
@@ -206,7 +206,7 @@ class DesiredValue:
         return StateRequester(self.incident, self.owner)
 
 
-def parse_end(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
+def parse_switch_end(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
     """Parse the end of a state, limited by `longest`; None if there is none. Raises ConfigError."""
     moment = parse_deadline(text, now)
     if moment is None:
@@ -247,7 +247,7 @@ def value_to_write(
     before = standing.active_owners(now) if standing else ()
     kept = tuple(each for each in before if not each.ends_with_run or desired.owner.endswith(UNTIL_RUN_ENDS))
     owners = add_owner(kept, _new_owner(current, standing, desired, now))
-    if standing and not repeat and _are_same_owners(before, owners):
+    if standing and not repeat and _are_same_switch_owners(before, owners):
         return None
     return SwitchValue.of_owners(desired.state, owners, since=standing.since if standing else now, revision=revision)
 
@@ -308,27 +308,29 @@ def _held_by_others(
     )
 
 
-def _are_same_owners(before: Sequence[StateOwner], after: Sequence[StateOwner]) -> bool:
+def _are_same_switch_owners(before: Sequence[StateOwner], after: Sequence[StateOwner]) -> bool:
     """Return whether both have the same effect: the persons of an incident and starts may differ, ends slightly."""
     mine, theirs = (sorted(each, key=lambda owner: str(owner.key)) for each in (before, after))
-    return len(mine) == len(theirs) and all(map(_is_same_owner, mine, theirs))
+    return len(mine) == len(theirs) and all(map(_is_same_switch_owner, mine, theirs))
 
 
-def _is_same_owner(one: StateOwner, other: StateOwner) -> bool:
+def _is_same_switch_owner(one: StateOwner, other: StateOwner) -> bool:
     mine, theirs = ((each.key, each.message, each.paths, each.ends_with_run) for each in (one, other))
     has_same_terms = mine == theirs
     return (
-        has_same_terms and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
+        has_same_terms
+        and _is_same_switch_end(one.until, other.until)
+        and _is_same_switch_end(one.review_at, other.review_at)
     )
 
 
-def _is_same_moment(one: datetime | None, other: datetime | None) -> bool:
+def _is_same_switch_end(one: datetime | None, other: datetime | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= SAME_END_TOLERANCE
 
 
-def expected_json(name: str, state: str, revision: str | None) -> dict[str, str]:
+def expected_switch_json(name: str, state: str, revision: str | None) -> dict[str, str]:
     """Return JSON path → value that the public endpoint shows when this state is in effect."""
     expected = {f"switches.{name}.state": state}
     return expected | ({f"switches.{name}.revision": revision} if revision else {})

@@ -41,7 +41,7 @@ def find_node(environ: Mapping[str, str] = os.environ) -> Path:
     if wheel := _node_wheel():
         return wheel / "bin" / "node"
     program = shutil.which("node", path=environ.get("PATH", ""))
-    if program is None or _major_version(program) < MIN_NODE_MAJOR:
+    if program is None or _node_major_version(program) < MIN_NODE_MAJOR:
         raise MissingTool(f"Node {MIN_NODE_MAJOR} or newer is missing: pip install 'backout[sandbox]'")
     return Path(program)
 
@@ -113,7 +113,7 @@ def install_packages(environ: Mapping[str, str] = os.environ, run: CommandRunner
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as beside:
         for name in FILES:
             shutil.copy(FOLDER / name, beside)
-        if why := run([*argv, "--loglevel=error"], _for_npm(environ), Path(beside)):
+        if why := run([*argv, "--loglevel=error"], _environ_for_npm(environ), Path(beside)):
             raise MissingTool(f"npm could not install wrangler into {folder}: {why}")
         try:
             Path(beside).rename(folder)
@@ -123,7 +123,7 @@ def install_packages(environ: Mapping[str, str] = os.environ, run: CommandRunner
     return folder
 
 
-def _for_npm(environ: Mapping[str, str]) -> dict[str, str]:
+def _environ_for_npm(environ: Mapping[str, str]) -> dict[str, str]:
     def is_wanted(name: str) -> bool:
         return name.lower() in NPM_VARIABLES or name.lower().startswith("npm_config_")
 
@@ -135,7 +135,7 @@ def _node_wheel() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _major_version(text: str) -> int:
+def _node_major_version(text: str) -> int:
     version = subprocess.run([text, "--version"], capture_output=True, text=True, check=False).stdout
     number = version.removeprefix("v").partition(".")[0]
     return int(number) if number.isdecimal() else 0

@@ -18,9 +18,9 @@ ENV_START, ENV_END = 47, 48
 
 def read_program() -> dict[str, bytes]:
     """Return path → content of the files that jobs need, as in a checkout."""
-    contents = {f"ops/{name}": content for name, content in _read_folder(OPS).items()}
+    contents = {f"ops/{name}": content for name, content in _read_program_folder(OPS).items()}
     for folder in JOB_FOLDERS:
-        contents |= {f"{folder}/{name}": content for name, content in _read_folder(ROOT / folder).items()}
+        contents |= {f"{folder}/{name}": content for name, content in _read_program_folder(ROOT / folder).items()}
     return contents
 
 
@@ -31,7 +31,7 @@ def write_program(folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _read_folder(folder: Path) -> dict[str, bytes]:
+def _read_program_folder(folder: Path) -> dict[str, bytes]:
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     names = ((path.relative_to(folder), path) for path in paths)
     return {name.as_posix(): path.read_bytes() for name, path in names if _NOT_OURS.isdisjoint(name.parts)}

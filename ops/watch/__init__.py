@@ -2,5 +2,5 @@
 
 Its state is in a comment on the incident issue, so that another runner can continue it.
 
-Examples: watch_services, judge_watch, parse_state.
+Examples: watch_services, judge_watch, parse_watch_state.
 """

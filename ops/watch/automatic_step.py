@@ -26,7 +26,7 @@ from ops.github.list_lag import await_listed
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH
-from ops.watch.state import WatchState, parse_state
+from ops.watch.state import WatchState, parse_watch_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
@@ -156,7 +156,7 @@ def _require_relapse(step: AutomaticStep, issue: "Issue", now: datetime) -> Watc
         raise step.refuse(f"the record of the watch is not believed: {found.doubt}")
     if is_edited(found.comment.body):
         raise step.refuse("the comment of the watch was edited or deleted")
-    state = parse_state(record.watch, now)
+    state = parse_watch_state(record.watch, now)
     if record.decision != Decision.RELAPSED or state is None or state.deployment != step.deployment:
         raise step.refuse("the newest watch of the service did not find a relapse of this deployment")
     if state.foreign:

@@ -18,9 +18,9 @@ from ops.github import actions
 from ops.maintenance.drift import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
 from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.incident_chat import post_message
-from ops.switches.values import find_rules, parse_state
+from ops.switches.values import find_switch_rules, parse_switch_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
-from ops.watch.record import find_incident, opening_record, post_opening
+from ops.watch.record import find_watched_incident, opening_record, post_opening
 from ops.watch.state import INTERVAL, WatchState
 from ops.watch.watch import Rounds, Watch
 
@@ -56,7 +56,7 @@ def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
     runtime, now = session.environment.require_runtime(), session.clock.now()
     key = f"{SWITCH_KEY_PREFIX}{MAINTENANCE_SWITCH}"
     text = session.cloudflare.kv.read_values(runtime.namespace, [key])[key]
-    switch = parse_state(MAINTENANCE_SWITCH, find_rules(runtime, MAINTENANCE_SWITCH), text)
+    switch = parse_switch_state(MAINTENANCE_SWITCH, find_switch_rules(runtime, MAINTENANCE_SWITCH), text)
     if switch.value is None or not switch.is_on(now):
         return None
     shown = session.web.fetch_runtime_state(service.url)
@@ -201,7 +201,7 @@ class ScheduledLook:
         lines = dict[int, str]()
         for number in numbers:
             try:
-                issue = find_incident(self.environ, self.redactor, number)
+                issue = find_watched_incident(self.environ, self.redactor, number)
                 is_new = post_opening(issue, f"### ⚠️ {shown}", record, registry.record_rules(self.config))
                 lines[number] = f"reported on #{number}" if is_new else f"reported before on #{number}"
             except OpsError as error:

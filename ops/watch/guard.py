@@ -19,7 +19,7 @@ from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import GuardedDeployment, LiveVersions, ObservedService, judge_watch
-from ops.watch.state import WatchState, new_owner
+from ops.watch.state import WatchState, new_watch_owner
 from ops.watch.watch import Observer
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Guard(Observer):
         start = max(deployment.created_on, now - LONGEST)
         until = max(deployment.created_on + duration, now + LEAST_ROUNDS)
         state = GuardState(
-            new_owner(now), start, until, deployment.id, usual_failures=self._service.verify.usual_failures
+            new_watch_owner(now), start, until, deployment.id, usual_failures=self._service.verify.usual_failures
         )
         self._read_rates(state)
         self._on_round(self._build_guard_result(deployment, state))
@@ -232,13 +232,15 @@ def list_deployed(session: Session, service: "Service") -> list[Deployed]:
     """Return the deployments, newest first; the first one is live. Raises ProviderError."""
     if service.worker:
         return [
-            _from_worker(each) for each in session.cloudflare.workers.list_deployments(service.worker) if each.split
+            _deployed_from_worker(each)
+            for each in session.cloudflare.workers.list_deployments(service.worker)
+            if each.split
         ]
     sites = (each for each in session.cloudflare.pages.list_deployments(service.pages) if each.can_serve_production)
-    return [_from_site(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
+    return [_deployed_from_site(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
 
 
-def _from_worker(each: "WorkerDeployment") -> Deployed:
+def _deployed_from_worker(each: "WorkerDeployment") -> Deployed:
     by = f" by {each.author}" if each.author else ""
     text = f"{describe_split(each.split)}, deployed at {format_utc(each.created_on)}{by}"
     blames = each.mark.blames or "" if each.mark else ""
@@ -253,7 +255,7 @@ def _from_worker(each: "WorkerDeployment") -> Deployed:
     )
 
 
-def _from_site(each: "PagesDeployment") -> Deployed:
+def _deployed_from_site(each: "PagesDeployment") -> Deployed:
     text = f"{short_id(each.id)}, deployed at {format_utc(each.created_on)}"
     return Deployed(each.id, each.created_on, text, commits=(each.commit,))
 

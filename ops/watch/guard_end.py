@@ -28,7 +28,7 @@ from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
 from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
 from ops.publish.chat_services import ChatMessage, PagingAction
-from ops.publish.comment import render_incident
+from ops.publish.comment import render_incident_body
 from ops.publish.incident_chat import post_message
 from ops.render import to_one_line
 from ops.watch.guard import GuardResult
@@ -112,7 +112,7 @@ def _find_incident_or_none(repository: "Repository", result: GuardResult) -> Gua
 
 def incident_body(result: GuardResult, redactor: Redactor, *, job: str) -> str:
     """Return the visible body of the incident."""
-    text = render_incident(
+    text = render_incident_body(
         service=result.service,
         environment=result.environment,
         severity=SEVERITY,
@@ -126,7 +126,7 @@ def prefilled_link(result: GuardResult, environ: Mapping[str, str], redactor: Re
     """Return the address where a person opens the incident; empty if the operations repository is unknown."""
     page = repository_page(environ)
     title = redactor.redact_text(incident_title(result))
-    return incident_link(page, title, incident_body(result, redactor, job=job)) if page else ""
+    return guard_incident_link(page, title, incident_body(result, redactor, job=job)) if page else ""
 
 
 CLOSED = "a person closed the incident of this deployment"
@@ -306,6 +306,6 @@ def incident_symptom(result: GuardResult, job: str) -> str:
     return f"Deployment {short_id(result.deployment.id)}: {result.deployment.text}. {result.judgment.cause}. {found}"
 
 
-def incident_link(page: str, title: str, body: str) -> str:
+def guard_incident_link(page: str, title: str, body: str) -> str:
     """Return the address of a new issue with this content. `page`: URL of the operations repository."""
     return f"{page}/issues/new?{urlencode({'labels': ','.join(INCIDENT_LABELS), 'title': title, 'body': body})}"

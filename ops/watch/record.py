@@ -32,7 +32,7 @@ from ops.github.issues import (
 )
 from ops.github.journal import read_issue_journal
 from ops.github.records import JudgedRecord, Trust, acting_records, judge_records, keep_acting
-from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
+from ops.watch.state import LONGEST, WatchState, new_watch_owner, parse_watch_state
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
@@ -52,7 +52,7 @@ OPENING = "opening"
 """Source of the record of an opening."""
 
 
-def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
+def find_watched_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
     """Return the incident issue. Raises ConfigError if the issue is none, and ProviderError."""
     with provider_errors(CHECK_HINT):
         issue = connect(environ, redactor).get_issue(number)
@@ -95,12 +95,12 @@ class WatchRecord:
         issue = self._issue = self._connect()
         self._comment = StateComment(issue)
         acting = acting_records(issue, self._rules, self._is_open)
-        state = parse_state(acting[-1].record.watch, now) if acting else None
+        state = parse_watch_state(acting[-1].record.watch, now) if acting else None
         if state is not None:
             self._comment = StateComment(issue, acting[-1].comment)
             return state
         former = find_state_comment(issue, self._is_open)
-        if former and parse_state(former[1].watch, now) and former[1].job == "":
+        if former and parse_watch_state(former[1].watch, now) and former[1].job == "":
             self._comment = former[0]
         self._try_state_comment(lambda _: self._end_others(now))
         return None
@@ -114,12 +114,12 @@ class WatchRecord:
             others = [each for each in list_recent_incidents(own.repository, now - RECENT) if each.number != own.number]
         for issue in others:
             state_comment = find_state_comment(issue, self._is_open)
-            if state_comment is None or parse_state(state_comment[1].watch, now) is None:
+            if state_comment is None or parse_watch_state(state_comment[1].watch, now) is None:
                 continue
             comment, record = state_comment
             rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.NOTHING_TO_DO))
             ended = replace(record, decision=Decision.NOTHING_TO_DO, reason=Reason.CONTINUED_ELSEWHERE, rows=rows)
-            ended = replace(ended, watch={**record.watch, "owner": new_owner(now)})
+            ended = replace(ended, watch={**record.watch, "owner": new_watch_owner(now)})
             text = f"### {self._service} in {self._environment}: a newer watch of it continues on #{own.number}"
             self._ended.append((comment, embed_record(text, ended)))
         self._write_ended()
@@ -207,7 +207,7 @@ class WatchRecord:
         bodies: list[str] = []
         self._try_state_comment(lambda comment: bodies.append(comment.read()))
         record = read_record(bodies[0]) if bodies else None
-        written = parse_state(record.watch, now) if record else None
+        written = parse_watch_state(record.watch, now) if record else None
         if record is None or not (record.decision or (written is not None and written.owner > state.owner)):
             return False
         return self._is_genuine(record)

@@ -37,7 +37,7 @@ def _has_our_agent(probe: "Probe") -> bool:
     return request is not None and "user-agent" not in {name.lower() for name in request.request_headers}
 
 
-def count_requests(probes: "Iterable[Probe]") -> int:
+def require_counted_probes(probes: "Iterable[Probe]") -> int:
     """Return the most requests of one round. Raises ConfigError for probes whose requests cannot be counted."""
     probes = tuple(probes)
     if uncountable := [each.name for each in probes if not (each.http or each.page)]:
@@ -129,10 +129,10 @@ def _count_host(session: Session, service: "Service", period: Period) -> tuple[s
         session.client, zone, host, period, without_agent=PROBE_AGENT, timeout=QUERY_TIMEOUT
     )
     complete_until = session.clock.now() - records.COMPLETE_AFTER
-    return host, list(_count_minutes(row for row in rows if row.start + MINUTE <= complete_until))
+    return host, list(_count_host_minutes(row for row in rows if row.start + MINUTE <= complete_until))
 
 
-def _count_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
+def _count_host_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
     """Yield the samples of each minute. A 503 did not fail: a person may have closed the host meanwhile."""
     for start, each in groupby(rows, key=lambda row: row.start):
         of = list(each)
@@ -187,4 +187,4 @@ def _most_requests(session: Session, service: "Service", interval: timedelta) ->
     """
     sharing = [each for each in session.environment.services.values() if each.worker == service.worker]
     probes = [probe for each in sharing for probe in each.watched_probes]
-    return WATCHES * (MINUTE // interval + 1) * count_requests(probes)
+    return WATCHES * (MINUTE // interval + 1) * require_counted_probes(probes)

@@ -25,10 +25,10 @@ from ops.pages.snapshot import SiteContent, live_content
 from ops.publish.incident_chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
-from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
+from ops.watch.record import RECENT, WATCH, WatchRecord, find_watched_incident
 from ops.watch.second_source import read_second_source
-from ops.watch.state import MAX_PAUSE, parse_state
-from ops.watch.text import CommandNames, chat_notice, render_comment, render_notice
+from ops.watch.state import MAX_PAUSE, parse_watch_state
+from ops.watch.text import CommandNames, chat_notice, render_notice, render_watch_comment
 from ops.watch.watch import Watch, run_side_by_side
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def watch_services(
                 environ,
                 runner.run_round,
                 redactor=redactor,
-                names=command_names(config_path, environ, each.incident),
+                names=watch_command_names(config_path, environ, each.incident),
                 on_round=on_round,
             )
             for each in places
@@ -88,7 +88,10 @@ def _build_watch(
     record: WatchRecord | None = None
     if incident is not None:
         job, rules = actions.job_number(environ), registry.record_rules(config)
-        connect_issue, where = partial(find_incident, environ, redactor, incident), (environment.name, service.name)
+        connect_issue, where = (
+            partial(find_watched_incident, environ, redactor, incident),
+            (environment.name, service.name),
+        )
         record = WatchRecord(connect_issue, *where, rules=rules, job=job, is_closed=place.is_closed)
     may_step = record is not None and config.watch is not None and config.watch.on_relapse == "next"
     return (ClosureWatch if place.is_closed else Watch)(
@@ -97,7 +100,7 @@ def _build_watch(
         partial(_probe_service, run_round, service, _watched_site_content(session, service)),
         record,
         redactor=redactor,
-        text=partial(render_comment, names=names),
+        text=partial(render_watch_comment, names=names),
         notice=partial(render_notice, names=names),
         on_round=on_round,
         chat=lambda result: post_message(environ, config.notify, redactor, chat_notice(result, names), incident),
@@ -105,7 +108,7 @@ def _build_watch(
     )
 
 
-def command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:
+def watch_command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:
     """Return the parts of the commands that other people's laptops can run."""
     config = read_config(config_path)[0]
     program, *more = published_prefix(environ, config_path, config)
@@ -151,17 +154,17 @@ def find_stopped(
             list_recent_incidents(repository, now - RECENT) if incident is None else [repository.get_issue(incident)]
         )
         for issue in issues:
-            for each in judge_records(issue, rules, partial(_is_stopped, config, now)):
+            for each in judge_records(issue, rules, partial(_is_watch_stopped, config, now)):
                 if each.trust != Trust.NONE or each.is_former:
                     place = Place(each.record.environment, each.record.service)
                     stopped[WatchPlace(place, issue.number, is_closed_watch(each.record.watch))] = None
     return list(stopped)
 
 
-def _is_stopped(config: "Config", now: datetime, record: RunRecord) -> bool:
+def _is_watch_stopped(config: "Config", now: datetime, record: RunRecord) -> bool:
     """Return whether this is a watch of a service in ops.yml, without a result and without a recent round."""
     environment = config.environments.get(record.environment)
     if record.source != WATCH or record.decision or environment is None or record.service not in environment.services:
         return False
-    state = parse_state(record.watch, now)
+    state = parse_watch_state(record.watch, now)
     return state is not None and now - state.seen_at > MAX_PAUSE

@@ -126,12 +126,12 @@ class WatchState:
         }
 
 
-def new_owner(now: datetime) -> str:
+def new_watch_owner(now: datetime) -> str:
     """Return the name of a runner that starts now; a later one is greater."""
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
-def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | None:
+def parse_watch_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | None:
     """Return the state in a record; None if it is malformed, or is no watch of the last hours (`now` None: any age)."""
     try:
         newer = tuple(

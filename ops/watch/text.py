@@ -180,7 +180,7 @@ def render_notice(result: WatchResult, names: CommandNames) -> str:
     return _render_watch(result, names, details=(), chart=())
 
 
-def render_comment(result: WatchResult, names: CommandNames) -> str:
+def render_watch_comment(result: WatchResult, names: CommandNames) -> str:
     """Return the comment that is edited after each round."""
     return _render_watch(result, names, details=tuple(detail_lines(result)), chart=tuple(chart_lines(result)))
 
@@ -217,7 +217,7 @@ def chart_lines(result: WatchResult) -> Iterator[str]:
     rows = [row for row in traffic.minutes if row.version in result.live.versions] if traffic else []
     minutes = [start.replace(second=0, microsecond=0) for start in starts]
     sums = [[row for row in rows if start <= row.start < start + step] for start in minutes]
-    line = [_percent_share(sum(row.errors for row in each), sum(row.requests for row in each)) for each in sums]
+    line = [_percent_of_watch(sum(row.errors for row in each), sum(row.requests for row in each)) for each in sums]
     yield "xychart-beta"
     yield f'  title "Unhealthy probes{" (bars), failed requests (line)" if rows else ""}"'
     labels = ", ".join(f'"{start:%H:%M}"' for start in starts)
@@ -229,14 +229,14 @@ def chart_lines(result: WatchResult) -> Iterator[str]:
 
 
 def _percent_of_rounds(values: list[bool]) -> int:
-    return _percent_share(sum(values), len(values))
+    return _percent_of_watch(sum(values), len(values))
 
 
-def _percent_share(part: int, whole: int) -> int:
+def _percent_of_watch(part: int, whole: int) -> int:
     return round(100 * min(part, whole) / whole) if whole else 0
 
 
-def build_record(result: WatchResult) -> RunRecord:
+def build_watch_record(result: WatchResult) -> RunRecord:
     """Return the rows of the incident's timeline, and the decision."""
     state = result.state
     subject = f"closed {result.service}" if state.is_closed else result.service

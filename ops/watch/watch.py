@@ -22,8 +22,8 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import FAILURES, ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.second_source import PAUSE, QUERY_TIMEOUT, WITHIN, SecondSource
-from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
-from ops.watch.text import build_record
+from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_watch_owner
+from ops.watch.text import build_watch_record
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
@@ -167,7 +167,7 @@ class Watch(Observer):
     def _begin_watch(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
         recorded = self._record.find(now) if self._record else None
-        owner = new_owner(now)
+        owner = new_watch_owner(now)
         new = self._new_state(owner, now, now + duration)
         if recorded is None or self._record is None:
             return self._read_deployments(self._after_run(new))
@@ -317,7 +317,7 @@ class Watch(Observer):
 
     def _save_watch(self, result: WatchResult) -> None:
         if self._record:
-            self._record.save(self._text(result), build_record(result), result.state)
+            self._record.save(self._text(result), build_watch_record(result), result.state)
 
 
 def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Clock") -> Iterator[tuple[int, R]]:

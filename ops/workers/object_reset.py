@@ -67,7 +67,7 @@ def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
     return WorkerClasses(own, bound_elsewhere, elsewhere)
 
 
-def build_sections(classes: WorkerClasses) -> tuple[PlanSection, ...]:
+def object_reset_sections(classes: WorkerClasses) -> tuple[PlanSection, ...]:
     restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in classes.own.items()]
     others = [
         f"{name}: belongs to Worker {worker}, whose deployments restart it"
@@ -141,7 +141,7 @@ class TrackedObject:
         return f"{seen.proof:g} at {self.spec.proof}"
 
 
-def read_state(ctx: Context[Any], tracked_object: TrackedObject) -> ObjectObservation | str | OpsError:
+def read_object_state(ctx: Context[Any], tracked_object: TrackedObject) -> ObjectObservation | str | OpsError:
     """Return the state, the reason why it is unknown, or the error if the application denies access."""
     try:
         return ctx.web.durable_objects.read_state(tracked_object.service.url, tracked_object.spec)
@@ -169,7 +169,7 @@ class ResetObject(Step):
     def check(self, ctx: Context[Any]) -> ObservedState:
         tracked = self.tracked
         if not tracked.reset.sent:
-            now = read_state(ctx, tracked) if tracked.has_state_endpoint else ""
+            now = read_object_state(ctx, tracked) if tracked.has_state_endpoint else ""
             tracked.before = now if isinstance(now, ObjectObservation) else tracked.before
             return ObservedState(ChangeState.PLANNED, f"{tracked.name} has {tracked.memory_text}")
         if not tracked.has_state_endpoint:
@@ -177,7 +177,7 @@ class ResetObject(Step):
                 return ObservedState(ChangeState.DONE, f"the application confirms the reset of {tracked.name}")
             text = f"it is unknown whether {tracked.name} was reset"
             return ObservedState(ChangeState.PLANNED, text, is_uncertain=tracked.reset.attempts > 1)
-        now = read_state(ctx, tracked)
+        now = read_object_state(ctx, tracked)
         if why := _missing_proof(tracked, now):
             is_unreadable = tracked.reset.attempts > 1 and not isinstance(now, ObjectObservation)
             return ObservedState(ChangeState.PLANNED, why, is_uncertain=tracked.reset.is_answered or is_unreadable)
@@ -224,7 +224,7 @@ class RestartObjects(Step):
             each.reset.is_answered = True
 
     def _prove_restarts(self, ctx: Context[Any], world: ObservedState) -> ObservedState:
-        seen = run_parallel_mixed([partial(read_state, ctx, each) for each in self.tracked])
+        seen = run_parallel_mixed([partial(read_object_state, ctx, each) for each in self.tracked])
         proofs = [_missing_proof(each, now, restarted=True) for each, now in zip(self.tracked, seen, strict=True)]
         if missing := [why for why in proofs if why]:
             text = f"{world.text}, but {'; '.join(missing)}"

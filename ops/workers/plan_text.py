@@ -57,7 +57,7 @@ DATA_BINDINGS = {
 MIGRATED = {"D1": "database", "Hyperdrive": "database", "Durable Objects": "Durable Object"}
 
 
-def list_not_undone(history: WorkerHistory, split: Split) -> tuple[str, ...]:
+def rollback_not_undone(history: WorkerHistory, split: Split) -> tuple[str, ...]:
     """Return what a rollback leaves as it is, of the things that the live version or the target has."""
     versions = [history.version(name) for name in (*history.live.serving_versions, *dict(split))]
     return (*_list_data(versions), *_list_triggers(history.triggers, versions), *SETTINGS_NOT_UNDONE)
@@ -111,7 +111,7 @@ def build_drill_section(
     return (PlanSection(DRILL_SECTION, ("the live version is the harmless bad one of a drill",)),)
 
 
-def build_sections(
+def rollback_sections(
     history: WorkerHistory, choice: TargetChoice, split: Split, *, repository: str | None, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     suspect, main = history.version(choice.suspect), history.version(split[0][0])
@@ -154,7 +154,7 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
 
 
-def list_consequences(
+def rollback_consequences(
     service: "Service", history: WorkerHistory, split: Split, mark: DeploymentMark, *, rebuilt: bool, repair: str = ""
 ) -> tuple[str, ...]:
     """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest.
@@ -190,7 +190,7 @@ def list_consequences(
     return tuple(lines)
 
 
-def list_warnings(
+def rollback_warnings(
     history: WorkerHistory, choice: TargetChoice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
     warnings = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
@@ -199,7 +199,7 @@ def list_warnings(
         warnings += _split_warnings(history, choice.suspect)
     warnings += _secret_edit_warnings(history, choice.suspect)
     warnings += _unread_warnings(history)
-    warnings += list_leftovers(history.live, end="This run removes it")
+    warnings += leftover_split_warnings(history.live, end="This run removes it")
     if not by_rule:
         warnings += _target_warnings(history, split)
     live_tag = history.version(choice.suspect).migration_tag
@@ -230,7 +230,7 @@ def list_proof_warnings(service: "Service") -> Iterator[str]:
         yield f"{rounds}, and {fit}: this run cannot prove that the service recovered"
 
 
-def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
+def leftover_split_warnings(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
     """Return the warning about what an unfinished rehearsal left. `end`: how a version at 0 % is removed."""
     if accident := describe_accident(live):
         return (f"{accident}. {REPAIR}",)

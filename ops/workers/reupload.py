@@ -199,11 +199,11 @@ def find_code_differences(source: WorkerCode, uploaded_version: WorkerCode) -> I
     if source.main_module != uploaded_version.main_module:
         yield "the main module"
     modules = [{module.name: module for module in code.modules} for code in (source, uploaded_version)]
-    yield from (f"module {name}" for name in _differing_keys(*modules))
-    yield from (f"setting {name}" for name in _differing_keys(source.settings, uploaded_version.settings))
+    yield from (f"module {name}" for name in _differing_code_keys(*modules))
+    yield from (f"setting {name}" for name in _differing_code_keys(source.settings, uploaded_version.settings))
     yield from (
         f"binding {name} ({kind})"
-        for kind, name in _differing_keys(_code_bindings(source), _code_bindings(uploaded_version))
+        for kind, name in _differing_code_keys(_code_bindings(source), _code_bindings(uploaded_version))
     )
     yield from sorted(set(source.unsupported_parts) ^ set(uploaded_version.unsupported_parts))
 
@@ -212,11 +212,11 @@ def _code_bindings(code: WorkerCode) -> dict[BindingKey, Mapping[str, Any]]:
     return {(each["type"], each["name"]): each for each in code.bindings}
 
 
-def _differing_keys(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+def _differing_code_keys(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
-def build_steps(
+def build_reupload_steps(
     upload: Reupload,
     *,
     undo: SuggestedCommand | None,
@@ -257,7 +257,7 @@ def build_steps(
     )
 
 
-def build_section(planned: Reupload) -> PlanSection:
+def reupload_section(planned: Reupload) -> PlanSection:
     """Return the plan section with the source of each secret's value."""
     secrets_source = planned.secrets_source or planned.latest
     serves = not secrets_to_accept(planned.code, planned.edits, planned.live, secrets_source)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
-from ops.cloudflare.types.records import sum_while_live
+from ops.cloudflare.types.records import sum_version_requests_by_day
 from ops.cloudflare.types.workers import Split, short_id
 from ops.core.clock import format_duration
 from ops.core.errors import ProviderError, Reason, Refused
@@ -76,7 +76,7 @@ class SchemaAge:
         proved = {name: self.served_after[name] for name in self.database.breaking if name in self.served_after}
         if not proved:
             return ""
-        after = f"{format_duration(min(proved.values()))} after {_join_first_names(tuple(proved))}"
+        after = f"{format_duration(min(proved.values()))} after {_join_first_migrations(tuple(proved))}"
         return f"this code ({version}) served all traffic for {after}, so it works with a migration marked as breaking"
 
     def describe(self, version: str) -> str:
@@ -85,13 +85,13 @@ class SchemaAge:
         if self.newer:
             least = "" if self.is_complete else "at least "
             count = count_of(len(self.newer), "migration")
-            return f"the schema of {name} is {least}{count} newer than {code}: {_join_first_names(self.newer)}"
+            return f"the schema of {name} is {least}{count} newer than {code}: {_join_first_migrations(self.newer)}"
         if self.is_complete:
             return f"no applied migration of {name} is newer than {code}"
         return f"unknown whether the schema of {name} is newer than {code}: {self.problem}"
 
 
-def start_reading(
+def start_reading_schemas(
     cloudflare: "CloudflareClients", databases: "Mapping[str, Database]"
 ) -> Callable[[], tuple[AppliedMigrations, ...]]:
     """Start to read the applied migrations. The returned function waits READ_BUDGET at most, and never raises."""
@@ -111,7 +111,7 @@ def start_reading(
             except TimeoutError:
                 problem = f"D1 did not answer within {READ_BUDGET:g} s"
             except ProviderError as error:
-                problem = _shorten_error(error)
+                problem = _shorten_schema_error(error)
             ages.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
         return tuple(ages)
 
@@ -151,7 +151,7 @@ def _compare_schema(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
     return SchemaAge(database, newer, is_complete=is_complete, problem=problem)
 
 
-def _shorten_error(error: ProviderError) -> str:
+def _shorten_schema_error(error: ProviderError) -> str:
     if error.reason == Reason.NOT_AUTHORISED:
         return "the token may not query D1"
     if isinstance(error, CloudflareApiError) and error.code == NO_SUCH_DATABASE:
@@ -163,7 +163,7 @@ Suggest = Callable[..., SuggestedCommand]
 """Returns the command of a runbook with its parameters."""
 
 
-def build_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Suggest) -> tuple[PlanSection, ...]:
+def schema_age_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Suggest) -> tuple[PlanSection, ...]:
     """Return the section of a plan, with the three ways on if a schema is newer; none without a database."""
     lines: list[str] = []
     for version, each in ages.items():
@@ -173,13 +173,13 @@ def build_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Suggest) ->
     return (PlanSection("Database schema", tuple(dict.fromkeys(lines))),) if lines else ()
 
 
-def list_warnings(ages: Mapping[str, Sequence[SchemaAge]]) -> Iterator[str]:
+def schema_age_warnings(ages: Mapping[str, Sequence[SchemaAge]]) -> Iterator[str]:
     for version, each in ages.items():
         for age in each:
             if age.newer:
                 yield age.describe(version)
             elif not age.is_complete and age.database.breaking:
-                names = _join_first_names(age.database.breaking)
+                names = _join_first_migrations(age.database.breaking)
                 yield f"{age.describe(version)}. ops.yml marks as breaking: {names}"
 
 
@@ -212,7 +212,7 @@ def check_breaking(
     version, age = breaking[0]
     names = tuple(dict.fromkeys(name for _, each in breaking for name in each.breaking))
     raise Refused(
-        f"{age.describe(version)}. ops.yml marks {_join_first_names(age.breaking)} as breaking: "
+        f"{age.describe(version)}. ops.yml marks {_join_first_migrations(age.breaking)} as breaking: "
         "older code does not work with it",
         reason=Reason.BREAKING_MIGRATION,
         hint="Choose a version that is newer than the migration, or revert the migration first. If this code works "
@@ -221,7 +221,7 @@ def check_breaking(
     )
 
 
-def _join_first_names(names: Sequence[str]) -> str:
+def _join_first_migrations(names: Sequence[str]) -> str:
     return ", ".join(first_of([*map(quote_name, names)], SHOWN))
 
 
@@ -256,7 +256,7 @@ def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> flo
     Traffic during the incident proves nothing, and none does if its start is unknown or many requests failed.
     """
     versions, longest, total = history.versions_of_release(history.releases[version]), 0.0, 0.0
-    figures = sum_while_live(history.traffic, versions)
+    figures = sum_version_requests_by_day(history.traffic, versions)
     rate = figures.rate if figures else None
     if history.is_incident_unread or versions & history.blamed.keys() or (rate or 0.0) > MAX_ERROR_RATE:
         return 0.0

@@ -160,7 +160,7 @@ def find_obstacle(service: "Service", history: "WorkerHistory", target: Split, *
     return ""
 
 
-def build_sections(service: "Service", live: Split, target: Split, obstacle: str | None) -> tuple[PlanSection, ...]:
+def rehearsal_sections(service: "Service", live: Split, target: Split, obstacle: str | None) -> tuple[PlanSection, ...]:
     """Return the plan section; none if nobody asks for a rehearsal."""
     if obstacle is None:
         return ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.marks import without_schema_marks
-from ops.cloudflare.types.records import format_share, sum_while_live
+from ops.cloudflare.types.records import format_request_share, sum_version_requests_by_day
 from ops.cloudflare.types.workers import WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
@@ -47,13 +47,13 @@ def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> War
 def _failing_requests(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
     """Return a sign for a release with a high error rate; a weak one unless the suspect's was lower."""
     figures, suspect_figures = (
-        sum_while_live(history.traffic, history.versions_of_release(history.releases[each]))
+        sum_version_requests_by_day(history.traffic, history.versions_of_release(history.releases[each]))
         for each in (version, suspect)
     )
     if figures is None or not figures.is_high:
         return None
     numbers = f"{figures.days}: {figures.text}"
-    why = f"its error rate was above {format_share(MAX_ERROR_RATE)} while it was live, by estimate ({numbers})"
+    why = f"its error rate was above {format_request_share(MAX_ERROR_RATE)} while it was live, by estimate ({numbers})"
     rate, suspect_rate = figures.rate, suspect_figures.rate if suspect_figures else None
     return WarningSign(why, weak=rate is None or suspect_rate is None or rate < suspect_rate)
 

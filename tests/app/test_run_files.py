@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.app.run_files import KEPT_RUNS, list_runs, prune_runs
+from ops.app.run_files import KEPT_RUNS, list_run_folders, prune_runs
 from tests.conftest import Incident
 from tests.support.shop import Shop
 
@@ -57,14 +57,14 @@ def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Inci
     runs = shop.folder / ".ops" / "runs"
 
     def newest_mark() -> str | None:
-        mark = list_runs(runs)[0] / "published"
+        mark = list_run_folders(runs)[0] / "published"
         return mark.read_text() if mark.exists() else None
 
     assert shop.ops("rollback-worker", "--dry-run").code == 0
     assert newest_mark() == ""
     assert shop.ops("rollback-worker", "--yes").code == 0  # without GitHub
     assert newest_mark() is None
-    assert shop.ops("incident", "import", list_runs(runs)[0].name, "--incident", "1", **github).code == 0
+    assert shop.ops("incident", "import", list_run_folders(runs)[0].name, "--incident", "1", **github).code == 0
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
     assert shop.ops("rollback-pages", "--yes", "--incident", "1", **github).code == 0
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
@@ -83,7 +83,7 @@ def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
 
     ran = shop.ops("rollback-worker", "--yes", "--incident", "1", **given)
 
-    (folder,) = list_runs(runs)
+    (folder,) = list_run_folders(runs)
     command = f"ops incident import .ops/runs/{folder.name} --incident 1"
     assert ran.code == 0
     assert command in ran.out

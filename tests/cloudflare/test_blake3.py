@@ -3,7 +3,7 @@
 import pytest
 
 from ops.cloudflare.blake3 import hash_chunk
-from ops.cloudflare.verification import hash_file
+from ops.cloudflare.verification import hash_site_file
 
 
 def counted(size: int) -> bytes:
@@ -30,10 +30,10 @@ def test_longer_data_is_refused() -> None:
 
 def test_key_of_a_file_depends_on_content_and_type() -> None:
     keys = [
-        hash_file("/a.html", b"one"),
-        hash_file("/b.html", b"one"),
-        hash_file("/a.txt", b"one"),
-        hash_file("/a.html", b"two"),
+        hash_site_file("/a.html", b"one"),
+        hash_site_file("/b.html", b"one"),
+        hash_site_file("/a.txt", b"one"),
+        hash_site_file("/a.html", b"two"),
     ]
 
     assert keys[0] == keys[1]

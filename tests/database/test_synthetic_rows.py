@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.database.local_copy import LocalCopy, SqlRejectedError, find_unseen
-from ops.database.schema_tables import FIRST_VALUE, fill_tables, loses_rows, read_snapshot
+from ops.database.schema_tables import FIRST_VALUE, fill_tables, loses_rows, read_sample_rows
 from tests.conftest import World
 from tests.database.test_local_copy import schema_of
 from tests.support.deployment import SECOND, open_migrated
@@ -52,7 +52,7 @@ def test_lost_rows_are_seen_in_each_kind_of_table(table: str) -> None:
     plain = sqlite3.connect(":memory:", isolation_level=None)
     plain.execute(table)
     fill_tables(plain, ())
-    (before,) = read_snapshot(plain).values()
+    (before,) = read_sample_rows(plain).values()
     assert len(before.rows) == 2
 
     plain.execute("PRAGMA foreign_keys = off")
@@ -63,11 +63,11 @@ def test_lost_rows_are_seen_in_each_kind_of_table(table: str) -> None:
         (f"DELETE FROM p WHERE a = {FIRST_VALUE + 1}", True),
     ):
         plain.execute(sql)
-        after = read_snapshot(plain)["p"]
+        after = read_sample_rows(plain)["p"]
         assert loses_rows(before, after) == lost, sql
         before = after if lost else before
     plain.execute("ALTER TABLE p RENAME COLUMN a TO z")
-    assert not loses_rows(before, read_snapshot(plain)["p"])
+    assert not loses_rows(before, read_sample_rows(plain)["p"])
     plain.close()
 
 

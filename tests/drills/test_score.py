@@ -83,18 +83,18 @@ def test_score_without_target_is_open_but_incident_needs_report() -> None:
 def test_status_check_finds_wrong_live_version(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
+    assert status_check.find_status_differences(world.sandbox, environment, world.config) == ()
 
     world.sandbox.switches.deployments_lag_reads = 1
     client = httpx.Client(headers={"Authorization": f"Bearer {world.sandbox.token}"})
     body = {"strategy": "percentage", "versions": [{"version_id": good, "percentage": 100}]}
     with client:
         client.post(f"{world.sandbox.api_url}/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments", json=body)
-    (wrong,) = status_check.find_differences(world.sandbox, environment, world.config)
+    (wrong,) = status_check.find_status_differences(world.sandbox, environment, world.config)
 
     assert bad in wrong.partition("not")[0]
     assert good in wrong.partition("not")[2]
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
+    assert status_check.find_status_differences(world.sandbox, environment, world.config) == ()
 
 
 def test_status_check_finds_missing_switch(world: World) -> None:
@@ -102,13 +102,13 @@ def test_status_check_finds_missing_switch(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     place, now = prepared(world), world.sandbox.clock.now()
     place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
+    assert status_check.find_status_differences(world.sandbox, environment, world.config) == ()
 
     place.put("session-do", state="off")
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
+    assert status_check.find_status_differences(world.sandbox, environment, world.config) == ()
     body = json.dumps({"success": True, "errors": [], "messages": [], "result": {"values": {}}})
     world.sandbox.fault(method="POST", path="/accounts/*/storage/kv/namespaces/*/bulk/get", body=body, times=None)
 
-    assert status_check.find_differences(world.sandbox, environment, world.config) == (
+    assert status_check.find_status_differences(world.sandbox, environment, world.config) == (
         "that these switches are on: {}, not {'session-do': 'off'}",
     )

@@ -15,7 +15,7 @@ from ops.evidence.tables import (
     EvidenceTable,
     TableCell,
     evidence_lines,
-    render_comment,
+    render_evidence_comment,
 )
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
@@ -31,19 +31,19 @@ def collection(said: str, *, rows: int = 2) -> EvidenceCollection:
     return EvidenceCollection("production", period, AT, is_anonymized=True, tables=(found, missing))
 
 
-HARMLESS = skeleton(render_comment(collection("x")))
+HARMLESS = skeleton(render_evidence_comment(collection("x")))
 
 
 @pytest.mark.slow
 @holds_for(25, 1500, said=WORDS)
 def test_comment_survives_untrusted_records(said: str) -> None:
-    assert skeleton(render_comment(collection(said))) == HARMLESS
+    assert skeleton(render_evidence_comment(collection(said))) == HARMLESS
     assert all(line.isprintable() for line in evidence_lines(collection(said)))
 
 
 @holds_for(1, 20, rows=st.integers(1, 5000), long=st.integers(1, 400))
 def test_comment_stays_within_budget(rows: int, long: int) -> None:
-    shown = render_comment(collection("|" * long, rows=rows))
+    shown = render_evidence_comment(collection("|" * long, rows=rows))
 
     assert len(shown) <= 60_000
     assert shown.rstrip().endswith("</details>")
@@ -62,7 +62,7 @@ def test_comment_with_many_sources_says_where_the_rest_is(workers: int, reason: 
         for number in range(workers)
     ]
 
-    shown = render_comment(replace(collection("x"), tables=tuple(tables)))
+    shown = render_evidence_comment(replace(collection("x"), tables=tuple(tables)))
 
     assert len(shown) <= 60_000
     titles = [each.title for each in tables if f"**{each.title}**" in shown]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ops.app.configuration import read_config, register_secrets
 from ops.core.clock import parse_utc
 from ops.core.redaction import Redactor
-from ops.gate.events import LeakReport, read_leak, remove_keys, strip_url
+from ops.gate.events import LeakReport, read_leak, remove_keys, strip_report_url
 from ops.gate.outcomes import GateJob
 from ops.incident.secret_leak import Replacement, declared_secrets
-from ops.incident.secret_leak import render_incident as incident_text
+from ops.incident.secret_leak import render_leak_incident as incident_text
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Incident, Outcome, World
 from tests.support.commands import unwrapped
@@ -263,15 +263,15 @@ KEYS = st.from_regex(r"[A-Za-z0-9_/+=.~-]{16,80}", fullmatch=True).filter(
 def test_key_like_text_is_redacted(key: str, before: str, after: str) -> None:
     assert key.strip(".") not in remove_keys(f"{before}{key}{after}")
     if "/" not in key or re.search("[A-Z]", key):
-        assert key not in strip_url(f"https://ci.example/{key}?x={key}")
+        assert key not in strip_report_url(f"https://ci.example/{key}?x={key}")
 
 
 def test_plain_words_are_kept() -> None:
     said = "In the log of build 77, on 2026-11-24 at 13:05: docs/architecture.md"
     assert remove_keys(said) == said
-    assert strip_url("https://github.com/acme/app/issues/7#x") == "https://github.com/acme/app/issues/7"
-    assert strip_url("https://user:pw@github.com/acme") == "https://github.com/acme"
-    assert strip_url("javascript:alert(1)") == ""
+    assert strip_report_url("https://github.com/acme/app/issues/7#x") == "https://github.com/acme/app/issues/7"
+    assert strip_report_url("https://user:pw@github.com/acme") == "https://github.com/acme"
+    assert strip_report_url("javascript:alert(1)") == ""
 
 
 def incident_of(said: Mapping[str, str]) -> str:

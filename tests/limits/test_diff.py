@@ -11,9 +11,9 @@ from ops.limits.diff import (
     LimitsPlan,
     compare_limits,
     limits_marker,
-    render_comment,
     render_drift,
-    render_result,
+    render_limits_comment,
+    render_limits_result,
 )
 from ops.limits.file import Limit, Temporary
 from tests.support.hostile import WORDS, skeleton
@@ -85,9 +85,9 @@ def render_bodies(said: str) -> list[str]:
     valid = LimitsPlan(compare_limits({}, {said: limit}, said, NOW), said, said, PLACE, warnings=(said,))
     wrong = LimitsPlan(None, said, said, PLACE, problems=(said,))
     return [
-        render_comment(valid),
-        render_comment(wrong),
-        render_result(render_comment(valid), PLACE, said, (said,)),
+        render_limits_comment(valid),
+        render_limits_comment(wrong),
+        render_limits_result(render_limits_comment(valid), PLACE, said, (said,)),
         render_drift((said,), PLACE, said),
     ]
 
@@ -102,8 +102,10 @@ def test_comment_survives_untrusted_text(said: str) -> None:
 
 
 def test_result_replaces_previous_result() -> None:
-    first = render_result(f"{limits_marker(PLACE)}\nthe plan", PLACE, "one")
+    first = render_limits_result(f"{limits_marker(PLACE)}\nthe plan", PLACE, "one")
 
-    assert render_result(first, PLACE, "two") == render_result(f"{limits_marker(PLACE)}\nthe plan", PLACE, "two")
+    assert render_limits_result(first, PLACE, "two") == render_limits_result(
+        f"{limits_marker(PLACE)}\nthe plan", PLACE, "two"
+    )
     assert first.count(RESULT_MARKER) == 1
-    assert render_result("", PLACE, "one").startswith(limits_marker(PLACE))
+    assert render_limits_result("", PLACE, "one").startswith(limits_marker(PLACE))

@@ -18,7 +18,7 @@ from ops.limits.file import (
     build_value,
     drop_ended,
     parse_limits,
-    parse_value,
+    parse_limits_value,
     set_temporary_limits,
 )
 from tests.conftest import REFERENCE, ROOT
@@ -168,7 +168,7 @@ def test_kv_value_holds_no_reasons() -> None:
         "probe": True,
         "temporary": {"limit": 60, "until": "2026-11-25T06:00:00Z"},
     }
-    assert parse_value(value.text) == value
+    assert parse_limits_value(value.text) == value
     for word in ("many", "42", "override", "incident"):
         assert word not in value.text
 
@@ -201,12 +201,12 @@ def test_revision_contains_commit_and_digest() -> None:
 )
 def test_foreign_value_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="not a value of the limits"):
-        parse_value(text)
+        parse_limits_value(text)
 
 
 def test_newer_version_is_not_malformed() -> None:
     with pytest.raises(NewerVersionError, match="version 2 of the runtime contract; this program supports 1"):
-        parse_value('{"version": 2, "revision": "x", "limits": {}}')
+        parse_limits_value('{"version": 2, "revision": "x", "limits": {}}')
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.app.configuration import check_text, read_config
+from ops.app.configuration import check_config_text, read_config
 from ops.app.menu import build_menu
 from ops.app.scope import Place
 from ops.cli.scorecard import render_scorecard
@@ -37,18 +37,18 @@ from ops.core.verdict import Verdict
 from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill
 from ops.drills.suite import SuiteSettings
 from ops.engine.runbook import RollbackReach
-from ops.evidence.tables import render_comment as evidence_text
+from ops.evidence.tables import render_evidence_comment as evidence_text
 from ops.gate import refusals
 from ops.gate.outcomes import RefusedRequest
 from ops.github.stops import StopAnswer
-from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
+from ops.limits.diff import LimitsPlan, compare_limits, render_drift, render_limits_comment, render_limits_result
 from ops.limits.file import Limit
 from ops.maintenance.state import MaintenanceWindow
 from ops.publish.comment import render_note
 from ops.render import load_templates
-from ops.report.action_items import ActionItem, ItemState, describe_count, track_items
+from ops.report.action_items import ActionItem, ItemState, describe_item_count, track_items
 from ops.report.action_reminder import LackingIncident
-from ops.report.drill_trend import render_result as render_drill
+from ops.report.drill_trend import render_drill_result as render_drill
 from ops.report.facts import IncidentFacts
 from ops.report.hand_over import HandOver, render_hand_over
 from ops.report.statistics import CountedIncident, Statistics, render_statistics, split_drills
@@ -61,15 +61,15 @@ from ops.status.changes import ServiceChanges
 from ops.status.held_states import UnreadSource
 from ops.status.live import LiveService
 from ops.status.outage import OutageReport
-from ops.status.outage import render_comment as render_outage
+from ops.status.outage import render_outage_comment as render_outage
 from ops.status.overview import KnownIncidents, OpenIncident
 from ops.status.status import EnvironmentStatus
 from ops.status.targets import ServiceTarget, TargetState, TargetTable, render_targets
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.state import NewerDeployment, WatchState
 from ops.watch.text import CommandNames
-from ops.watch.text import render_comment as render_watch
 from ops.watch.text import render_notice as render_watch_notice
+from ops.watch.text import render_watch_comment as render_watch
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
 from tests.gate.support import Job
@@ -107,7 +107,7 @@ def assert_fits(screen: Phone, name: str, markdown: str) -> None:
 
 def refusal() -> str:
     options = {"service": "api", "environment": "production", "incident": 42, "to": "2c8b7e91", "reason": LONG}
-    return refusals.render_comment(
+    return refusals.render_refusal_comment(
         RefusedRequest(
             message="secret {name} changed after version 2c8b7e91 was uploaded",
             hint="Roll back and keep the current value, or restore the previous one",
@@ -172,7 +172,7 @@ def on_call_page(name: str) -> str:
 
 def menu_of_forty(failing: int) -> str:
     """Return the menu of 40 services in two environments, of which the first ones fail."""
-    config, _ = check_text(forty_services(), None).require_valid("ops.yml")
+    config, _ = check_config_text(forty_services(), None).require_valid("ops.yml")
     signs = {
         place: ServiceSigns(place[1], Verdict.UNHEALTHY, "a deployment 12 min ago")
         if number < failing
@@ -251,7 +251,7 @@ def action_text(template: str) -> str:
     row = ActionItem(LONG, 12, is_done=False, kind="prevent", owner="alice-of-the-on-call-team", due="2026-12-24")
     items = [row, replace(row, text=f"{LONG}, again", issue=13), replace(row, text="Alert on it", issue=None)]
     tracked = track_items(items, {12: ItemState.OPEN, 13: ItemState.MISSING})
-    lack = LackingIncident(42, "sev1", 57, URL, describe_count(tracked), tracked)
+    lack = LackingIncident(42, "sev1", 57, URL, describe_item_count(tracked), tracked)
     values = {"tracked": tracked, "notes": [f"#14 is open, and no row links it: {LONG}"], "item": row, "lack": lack}
     numbers = {
         "report": 57,
@@ -260,7 +260,11 @@ def action_text(template: str) -> str:
         "required": "sev2",
         "label": "actions:create",
     }
-    return load_templates().get_template(f"{template}.md.j2").render(count=describe_count(tracked), **values, **numbers)
+    return (
+        load_templates()
+        .get_template(f"{template}.md.j2")
+        .render(count=describe_item_count(tracked), **values, **numbers)
+    )
 
 
 def recent_changes() -> str:
@@ -274,11 +278,11 @@ def recent_changes() -> str:
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
     "note": lambda: render_note(NOW, LONG),
-    "limits": lambda: render_comment(plan(), log=LOG),
-    "limits-invalid": lambda: render_comment(
+    "limits": lambda: render_limits_comment(plan(), log=LOG),
+    "limits-invalid": lambda: render_limits_comment(
         LimitsPlan(None, "main", "the pull request", "production", problems=(LONG,))
     ),
-    "limits-applied": lambda: render_result(render_comment(plan()), "production", LONG, (LONG,)),
+    "limits-applied": lambda: render_limits_result(render_limits_comment(plan()), "production", LONG, (LONG,)),
     "limits-drift": lambda: render_drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
     "outage": outage,
     "evidence": lambda: evidence_text(collection(URL)),

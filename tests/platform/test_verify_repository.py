@@ -12,7 +12,7 @@ from ops.core.verification_name import PREFIX, make_verification_name
 from ops.platform import workflow_checks
 from ops.platform.github_verification import GITHUB_STEPS
 from ops.platform.measurements import read_assumptions
-from ops.platform.workflow_files import render_workflow
+from ops.platform.workflow_files import render_verification_workflow
 from sandbox.switches import GitHubSwitches
 from tests.support.bakery import CONFIG
 from tests.support.verification import (
@@ -143,7 +143,7 @@ def test_workflow_that_another_run_added_is_used_at_once(measured: MeasuredRepos
     def merge_other() -> None:
         own = [number for number in github.open_pulls() if github.pull_branches(number)[0].endswith("-workflow")]
         if own and WORKFLOW_FILE not in github.files():
-            github.add_commit("Merge the workflow", OWNER, files={WORKFLOW_FILE: render_workflow()})
+            github.add_commit("Merge the workflow", OWNER, files={WORKFLOW_FILE: render_verification_workflow()})
         else:
             later.append(bool(own))
 

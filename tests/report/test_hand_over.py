@@ -10,7 +10,7 @@ import pytest
 from ops.core.names import STOPPED_LABEL
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.stops import MOST_ISSUES
-from ops.watch.state import WatchState, new_owner
+from ops.watch.state import WatchState, new_watch_owner
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World, workflow_run
 from tests.support.held_lifts import Operations, open_operations
@@ -41,7 +41,7 @@ def show(world: World, environ: Mapping[str, Any], *arguments: str, command: str
 def add_watch(night: Operations, *, minutes_ago: int, rounds: int, closed: bool = False, by: str = ACTIONS_BOT) -> None:
     """Post the record of a watch of half an hour without a result."""
     start = (night.world.sandbox.clock.now() - timedelta(minutes=minutes_ago)).replace(microsecond=0)
-    state = WatchState(new_owner(start), start, start + timedelta(minutes=30), "", "h" * rounds, is_closed=closed)
+    state = WatchState(new_watch_owner(start), start, start + timedelta(minutes=30), "", "h" * rounds, is_closed=closed)
     number = workflow_run(night.hub, night.hub.environ())["GITHUB_RUN_ID"]
     name = f"watch-live-web-{night.incident}{'-closed' if closed else ''}-{minutes_ago}"
     record = RunRecord(

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from ops.cloudflare.types.records import HostMinute, HostTraffic, VersionRequests, WorkerTraffic
 from ops.config.probes import CommandProbe, Probe
 from ops.core.clock import Period, parse_utc
-from ops.report.impact import LONGEST, ImpactView, ServiceImpact, ServiceWrite, describe_own_requests, find_window
+from ops.report.impact import (
+    LONGEST,
+    ImpactView,
+    ServiceImpact,
+    ServiceWrite,
+    describe_own_requests,
+    find_impact_window,
+)
 from ops.report.pictures import MAX_POINTS, draw_requests
 from tests.conftest import Incident, World
 from tests.support.properties import holds_for
@@ -81,7 +88,7 @@ def test_window_is_whole_minutes_until_the_recovery(
     def at(minute: float | None) -> Any:
         return None if minute is None else NOW + timedelta(minutes=minute)
 
-    found = find_window(at(start), at(end), at(read))
+    found = find_impact_window(at(start), at(end), at(read))
 
     assert (found and (found.since, found.until)) == (window and (at(window[0]), at(window[1])))
 

@@ -18,7 +18,7 @@ from ops.github.comments import MAX_TEXT
 from ops.report import issue
 from ops.report.evidence import IncidentEvidence, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
 from ops.report.impact import ServiceImpact, ServiceWrite
-from ops.report.issue import build_region, incident_of, update_regions
+from ops.report.issue import build_report_region, incident_of_report, update_report_regions
 from ops.report.timeline import EVENT_NAMES, MomentName, find_moments, measure_spans
 from tests.support.hostile import HOSTILE, skeleton
 from tests.support.properties import holds_for
@@ -129,7 +129,7 @@ def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
         body = issue.update_report(body, AFTER)
     for number, (_, text) in enumerate(sorted(added, reverse=True)):
         assert f"people {number}: {text}" in body.split("\n")
-    assert incident_of(body) == 1
+    assert incident_of_report(body) == 1
 
 
 @holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
@@ -142,9 +142,9 @@ def test_removed_lines_do_not_break_updates(gone: set[int]) -> None:
 
 
 def test_removed_region_stays_removed() -> None:
-    body = f"mine\n{build_region('summary', 1, 'old')}\nmine too"
-    assert update_regions(body, 1, {"summary": "new", "timing": "never asked for"}) == body.replace(
-        build_region("summary", 1, "old"), build_region("summary", 1, "new")
+    body = f"mine\n{build_report_region('summary', 1, 'old')}\nmine too"
+    assert update_report_regions(body, 1, {"summary": "new", "timing": "never asked for"}) == body.replace(
+        build_report_region("summary", 1, "old"), build_report_region("summary", 1, "new")
     )
 
 

@@ -13,12 +13,12 @@ from ops.core.clock import parse_utc
 from ops.core.incident_state import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.report import issue
-from ops.report.checklist import CHECKS, list_steps
+from ops.report.checklist import CHECKS, list_checklist_steps
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.pictures import draw_incident
 from ops.report.summary import describe_incident
 from ops.report.timeline import build_rows
-from ops.watch.state import WatchState, new_owner
+from ops.watch.state import WatchState, new_watch_owner
 from tests.support.hostile import WORDS
 from tests.support.properties import holds_for
 
@@ -244,7 +244,7 @@ def test_order_within_a_second_is_claimed_for_one_source_only() -> None:
 
 def watched_for_long(rounds: str) -> IssueRecord:
     """Return a watch of 30 minutes that ended well, with a letter for each round."""
-    state = WatchState(owner=new_owner(at(10)), started_at=at(10), until=at(40), rounds=rounds)
+    state = WatchState(owner=new_watch_owner(at(10)), started_at=at(10), until=at(40), rounds=rounds)
     where = {"environment": "live", "service": "web", "decision": "mitigated"}
     watch = recorded("watch", 10, ("requested", "watch"), **where, watch=state.to_json())
     ends = (RecordRow(at(10), "verified", "v"), RecordRow(at(40), "ended", "mitigated"))
@@ -300,7 +300,7 @@ def steps_of(page: str) -> dict[str, str]:
 def test_steps_are_ticked_by_the_records(records: tuple[IssueRecord, ...], proved: set[str]) -> None:
     steps = steps_of(issue.render_report(evidence(*records)))
 
-    assert set(steps) == set(list_steps())
+    assert set(steps) == set(list_checklist_steps())
     assert {step for step in proved if steps[step] == "xrecorded"} == proved
     assert steps["Review user feedback"] == steps["Plan proper fix"] == " "
     watched = LONG_WATCH in records
@@ -317,7 +317,7 @@ def test_note_that_the_cause_is_unknown_is_no_cause() -> None:
 
 
 def test_every_check_is_of_a_step() -> None:
-    assert set(CHECKS) <= set(list_steps())
+    assert set(CHECKS) <= set(list_checklist_steps())
 
 
 def test_tick_of_people_stays_and_a_recorded_one_follows_the_records() -> None:

@@ -41,7 +41,7 @@ def expires_soon(made: Bakery) -> None:
 
 
 def add_stale_button(made: Bakery) -> None:
-    made.write(".github/workflows/ai-failover.yml", workflows._with_digest("name: ai-failover\n"))
+    made.write(".github/workflows/ai-failover.yml", workflows._with_workflow_digest("name: ai-failover\n"))
 
 
 def add_open_form(made: Bakery) -> None:

@@ -27,7 +27,7 @@ from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.core.permissions import graphql_permissions, list_permissions, template_key
 from ops.core.redaction import Redactor
 from ops.setup.doctor.cloudflare_account import READS
-from ops.setup.github_environments import render_table
+from ops.setup.github_environments import render_environments_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference
 from tests.support.pages import README, assert_block, assert_blocks, folder_index, schedule_costs, text_of
@@ -135,7 +135,9 @@ def reads_table() -> str:
 
 def environments_table() -> str:
     config, _ = read_config(REFERENCE / "ops.yml")
-    return "\n".join(["", *render_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""])
+    return "\n".join(
+        ["", *render_environments_table(config, {name: registry.load_runbook(name) for name in shipped()}), "", ""]
+    )
 
 
 FOLDERS = ("tutorial", "how-to", "reference", "explanation")

@@ -49,7 +49,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/maintenance/refusals.py open_path_refusal": (PLANNING,),
     "ops/maintenance/refusals.py unknown_paths_refusal": (PLANNING,),
     "ops/maintenance/refusals.py unknown_switch_refusal": (PLANNING,),
-    "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
+    "ops/maintenance/steps.py read_maintenance_worker": ("the state cannot be read before a write",),
     "ops/probes/http.py FORMER_HINT": (
         "tests/merge/switches/test_stale_values.py::test_former_value_is_no_evidence_until_a_later_press_sees_the_new_one",
     ),
@@ -71,7 +71,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
     "ops/runbooks/all_clear.py AllClear.plan": (PLANNING, RANDOM),
-    "ops/status/held_states.py _describe_run": (KILLED,),
+    "ops/status/held_states.py _describe_run_of_held_state": (KILLED,),
     "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
     "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
     "ops/workers/reupload.py DeployUpload.check": (CONTINUED,),

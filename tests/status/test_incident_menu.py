@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.configuration import check_text
+from ops.app.configuration import check_config_text
 from ops.app.registry import button_runbooks
 from ops.core.run_record import RunRecord, embed_record
 from ops.setup.workflows import render_workflows
@@ -317,7 +317,7 @@ def test_probe_with_a_login_is_known_only_with_its_variable(fine: Shop) -> None:
         (shown,) = bodies(fine, number)
         assert (said in shown, FAILS in shown, "s3cret" in shown) == (True, False, False), shown
 
-    config = check_text(fine.world.config.read_text(), None).require_valid("ops.yml")[0]
+    config = check_config_text(fine.world.config.read_text(), None).require_valid("ops.yml")[0]
     menu = dict(render_workflows(config, button_runbooks()))["incident"].partition("\n  menu:\n")[2]
     assert "SHOP_LOGIN: ${{ secrets.SHOP_LOGIN }}" in menu
 
@@ -337,7 +337,7 @@ def test_failing_environment_without_a_label_is_named(fine: Shop) -> None:
 def test_workflow_of_incidents_does_not_grow_with_the_services() -> None:
     texts = []
     for count in (1, 40):
-        config = check_text(forty_services(count=count), None).require_valid("ops.yml")[0]
+        config = check_config_text(forty_services(count=count), None).require_valid("ops.yml")[0]
         texts.append(dict(render_workflows(config, button_runbooks()))["incident"])
 
     assert texts[0] == texts[1]

@@ -194,13 +194,13 @@ def generated(config: str, pin: str = "") -> Mapping[str, str]:
     texts = {f".github/workflows/{name}.yml": text for name, text in rendered.items()}
     texts |= {str(path): text for path, text in workflows.render_scripts(read, rendered)}
     form = (TEMPLATES / "repository" / sync.FORM_PATH.name).read_text()
-    return texts | {str(sync.FORM_PATH): sync.rewrite_form(form, read)}
+    return texts | {str(sync.FORM_PATH): sync.rewrite_issue_form(form, read)}
 
 
 def parse(text: str) -> Any:
-    from ops.app.configuration import check_text
+    from ops.app.configuration import check_config_text
 
-    return check_text(text, None).require_valid("ops.yml")[0]
+    return check_config_text(text, None).require_valid("ops.yml")[0]
 
 
 def add_branches(made: Bakery, count: int) -> None:

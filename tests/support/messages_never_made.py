@@ -11,7 +11,7 @@ _REASONS = {
     "this machine has the tool, and root reads every file": (
         "ops/app/database_guard.py _read_migration_files ConfigError 2",
         "ops/setup/doctor/repository_files.py examine_probe_tools Finding 2",
-        "ops/setup/doctor/machine.py _default_index NotProvable",
+        "ops/setup/doctor/machine.py _default_package_index NotProvable",
         "ops/site_build/__init__.py SiteBuilder._run_build_program _missing_tool",
         "ops/site_build/__init__.py SiteBuilder._wrangler_arguments _missing_tool",
     ),

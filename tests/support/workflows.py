@@ -33,7 +33,7 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     (folder / ".git").mkdir()  # required by actionlint
     shutil.copy(config, folder / "ops.yml")
     pin = f"{PINNED} # v{__version__}" if read.github.actions else ""
-    form = sync.form_difference(folder / sync.FORM_PATH, read)
+    form = sync.issue_form_difference(folder / sync.FORM_PATH, read)
     for each in (
         *workflows.compare_workflows(folder, read, button_runbooks(), pin),
         *filter(None, [form]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.github.comments import BOT, request_mark
+from ops.github.comments import BOT, request_comment_mark
 from ops.setup.workflows import load_scripts
 from sandbox.github import GitHub
 from tests.conftest import World
@@ -50,7 +50,7 @@ class Workflow:
 
     def announce(self, run: int | str, attempt: int = 1) -> None:
         """Post the comment with which the gate announces a run."""
-        text = f"**Received** `recover:api`, starting\n\n{request_mark(run, attempt)}\n"
+        text = f"**Received** `recover:api`, starting\n\n{request_comment_mark(run, attempt)}\n"
         self.github.comment(self.incident, text, BOT)
 
     def step(self, script: str, payload: Any, **environ: str) -> Step:

@@ -345,7 +345,7 @@ def test_each_mark_of_ops_that_blames_is_read(mark: DeploymentMark) -> None:
     message=st.one_of(TEXTS, st.from_regex(r"\A\s?[0-9a-f]{6,41}:?( fix)?\Z")),
 )
 def test_commit_of_a_version_is_named_as_for_rollbacks(tag: str, message: str) -> None:
-    commit = cloudflare.named_commit(tag, message)
+    commit = cloudflare.held_commit_name(tag, message)
     version = WorkerVersion(id="0" * 8 + "-0000-4000-8000-" + "0" * 12, tag=tag, message=message)
 
     if commit:
@@ -382,7 +382,7 @@ def test_trailers_are_those_that_git_reads(lines: list[str]) -> None:
 
     by_git = [line.partition(":") for line in done.stdout.splitlines()]
     wanted = {(key.strip().lower(), value.strip()) for key, _, value in by_git if key.strip()}
-    assert {(key.lower(), value) for key, value in commits.read_trailers(message)} == wanted
+    assert {(key.lower(), value) for key, value in commits.read_commit_trailers(message)} == wanted
 
 
 KNOWN_STEPS = STEPS.filter(lambda step: "lifted=" not in step.get("message", ""))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ops.core.clock import parse_utc
 from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
 from ops.core.verdict import Verdict
-from ops.watch.state import INTERVAL, LONGEST, NewerDeployment, WatchState, parse_state
+from ops.watch.state import INTERVAL, LONGEST, NewerDeployment, WatchState, parse_watch_state
 from tests.support.properties import holds_for
 
 START = parse_utc("2026-11-24T03:40:00Z")
@@ -48,7 +48,7 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
     read = read_record(embed_record("text", record))
 
     assert read is not None
-    found = parse_state(read.watch, START + LONGEST)
+    found = parse_watch_state(read.watch, START + LONGEST)
     assert found is not None
     assert found.rounds == rounds
     assert [each.id for each in found.newer] == [each.id for each in state.newer]
@@ -73,10 +73,10 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
     ],
 )
 def test_malformed_state_is_ignored(change: dict[str, Any]) -> None:
-    assert parse_state({**STATE.to_json(), **change}, START) is None
-    assert parse_state({}, START) is None
+    assert parse_watch_state({**STATE.to_json(), **change}, START) is None
+    assert parse_watch_state({}, START) is None
 
 
 def test_old_state_is_ignored() -> None:
-    assert parse_state(STATE.to_json(), STATE.until + timedelta(minutes=1)) == STATE
-    assert parse_state(STATE.to_json(), STATE.until + LONGEST) is None
+    assert parse_watch_state(STATE.to_json(), STATE.until + timedelta(minutes=1)) == STATE
+    assert parse_watch_state(STATE.to_json(), STATE.until + LONGEST) is None

@@ -31,8 +31,8 @@ class SetsKey(RollbackWorker):
     def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
         uploads = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
         secrets = {"KEY": Secret("newer")}
-        steps = [step for each in uploads for step in reupload.build_steps(each, undo=None, secrets=secrets)]
-        return StepPlan("KEY gets a new value", tuple(steps), tuple(map(reupload.build_section, uploads)))
+        steps = [step for each in uploads for step in reupload.build_reupload_steps(each, undo=None, secrets=secrets)]
+        return StepPlan("KEY gets a new value", tuple(steps), tuple(map(reupload.reupload_section, uploads)))
 
     def _rebuild(self, ctx: Context[RollbackWorker.Params], worker: str) -> Reupload:
         deployments, uploads = (

@@ -228,7 +228,7 @@ class RequestFigures:
     @property
     def text(self) -> str:
         """Return such as "1,204 requests, 31 % failed"."""
-        return f"{self.requests:,} requests, {format_share(self.errors / self.requests)} failed"
+        return f"{self.requests:,} requests, {format_request_share(self.errors / self.requests)} failed"
 
     @property
     def days(self) -> str:
@@ -236,7 +236,7 @@ class RequestFigures:
         return first if first == last else f"{first} to {last}"
 
 
-def format_share(share: float) -> str:
+def format_request_share(share: float) -> str:
     """Format a share in percent, with one decimal below one percent: 31 %, 0.2 %, < 0.1 %."""
     percent = 100 * share
     if 0 < percent < 0.05:
@@ -244,7 +244,7 @@ def format_share(share: float) -> str:
     return f"{percent:.1f} %" if 0 < percent < 0.95 else f"{percent:.0f} %"
 
 
-def sum_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> RequestFigures | None:
+def sum_version_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> RequestFigures | None:
     """Return the total of these versions; None without requests."""
     counted = [row for row in rows if row.version in versions]
     requests = sum(row.requests for row in counted)
@@ -255,9 +255,9 @@ def sum_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> 
     return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts), samples)
 
 
-def sum_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> RequestFigures | None:
+def sum_version_requests_by_day(traffic: WorkerTraffic | None, versions: Collection[str]) -> RequestFigures | None:
     """Return the requests to these versions on the days on which they served; None if none are known."""
-    return sum_requests(traffic.days, versions) if traffic else None
+    return sum_version_requests(traffic.days, versions) if traffic else None
 
 
 def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterator[str]:
@@ -271,10 +271,10 @@ def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterato
 
 
 def _describe_version_requests(traffic: WorkerTraffic, version: str) -> str:
-    if recent := sum_requests(traffic.minutes, {version}):
+    if recent := sum_version_requests(traffic.minutes, {version}):
         period = (traffic.recent.until - traffic.recent.since).total_seconds() / 60
         return f"{short_id(version)}, last {period:.0f} minutes: {recent.text}"
-    past = sum_requests(traffic.days, {version})
+    past = sum_version_requests(traffic.days, {version})
     return f"{short_id(version)}, {past.days}: {past.text}" if past else ""
 
 

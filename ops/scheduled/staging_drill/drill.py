@@ -185,7 +185,7 @@ class StagingDrill:
         """Refuse a drill that may hurt anything, or prove nothing. Writes nothing."""
         checks.check_requester(self.place, RECOVERY, self.environ, self.redactor)
         checks.check_account(self.config, self.environment, self.session)
-        drills, others = issues.split_open(self.repository)
+        drills, others = issues.split_open_drills(self.repository)
         if drills or others:
             raise checks.open_incidents_refusal([*(each.number for each in drills), *(each.number for each in others)])
         stopped = self.find_stopped()
@@ -200,7 +200,7 @@ class StagingDrill:
 
     def find_stopped(self) -> issues.StagingDrillIncident | None:
         """Return the last drill if somebody stopped it: no other one starts then."""
-        last = issues.find_last(self.repository)
+        last = issues.find_last_drill(self.repository)
         return last if last is not None and last.was_stopped else None
 
     def run(self, recover: Callable[[int], object]) -> DrillEnd:
@@ -283,7 +283,7 @@ class StagingDrill:
             "runbook": RECOVERY,
             "command": build_command(program, RECOVERY, where),
         }
-        issues.comment(self.repository, number, issues.REQUEST, end=None, **values)
+        issues.comment_on_drill(self.repository, number, issues.REQUEST, end=None, **values)
         self.say(f"asked for the recovery on #{number}; waiting until {format_utc(since + TIME_TO_RECOVER)}")
 
     def _wait_for_recovery(self, drill: issues.StagingDrillIncident, until: datetime, ending: Ending) -> Ending:
@@ -310,7 +310,7 @@ class StagingDrill:
     def _was_closed(self, number: int) -> bool:
         """Return whether a stop or a person closed the incident. What cannot be read ends nothing."""
         try:
-            return not issues.read_drill(self.repository, number).is_open
+            return not issues.read_staging_drill(self.repository, number).is_open
         except ProviderError as error:
             self.say(f"warning: GitHub does not say whether the drill was stopped ({error.message})")
             return False
@@ -415,7 +415,7 @@ class StagingDrill:
     def _list_drills(self, which: WhichDrills) -> Iterator[issues.StagingDrillIncident]:
         """Yield the open drills that must end."""
         read_at = self.session.clock.now()
-        for each in issues.split_open(self.repository)[0]:
+        for each in issues.split_open_drills(self.repository)[0]:
             if self._must_end(which, each.run, read_at - each.opened_at):
                 yield each
             else:

@@ -15,7 +15,7 @@ from ops.core.standing_rollback import LIFTED
 from ops.github.client import CHECK_HINT, provider_errors
 from ops.github.comments import BOT, own_login, save_comment
 from ops.github.issues import INCIDENT, TrustedAuthors, list_open_incidents
-from ops.publish.comment import render_incident
+from ops.publish.comment import render_incident_body
 from ops.render import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
@@ -52,35 +52,37 @@ def open_drill(repository: "Repository", run: str, place: "Place", text: str, no
         service=place.service,
         rows=(row,),
     )
-    body = embed_record(render_incident(service=place.service, environment=place.environment, symptom=text), record)
+    body = embed_record(
+        render_incident_body(service=place.service, environment=place.environment, symptom=text), record
+    )
     title = f"Drill: recover {place.service} in {place.environment}"
     with provider_errors(CHECK_HINT):
         return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, DRILL_LABEL]))
 
 
-def split_open(repository: "Repository") -> tuple[list[StagingDrillIncident], "list[Issue]"]:
+def split_open_drills(repository: "Repository") -> tuple[list[StagingDrillIncident], "list[Issue]"]:
     """Return the open drills of ours, newest first, and the other open incidents. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         listed = list_open_incidents(repository)
-        ours = {each.number for each in _filter_ours(repository, listed)}
+        ours = {each.number for each in _filter_drill_issues(repository, listed)}
     drills = [_parse_drill(each) for each in listed if each.number in ours]
     return drills, [each for each in listed if each.number not in ours]
 
 
-def find_last(repository: "Repository") -> StagingDrillIncident | None:
+def find_last_drill(repository: "Repository") -> StagingDrillIncident | None:
     """Return the newest drill of ours that ended. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         listed = repository.get_issues(state="closed", labels=[INCIDENT, DRILL_LABEL], sort="created", direction="desc")
-        return next((_parse_drill(each) for each in _filter_ours(repository, islice(listed, NEWEST))), None)
+        return next((_parse_drill(each) for each in _filter_drill_issues(repository, islice(listed, NEWEST))), None)
 
 
-def read_drill(repository: "Repository", number: int) -> StagingDrillIncident:
+def read_staging_drill(repository: "Repository", number: int) -> StagingDrillIncident:
     """Return the drill with this number, as it is now. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         return _parse_drill(repository.get_issue(number))
 
 
-def _filter_ours(repository: "Repository", listed: "Iterable[Issue]") -> "Iterator[Issue]":
+def _filter_drill_issues(repository: "Repository", listed: "Iterable[Issue]") -> "Iterator[Issue]":
     trusted = TrustedAuthors(repository, has_own=True)
     for each in listed:
         record = read_record(each.body or "")
@@ -100,7 +102,7 @@ def _parse_drill(issue: "Issue") -> StagingDrillIncident:
     )
 
 
-def comment(repository: "Repository", number: int, name: str, **values: Any) -> None:
+def comment_on_drill(repository: "Repository", number: int, name: str, **values: Any) -> None:
     """Write our comment of this name, or edit it. Raises ProviderError."""
     marker = f"<!-- backout:staging-drill {name} -->"
     text = load_templates().get_template("staging_drill.md.j2").render(number=number, **values)

@@ -104,7 +104,7 @@ class BreakStaging(_DrillRunbook):
         claim = f"{upload.name} is live in {ctx.environment.name}"
         return StepPlan(
             summary=f"Worker {service.worker}: {describe_split(live.split)} → {upload.name}",
-            changes=reupload.build_steps(upload, undo=UNDO),
+            changes=reupload.build_reupload_steps(upload, undo=UNDO),
             done_message=f"Deployed {upload.name}",
             proved_claim=claim,
             decide=lambda: RunOutcome(Decision.HEALTHY_AS_BEFORE, Reason.VERIFIED, claim),

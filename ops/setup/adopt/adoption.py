@@ -21,9 +21,14 @@ from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
 from ops.setup.adopt.label_drill import COST, LabelDrill, choose_account, needed_token
-from ops.setup.adopt.own_repository import choose_repository, find_or_require_free, find_unarchived, name_taken
+from ops.setup.adopt.own_repository import (
+    choose_repository,
+    find_or_require_free,
+    find_unarchived,
+    repository_name_taken,
+)
 from ops.setup.adopt.person import Person
-from ops.setup.adopt.record import Kind, OwnThing, read_record
+from ops.setup.adopt.record import Kind, OwnThing, read_adopt_record
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import examine
 from ops.setup.doctor.facts import Facts, Scope
@@ -136,7 +141,7 @@ class Adoption:
         self._request, self._person, self._redactor, self._say = request, person, redactor, say
         self._folder = request.target.folder
         self._environ = dict(environ)
-        self._record = read_record(self._folder)
+        self._record = read_adopt_record(self._folder)
         self._api = RepositoryApi(environ, redactor)
         _, _, self._clock = find_addresses(environ)
         self._missing: list[MissingSecret] = []
@@ -162,7 +167,7 @@ class Adoption:
             except GitError as error:
                 raise ConfigError(str(error), hint="Correct this, then run `ops adopt` again.") from None
             except OpsError as error:
-                self._say(f"  stopped in step {number}. {GO_ON if _may_pass(error) else CORRECT}")
+                self._say(f"  stopped in step {number}. {GO_ON if _may_repeat_adoption(error) else CORRECT}")
                 raise
             self._say(f"  {state}{f': {details}' if details else ''}")
             result.steps.append(StepResult(title, state, details))
@@ -225,7 +230,7 @@ class Adoption:
             if await_listed(self._find_own, self._clock):
                 return "done", name
             self._record.forget()
-            raise name_taken(name)
+            raise repository_name_taken(name)
         hint = f"Check https://www.githubstatus.com. {GO_ON}"
         raise ConfigError(f"GitHub gave no answer, and {name} does not exist", reason=Reason.UNCLEAR, hint=hint)
 
@@ -369,7 +374,7 @@ class Adoption:
         return "done", f"{name}: {result['message']}"
 
 
-def _may_pass(error: OpsError) -> bool:
+def _may_repeat_adoption(error: OpsError) -> bool:
     """Return whether the same command may succeed later without a correction."""
     is_server_fault = isinstance(error, GitHubApiError) and (error.is_limit or error.status >= 500)
     is_outage = error.reason in {Reason.UNCLEAR, Reason.PROVIDER_UNAVAILABLE}

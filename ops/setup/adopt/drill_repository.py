@@ -25,7 +25,7 @@ from ops.github.comments import author_login, own_login
 from ops.github.issues import INCIDENT, trusted_records
 from ops.github.list_lag import await_listed
 from ops.github.verification import SKIP, find_file, make_commit
-from ops.publish.comment import render_incident
+from ops.publish.comment import render_incident_body
 from ops.setup.init.command import CONFIG
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class DrillRepository:
     # The incident
 
     def open_incident(self) -> None:
-        body = render_incident(service=self._name, environment=self._name, symptom=SYMPTOM)
+        body = render_incident_body(service=self._name, environment=self._name, symptom=SYMPTOM)
         fields = {"title": self._title, "body": body, "labels": [INCIDENT, DRILL_LABEL]}
         self.incident = send_twice(lambda: int(send_json(self._repository, "POST", "/issues", fields)["number"]))
 

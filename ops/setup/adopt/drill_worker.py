@@ -49,7 +49,7 @@ class DrillWorker:
         """Deploy the good version, and wait until it answers. Raises ProviderError."""
         account = self._account
         with account.client.writing():
-            send_twice(lambda: account.api.put_worker(self._name, MODULE, self._code, _describe_bindings("good")))
+            send_twice(lambda: account.api.put_worker(self._name, MODULE, self._code, _describe_drill_bindings("good")))
             on = WorkersDevSubdomain(enabled=True, previews_enabled=False)
             send_twice(lambda: account.workers.set_subdomain(self._name, on))
         workers = account.workers
@@ -61,7 +61,7 @@ class DrillWorker:
         account = self._account
         with account.client.writing():
             broken = send_twice(
-                lambda: account.api.upload_version(self._name, MODULE, self._code, _describe_bindings("broken"))
+                lambda: account.api.upload_version(self._name, MODULE, self._code, _describe_drill_bindings("broken"))
             )
             mark = DeploymentMark(None, self._name, None, MARK)
             send_twice(lambda: account.workers.deploy(self._name, ((broken, 100.0),), mark=mark))
@@ -94,7 +94,7 @@ class DrillWorker:
                     raise
 
 
-def _describe_bindings(release: str) -> list[dict[str, str]]:
+def _describe_drill_bindings(release: str) -> list[dict[str, str]]:
     return [
         {"type": "version_metadata", "name": "VERSION"},
         {"type": "plain_text", "name": "RELEASE", "text": release},

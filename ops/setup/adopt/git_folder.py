@@ -26,7 +26,7 @@ def find_enclosing_repository(folder: Path) -> Path | None:
     return next((each for each in folder.resolve().parents if (each / ".git").exists()), None)
 
 
-def require_place(folder: Path) -> None:
+def require_adopt_folder(folder: Path) -> None:
     """Raise ConfigError if the folder is inside another git repository."""
     if not (folder / ".git").exists() and (root := find_enclosing_repository(folder)):
         text = f"{folder} is inside the git repository {root}"
@@ -72,7 +72,7 @@ class GitFolder(GitRepository):
             for name in (*LOCKS, f"refs/heads/{branch}.lock"):
                 (git / name).unlink(missing_ok=True)
         else:
-            require_place(self._folder)
+            require_adopt_folder(self._folder)
             self._require_git("init", "--quiet", f"--initial-branch={branch}")
         if not self.has_own_origin():
             self._require_git("remote", "add", "origin", self._remote)

@@ -226,7 +226,7 @@ class _RunWait:
             if recovered_at is None and self._is_recovered(url):
                 recovered_at = waited
             if recovered_at is not None:
-                is_reported = any(name.rpartition("/")[2].strip() == REPORT_JOB for name in _ended_jobs(jobs))
+                is_reported = any(name.rpartition("/")[2].strip() == REPORT_JOB for name in _ended_drill_jobs(jobs))
                 if is_over or is_reported or waited - recovered_at >= REPORT_SECONDS:
                     return url, recovered_at
             elif is_over:
@@ -264,7 +264,7 @@ class _RunWait:
         self._shown |= jobs
 
 
-def _ended_jobs(jobs: Mapping[str, str]) -> list[str]:
+def _ended_drill_jobs(jobs: Mapping[str, str]) -> list[str]:
     return [name for name, state in jobs.items() if state not in {"queued", "in_progress", "waiting", "pending"}]
 
 

@@ -22,7 +22,7 @@ def choose_repository(record: AdoptRecord, given: str, default_owner: str, quest
     return questions.answer(REPOSITORY_QUESTION, parse_repository, f"{default_owner}/{DEFAULT_NAME}")
 
 
-def name_taken(name: str) -> ConfigError:
+def repository_name_taken(name: str) -> ConfigError:
     hint = (
         "Choose another name: `ops adopt --repo OWNER/NAME`. For a repository that exists, use the single commands "
         "of docs/how-to/set-up.md."
@@ -35,7 +35,7 @@ def find_or_require_free(api: RepositoryApi, record: AdoptRecord, name: str) -> 
     if found := find_unarchived(api, record, name):
         return found
     if api.find(name) is not None:
-        raise name_taken(name)
+        raise repository_name_taken(name)
     return None
 
 

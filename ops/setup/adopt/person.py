@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.configuration import find_token
+from ops.app.configuration import find_person_token
 from ops.core.client_guards import is_loopback, uses_one_sandbox
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor, Secret
@@ -47,7 +47,7 @@ def person_environ(environ: Mapping[str, str], folder: Path, redactor: Redactor)
         text = "one of Cloudflare and GitHub is a sandbox, and the other one is not"
         hint = "Set the variables of both that `ops sandbox` prints, or of none."
         raise ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
-    token = find_token(environ) or _read_gh_token(environ, redactor)
+    token = find_person_token(environ) or _read_gh_token(environ, redactor)
     if not token:
         hint = f"Run `{token_command(environ)}`. {RIGHTS}"
         raise ConfigError("no token of GitHub was found", reason=Reason.TOKEN_MISSING, hint=hint)

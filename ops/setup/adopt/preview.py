@@ -23,7 +23,7 @@ from ops.setup.adopt.git_folder import COMMITTED, copy_committed
 from ops.setup.adopt.label_drill import COST
 from ops.setup.adopt.own_repository import choose_repository, find_or_require_free
 from ops.setup.adopt.person import Person
-from ops.setup.adopt.record import AdoptRecord, read_record
+from ops.setup.adopt.record import AdoptRecord, read_adopt_record
 from ops.setup.github_environments import needed_environments
 from ops.setup.github_secrets import list_missing
 from ops.setup.github_setup import RULESET, GitHubSetup, SetupPlan
@@ -43,7 +43,7 @@ def preview_adoption(
     request: AdoptRequest, person: Person, environ: Mapping[str, str], redactor: Redactor, say: Say
 ) -> AdoptResult:
     """Read the account, and print each step. The files are written to a temporary folder. Raises OpsError."""
-    folder, record = request.target.folder, read_record(request.target.folder)
+    folder, record = request.target.folder, read_adopt_record(request.target.folder)
     api = RepositoryApi(environ, redactor)
     owner = request.default_owner or api.read_login()
     name = choose_repository(record, request.repo, owner, Questions(None))

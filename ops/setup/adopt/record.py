@@ -102,7 +102,7 @@ class AdoptRecord:
             raise ConfigError(text, hint="Make room, or choose another folder: `ops adopt FOLDER`.") from None
 
 
-def read_record(folder: Path) -> AdoptRecord:
+def read_adopt_record(folder: Path) -> AdoptRecord:
     """Return the record of the folder; a new one, not yet on disk, if there is none. Raises ConfigError."""
     path = folder / PLACE
     if (text := team_file.find_text(path)) is None:

@@ -15,7 +15,7 @@ from ops.github.protection import find_ruleset, read_secret_names
 from ops.github.repositories import RepositoryApi
 from ops.setup.adopt.label_drill import LabelDrill
 from ops.setup.adopt.own_repository import find_own
-from ops.setup.adopt.record import OwnThing, read_record
+from ops.setup.adopt.record import OwnThing, read_adopt_record
 
 ORDER = ("drill", "secret", "ruleset", "label", "environment", "repository")
 """Kinds in the order in which they are taken back. An archived repository is read-only."""
@@ -44,7 +44,7 @@ class Removal:
 
     def __init__(self, folder: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
         """Send no request. Raises ConfigError."""
-        self._folder, self._record = folder, read_record(folder)
+        self._folder, self._record = folder, read_adopt_record(folder)
         self._environ, self._redactor = environ, redactor
         self.repository = self._record.repository
         self._api = RepositoryApi(environ, redactor)

@@ -257,7 +257,7 @@ def examine_maintenance_ready(environment: EnvironmentFacts) -> Findings:
     if not environment.uses_routes:
         return
     try:
-        worker = maintenance.read_worker(environment.session.cloudflare.workers)
+        worker = maintenance.read_maintenance_worker(environment.session.cloudflare.workers)
     except Refused as refusal:
         yield Finding(refusal.message, refusal.hint)
         return

@@ -237,7 +237,7 @@ class Facts:
     @property
     def file_differences(self) -> "list[FileDifference]":
         """Generated files that differ from ops.yml. Raises ConfigError if they use several commits of our actions."""
-        return sync.find_differences(self.root, self.config, self.environ)
+        return sync.find_generated_differences(self.root, self.config, self.environ)
 
     def records(self, label: str) -> "tuple[tuple[IssueRecord, ...], ...]":
         """Return the run records of the newest issues with the label, newest issue first."""
@@ -392,7 +392,7 @@ class ServiceFacts:
         """Return the state of the site. Raises Refused if it has no deployment, or changes between two reads."""
         from ops.pages import snapshot
 
-        return self.once("site", lambda: snapshot.read_snapshot(self._plan_context(None), self.config))
+        return self.once("site", lambda: snapshot.read_site_snapshot(self._plan_context(None), self.config))
 
     def _plan_context(self, params: Any) -> "Context[Any]":
         facts = self.facts

@@ -112,7 +112,9 @@ def examine_actions_policy(facts: Facts) -> Findings:
 def _used_actions(facts: Facts) -> Iterator[str]:
     """Yield owner/name of the actions in the generated workflows, and in ours that they use from this folder."""
     names = {*runbook_names(), *FIXED_WORKFLOWS}
-    texts = [text for name, text in workflows.read_files(facts.root / workflows.FOLDER).items() if name in names]
+    texts = [
+        text for name, text in workflows.read_workflow_files(facts.root / workflows.FOLDER).items() if name in names
+    ]
     texts += [team_file.read_text(path) for path in _own_actions(facts)]
     found = {"/".join(each["action"].split("/")[:2]) for text in texts for each in workflows.ANY_USES.finditer(text)}
     yield from found

@@ -142,7 +142,7 @@ def examine_pushed(facts: Facts) -> Findings:
             raise NotProvable(f"{CONFIG_FILE} is not on the branch {branch} yet", "Commit the folder, and push it.")
         for path in sorted(_local_files(facts.root / folder, names)):
             place = path.relative_to(facts.root).as_posix()
-            if there.get(place) != _blob_digest(path):
+            if there.get(place) != _git_blob_digest(path):
                 state = "differs from" if place in there else "is not on"
                 yield Finding(f"{place} {state} the branch {branch}", "Commit it, and merge it there.")
 
@@ -153,7 +153,7 @@ def _local_files(folder: Path, names: Collection[str]) -> Iterator[Path]:
     yield from (path for path in paths if path.is_file())
 
 
-def _blob_digest(path: Path) -> str:
+def _git_blob_digest(path: Path) -> str:
     """Return the digest that Git gives the content of the file (git-scm.com/book/en/v2/Git-Internals-Git-Objects)."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

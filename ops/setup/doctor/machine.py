@@ -99,14 +99,14 @@ def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str
 def examine_packages(facts: Facts) -> Findings:
     """Can a job download what it installs?"""
     archive = facts.config.github.wheels_archive
-    page = archive or f"{_default_index()}/click/"
+    page = archive or f"{_default_package_index()}/click/"
     if problem := find_download_problem(facts.public_web, page):
         yield Finding(
             f"{page} {problem}", "Upload the archive again." if archive else "Add github.wheels_archive to ops.yml."
         )
 
 
-def _default_index() -> str:
+def _default_package_index() -> str:
     """Return the index that pip uses without a setting, as jobs do. Raises NotProvable."""
     try:
         from pip._internal.models.index import PyPI  # type: ignore[import-not-found,unused-ignore]

@@ -146,7 +146,7 @@ SERVER_ACTIONS = re.compile("|".join(map(re.escape, workflows.SERVER_PINS.values
 )
 def examine_action_runtimes(facts: Facts) -> Findings:
     """Do the workflows use actions that GitHub's runners can still run?"""
-    for name, text in workflows.read_files(facts.root / workflows.FOLDER).items():
+    for name, text in workflows.read_workflow_files(facts.root / workflows.FOLDER).items():
         used = USES.findall(SERVER_ACTIONS.sub("", text))
         for action, major in sorted({(action, int(tag or comment)) for action, tag, comment in used}):
             if major < (first := FIRST_NODE24.get(action, 0)):
@@ -208,7 +208,7 @@ def examine_limits_file(environment: EnvironmentFacts) -> Findings:
 def examine_probe_tools(service: ServiceFacts) -> Findings:
     """Are the programs of the probes installed here?"""
     for probe in service.config.probes:
-        if probe.command is not None and not _is_program(probe.command.run[0], service.facts.root):
+        if probe.command is not None and not _is_probe_program(probe.command.run[0], service.facts.root):
             yield Finding(
                 f"probe {probe.name}: {probe.command.run[0]} is not installed here", "Install it, or correct its path."
             )
@@ -217,7 +217,7 @@ def examine_probe_tools(service: ServiceFacts) -> Findings:
             yield Finding(text, "pip install --requirement locks/browser.txt, then playwright install chromium")
 
 
-def _is_program(name: str, root: Path) -> bool:
+def _is_probe_program(name: str, root: Path) -> bool:
     return shutil.which(name if "/" not in name else str(root / name)) is not None
 
 

@@ -29,7 +29,7 @@ JOB_QUESTION = "Did the job reach its checks?"
 JOB_WHY = "A recovery with the same GitHub environment will end in the same way."
 
 
-def exit_code(results: Iterable[CheckResult]) -> int:
+def doctor_exit_code(results: Iterable[CheckResult]) -> int:
     """Return 2 if an answer is wrong, else 0."""
     return EXIT_CODE_WRONG if any(each.answer is Answer.WRONG for each in results) else 0
 
@@ -48,17 +48,17 @@ def result_lines(results: Sequence[CheckResult]) -> Iterator[str]:
     if blocked := blocked_text(results):
         yield f"? {blocked}"
     yield from (f"✔ {each.id}: {to_one_line(each.text)}" for each in described_answers(results))
-    yield summary(results)
+    yield summarize_results(results)
 
 
 def described_answers(results: Iterable[CheckResult]) -> list[CheckResult]:
     """Return the right answers that say more than "yes"."""
-    return [each for each in of_answer(results, Answer.RIGHT) if each.text]
+    return [each for each in results_with_answer(results, Answer.RIGHT) if each.text]
 
 
 def wrong_groups(results: Iterable[CheckResult]) -> Iterator[list[list[CheckResult]]]:
     """Yield the wrong answers of each check, grouped by their fix."""
-    for _, found in groupby(of_answer(results, Answer.WRONG), key=lambda each: each.id):
+    for _, found in groupby(results_with_answer(results, Answer.WRONG), key=lambda each: each.id):
         yield [list(group) for _, group in groupby(found, key=lambda each: (each.fix, each.command))]
 
 
@@ -80,7 +80,7 @@ def _ways_to_repair(result: CheckResult, title: str) -> Iterator[str]:
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
     """Yield the checks without an answer here, except blocked ones; equal reasons become one group."""
     unproved = sorted(
-        (each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_repair_reason
+        (each for each in results_with_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_repair_reason
     )
     for _, group in groupby(unproved, key=_repair_reason):
         members = list(group)
@@ -91,12 +91,12 @@ def _repair_reason(result: CheckResult) -> tuple[str, str, str]:
     return result.text, result.fix, result.command
 
 
-def of_answer(results: Iterable[CheckResult], answer: Answer) -> list[CheckResult]:
+def results_with_answer(results: Iterable[CheckResult], answer: Answer) -> list[CheckResult]:
     return [each for each in results if each.answer is answer]
 
 
-def summary(results: Sequence[CheckResult]) -> str:
-    counts = [f"{len(of_answer(results, answer))} {name}" for answer, name in HEADINGS.items()]
+def summarize_results(results: Sequence[CheckResult]) -> str:
+    counts = [f"{len(results_with_answer(results, answer))} {name}" for answer, name in HEADINGS.items()]
     return ", ".join(counts)
 
 
@@ -130,14 +130,14 @@ def collect_results(environ: Mapping[str, str]) -> tuple[CheckResult, ...]:
     """
     try:
         jobs = json.loads(environ.get(VARIABLE, ""))
-        collected = [result for name, job in jobs.items() for result in _of_job(name, job)]
+        collected = [result for name, job in jobs.items() for result in _results_of_job(name, job)]
     except (ValueError, LookupError, TypeError, AttributeError):
         hint = f"Write `{VARIABLE}: ${{{{ toJSON(needs) }}}}` under `env:` of the step."
         raise ConfigError(f"{VARIABLE} does not hold the results of jobs", hint=hint) from None
     return tuple(dict.fromkeys(collected))
 
 
-def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
+def _results_of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Yield the results of a job, or a wrong answer if it has none."""
     if not (output := job["outputs"].get(OUTPUT)):
         reason = f"it ended with {job['result']} before its first check"
@@ -165,7 +165,7 @@ def publish_results(
     if not with_issue:
         return ""
     repository = client.connect(environ, redactor)
-    if exit_code(results):
+    if doctor_exit_code(results):
         saved = comments.save_issue(repository, LABEL, MARKER, TITLE, f"{MARKER}\n{body}")
         return f"reported at {saved.url}"
     issue = comments.open_issue(repository, LABEL, MARKER)
@@ -179,7 +179,7 @@ def render_results(results: tuple[CheckResult, ...]) -> str:
     """Return the results as Markdown."""
     body = load_templates().get_template("doctor.md.j2")
     text = body.render(
-        summary=summary(results),
+        summary=summarize_results(results),
         checks=list(wrong_groups(results)),
         unproved=list(unproved_groups(results)),
         blocked=blocked_text(results),

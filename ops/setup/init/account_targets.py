@@ -41,7 +41,7 @@ from ops.setup.init.proposal import (
     propose_probe,
     render_config,
 )
-from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names, unread_reason
+from ops.setup.init.resources import Inventory, InventoryReader, Resource, service_names, unread_inventory_reason
 from ops.setup.team_file import find_text
 from ops.status import signs
 from ops.status.targets import (
@@ -51,11 +51,11 @@ from ops.status.targets import (
     TargetGroup,
     TargetState,
     TargetTable,
-    column_lines,
     explanation_lines,
     plan_targets,
     render_groups,
     table_row,
+    target_column_lines,
 )
 from ops.tools.own_program import ROOT
 
@@ -342,7 +342,7 @@ def _describe_accounts(
     targets = tuple(_without_commands(each, answers.get(each.place, late).health) for each in table.targets)
     found = tuple(_describe_account(each, targets) for each in accounts)
     unchecked = [  # the reasons of the exit code first, because only MOST_LINES are shown
-        *(f"accounts of {variable}: {unread_reason(error)}" for variable, error in failed.items()),
+        *(f"accounts of {variable}: {unread_inventory_reason(error)}" for variable, error in failed.items()),
         *(f"{each.title}: {text}" for each in found for text in each.unread),
         "health: `answers` means that one request of /health or its own path got a status of 200 to 299",
         "migrations of databases, holds and earlier recoveries: only an operations repository knows them",
@@ -383,7 +383,7 @@ def token_target_lines(found: TokenTargets) -> Iterator[str]:
         yield ""
         yield to_one_line(group.heading)
         if group.rows:
-            yield from column_lines(group.rows)
+            yield from target_column_lines(group.rows)
     yield ""
     yield from explanation_lines(found.table)
     yield "Not checked:"

@@ -16,7 +16,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.setup.init.earlier_config import ExistingEnvironment
-from ops.setup.init.questions import Questions, choose_numbered, split_list
+from ops.setup.init.questions import Questions, choose_numbered, split_answer_list
 from ops.setup.init.resources import InventoryReader
 
 PRODUCTION = "production"
@@ -61,7 +61,7 @@ def environment_variables(environment: str) -> tuple[str, str]:
     return f"{own}_{DEFAULT_TOKEN}", f"{DEFAULT_TOKEN}_{own}"
 
 
-def split_name(given: str, default: str) -> tuple[str, str]:
+def split_account_name(given: str, default: str) -> tuple[str, str]:
     """Return name and value of `NAME=VALUE`; the default and the value without a name."""
     name, separator, value = given.partition("=")
     return (name.strip(), value.strip()) if separator else (default, given.strip())
@@ -100,7 +100,7 @@ class AccountChoice:
         rows += [NamedResource(each, "") for each in known if each not in {row.id for row in rows}]
         if not rows:
             question = "Cloudflare account ID (32 hexadecimal digits)"
-            return self.questions.answer(question, lambda answer: self._name_environments(split_list(answer)))
+            return self.questions.answer(question, lambda answer: self._name_environments(split_answer_list(answer)))
         if len(rows) == 1:
             return self._name_environments([rows[0].id])
         configured = {each.account_id for each in self.existing.values()}
@@ -146,7 +146,7 @@ class AccountChoice:
         names = {each.account_id: name for name, each in reversed(list(self.existing.items()))}
         accounts: dict[str, str] = {}
         for each in given:
-            name, account = split_name(each, "")
+            name, account = split_account_name(each, "")
             if not re.fullmatch(ACCOUNT, account):
                 raise ConfigError(
                     f'"{quote_name(account)}" is not an account ID',
@@ -188,7 +188,7 @@ class AccountChoice:
 
         It is the given one, that of ops.yml, one with the name of the environment, or for the first one the default.
         """
-        named = dict(split_name(each, next(iter(accounts))) for each in given)
+        named = dict(split_account_name(each, next(iter(accounts))) for each in given)
         if unknown := named.keys() - accounts.keys():
             raise ConfigError(
                 f'--token-name: no environment "{quote_name(min(unknown))}"{did_you_mean(min(unknown), accounts)}',

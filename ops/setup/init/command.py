@@ -20,13 +20,13 @@ from ops.probes.http import ProbeClient
 from ops.render import TEMPLATES, load_templates
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
-from ops.setup.init.accounts import open_clients, split_name, token_variables
+from ops.setup.init.accounts import open_clients, split_account_name, token_variables
 from ops.setup.init.answers import OWNER, check_contact, check_location, check_owner
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.earlier_config import EXAMPLE, ExistingEnvironment, merge_config, read_environments
 from ops.setup.init.github_findings import NOTHING_FOUND, GitHubFindings
 from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, unset_lines
-from ops.setup.init.questions import Questions, split_list
+from ops.setup.init.questions import Questions, split_answer_list
 from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ def compare_repository(
 
     Raises ConfigError if no commit of the actions is known.
     """
-    differences_of_files = sync.find_differences(root, config, environ, facts.given_actions)
+    differences_of_files = sync.find_generated_differences(root, config, environ, facts.given_actions)
     for each in differences_of_files:
         _require_inside(root, each.path)
     others = [] if facts.is_copy else list(_own_files(config, facts))
     if read_text(root, str(sync.FORM_PATH)) is None:
-        others.append((str(sync.FORM_PATH), sync.rewrite_form(_read_template("incident.yml"), config)))
+        others.append((str(sync.FORM_PATH), sync.rewrite_issue_form(_read_init_template("incident.yml"), config)))
     before = dict(_own_files(former, facts)) if former else {}
     own = (compare_file(root, name, text, before.get(name, "")) for name, text in others)
     return [*differences_of_files, *filter(None, own)]
@@ -167,11 +167,11 @@ def complete_files(target: "InitTarget", environ: Mapping[str, str]) -> list[str
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
     yield "README.md", render_readme(config)
-    yield ".gitignore", _read_template("gitignore")
+    yield ".gitignore", _read_init_template("gitignore")
     yield CODE_OWNERS_PATH, _code_owners(facts.owner)
     yield (
         ".github/dependabot.yml",
-        _read_template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
+        _read_init_template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
     )
 
 
@@ -223,7 +223,7 @@ def reference_url(actions: str) -> str:
 
 
 @functools.cache
-def _read_template(name: str) -> str:
+def _read_init_template(name: str) -> str:
     return (TEMPLATES / "repository" / name).read_text(encoding="utf-8")
 
 
@@ -285,7 +285,7 @@ def init_repository(
     _check_actions(target, environ)
     base_url, edge_url, clock = find_addresses(environ)
     earlier = _read_earlier(target.folder)
-    named = (*(split_name(each, "")[1] for each in request.tokens), *(each.token for each in earlier.values()))
+    named = (*(split_account_name(each, "")[1] for each in request.tokens), *(each.token for each in earlier.values()))
     with ExitStack() as ending:
         clients = open_clients(token_variables(environ, named), environ, base_url, clock, ending)
         web = ProbeClient(edge_url)
@@ -459,11 +459,11 @@ def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
         return frozenset()
     if answer.casefold() in {"no", "n"}:
         return None
-    if unknown := next((name for name in split_list(answer) if name not in kept), None):
+    if unknown := next((name for name in split_answer_list(answer) if name not in kept), None):
         raise ConfigError(
             f'"{quote_name(unknown)}" is not a file of the list', hint="Write yes, no or names of the list."
         )
-    return frozenset(split_list(answer))
+    return frozenset(split_answer_list(answer))
 
 
 def apply_file(difference: FileDifference) -> None:

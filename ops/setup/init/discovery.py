@@ -13,10 +13,10 @@ from ops.core.errors import ConfigError
 from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
-from ops.setup.init.accounts import AccountChoice, split_name
+from ops.setup.init.accounts import AccountChoice, split_account_name
 from ops.setup.init.earlier_config import ExistingEnvironment
 from ops.setup.init.proposal import EnvironmentProposal, ProbeProposal, ServiceProposal, propose_compare, propose_probe
-from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_list
+from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_answer_list
 from ops.setup.init.resources import (
     MAX_NAME_LENGTH,
     Address,
@@ -24,7 +24,7 @@ from ops.setup.init.resources import (
     InventoryReader,
     Kind,
     Resource,
-    is_usable,
+    is_usable_resource_name,
     read_wrangler_files,
     service_names,
 )
@@ -187,8 +187,8 @@ class Discovery:
 
     def _find_resources(self, resources: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
         """Return the Worker or site with this name, in each account that has it."""
-        service, name = split_name(given, "")
-        if not is_usable(kind, name):
+        service, name = split_account_name(given, "")
+        if not is_usable_resource_name(kind, name):
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
             )
@@ -214,7 +214,7 @@ class Discovery:
             ["URLs:", *rows, "Other URLs as NAME=URL, best with the path of a health check (Enter: the first of each)"]
         )
         return self.questions.answer(
-            text, lambda answer: self._with_addresses((*self.request.urls, *split_list(answer)), chosen)
+            text, lambda answer: self._with_addresses((*self.request.urls, *split_answer_list(answer)), chosen)
         )
 
     def _with_addresses(self, urls: Sequence[str], chosen: Sequence[Chosen]) -> list[Addressed]:
@@ -236,7 +236,9 @@ class Discovery:
 
     def _is_named(self, resource: Resource) -> bool:
         """Return whether `--worker` names it, so that it is included without an address."""
-        return resource.kind == "worker" and resource.name in {split_name(each, "")[1] for each in self.request.workers}
+        return resource.kind == "worker" and resource.name in {
+            split_account_name(each, "")[1] for each in self.request.workers
+        }
 
     def _shown_names(self, chosen: Sequence[Chosen]) -> list[str]:
         """Return a name for each service: with its environment where two environments have it."""

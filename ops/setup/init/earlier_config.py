@@ -81,8 +81,8 @@ def insert_environments(old: str, names: Sequence[str], lines: Sequence[str], la
 
     Raises ConfigError if it would change anything else.
     """
-    text = _insert_lines(old, "environments", lines)
-    text = _insert_lines(text, "labels", labels) if labels else text
+    text = _insert_config_lines(old, "environments", lines)
+    text = _insert_config_lines(text, "labels", labels) if labels else text
     before, after = (as_mapping(read_yaml(each).data) for each in (old, text))
     if read_yaml(text).problems or before != _without_new(after, names, set(as_mapping(before.get("labels")))):
         raise ConfigError(
@@ -104,7 +104,7 @@ def _without_new(data: Mapping[str, Any], environments: Iterable[str], labels: s
     }
 
 
-def _insert_lines(text: str, key: str, new: Sequence[str]) -> str:
+def _insert_config_lines(text: str, key: str, new: Sequence[str]) -> str:
     """Add lines to the end of a block of the top level; add the block if it is missing."""
     lines = text.splitlines()
     start = next((at for at, line in enumerate(lines) if line.partition("#")[0].rstrip() == f"{key}:"), None)

@@ -301,7 +301,7 @@ def unset_lines(
         yield "labels: no label starts a recovery; add some under `labels`"
     for each in environments:
         if names := [quote_name(database.name) for database in each.databases]:
-            yield f"databases of {each.name}, to restore {_list_some(names)}: uncomment its lines in ops.yml"
+            yield f"databases of {each.name}, to restore {_comment_names(names)}: uncomment its lines in ops.yml"
     for line in UNSET:
         name = line.partition(":")[0]
         if name != "github.branch" or not found.own_branch:
@@ -356,28 +356,28 @@ def _service_lines(service: ServiceProposal) -> Iterator[str]:
 def _fact_comments(service: ServiceProposal) -> Iterator[str]:
     resource = service.resource
     if resource.secrets:
-        names = _list_some(resource.secrets)
+        names = _comment_names(resource.secrets)
         yield f"Secrets: {names}. To rotate one, add it under `secrets`."
     if resource.objects:
-        yield f"Durable Objects: {_list_some(resource.objects)}. To reset one, add it under `durable_objects`."
+        yield f"Durable Objects: {_comment_names(resource.objects)}. To reset one, add it under `durable_objects`."
     if resource.crons:
-        yield f"Cron triggers: {_list_some(resource.crons)}. A rollback does not change them."
+        yield f"Cron triggers: {_comment_names(resource.crons)}. A rollback does not change them."
     if resource.stores:
-        yield f"Data: {_list_some(resource.stores)}. A rollback does not change it."
+        yield f"Data: {_comment_names(resource.stores)}. A rollback does not change it."
     yield from (_yaml_comment(note) for note in service.notes)
 
 
-def _list_some(names: Sequence[str], most: int = 8) -> str:
+def _comment_names(names: Sequence[str], most: int = 8) -> str:
     shown = ", ".join(_yaml_comment(quote_name(name)) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _yaml_comment(text: str, longest: int = 200) -> str:
     """Return the text on one line, without characters that YAML refuses or that change its direction."""
-    return _printable_text(" ".join(text.split()))[:longest]
+    return _printable_comment(" ".join(text.split()))[:longest]
 
 
-def _printable_text(text: str) -> str:
+def _printable_comment(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
@@ -433,4 +433,4 @@ def _yaml_scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
         document = read_yaml(f"key: {value}")
         if not document.problems and document.data == {"key": value}:
             return value
-    return json.dumps(_printable_text(value), ensure_ascii=False)
+    return json.dumps(_printable_comment(value), ensure_ascii=False)

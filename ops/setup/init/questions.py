@@ -57,7 +57,7 @@ def parse_pairs(values: Sequence[str], *, what: str) -> dict[str, str]:
     return pairs
 
 
-def split_list(text: str) -> list[str]:
+def split_answer_list(text: str) -> list[str]:
     """Return the parts of an answer such as `1, 3`."""
     return text.replace(",", " ").split()
 
@@ -68,7 +68,7 @@ def choose_numbered(answer: str, choices: Sequence[str]) -> Mapping[int, str]:
     Rows are named by number or text, such as `1`, `shop-web` or `web=2`. Raises ConfigError.
     """
     chosen: dict[int, str] = {}
-    for part in split_list(answer):
+    for part in split_answer_list(answer):
         name, separator, row = part.partition("=")
         row = row if separator else name
         index = int(row) - 1 if row.isdecimal() else next((i for i, each in enumerate(choices) if each == row), -1)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from ops.cloudflare import d1, kv, pages, routes, tokens, workers
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.response import CloudflareApiError, ErrorKind, text_or_empty
+from ops.cloudflare.response import CloudflareApiError, ErrorKind, answer_text_or_empty
 from ops.cloudflare.types.inventory import ListedWorker, NamedResource, WorkerBinding
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import CONFIGURATION_FILES, MAX_BYTES, nested_table, read_settings
@@ -101,7 +101,7 @@ class Resource:
         )
 
 
-def is_usable(kind: Kind, name: str) -> bool:
+def is_usable_resource_name(kind: Kind, name: str) -> bool:
     """Return whether ops.yml accepts the name. A name of another form is left out."""
     return re.fullmatch(PATTERNS[kind], name) is not None
 
@@ -265,7 +265,7 @@ class InventoryReader:
         return Resource("pages", project.name, place.account_id, site_addresses(project.domains))
 
     def _is_usable(self, kind: Kind, name: str) -> bool:
-        if is_usable(kind, name):
+        if is_usable_resource_name(kind, name):
             return True
         self.unread.append(f"{kind} {quote_name(name)}: its name has another form than Cloudflare's, so it is left out")
         return False
@@ -306,11 +306,11 @@ class InventoryReader:
         try:
             return call()
         except ProviderError as error:
-            self.unread.append(f"{what}: {unread_reason(error)}")
+            self.unread.append(f"{what}: {unread_inventory_reason(error)}")
             return None
 
 
-def unread_reason(error: ProviderError) -> str:
+def unread_inventory_reason(error: ProviderError) -> str:
     """Return why a list was not read: the permission that the token lacks, or the message."""
     if isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH:
         return f'the token may not read this; it needs "{error.permission}"'
@@ -364,15 +364,15 @@ def _read_named_wrangler_file(path: Path) -> Iterator[Resource]:
 
 def _wrangler_resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
     """Yield the resource of production: `env.production` where it exists, else the top level."""
-    name, environment = text_or_empty(settings.get("name")), nested_table(settings, "env", PRODUCTION)
+    name, environment = answer_text_or_empty(settings.get("name")), nested_table(settings, "env", PRODUCTION)
     if "pages_build_output_dir" in settings:
-        if is_usable("pages", name):
+        if is_usable_resource_name("pages", name):
             yield Resource("pages", name, _wrangler_account(settings))
         return
     own = {**settings, **environment}
     if environment:
-        name = text_or_empty(environment.get("name")) or f"{name}-{PRODUCTION}"
-    if is_usable("worker", name):
+        name = answer_text_or_empty(environment.get("name")) or f"{name}-{PRODUCTION}"
+    if is_usable_resource_name("worker", name):
         yield Resource(
             "worker",
             name,
@@ -385,7 +385,7 @@ def _wrangler_resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
 
 
 def _wrangler_account(settings: Mapping[str, Any]) -> str:
-    account = text_or_empty(settings.get("account_id"))
+    account = answer_text_or_empty(settings.get("account_id"))
     return account if re.fullmatch(ACCOUNT, account) else ""
 
 
@@ -393,7 +393,7 @@ def _wrangler_addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
     """Yield custom domains and routes, in the order of the file."""
     listed = settings.get("routes")
     for route in [settings.get("route"), *(listed if isinstance(listed, list) else [])]:
-        pattern = text_or_empty(route.get("pattern") if isinstance(route, dict) else route)
+        pattern = answer_text_or_empty(route.get("pattern") if isinstance(route, dict) else route)
         host, slash, path = pattern.removeprefix("https://").removeprefix("http://").partition("/")
         yield from route_address(host, slash + path)
 
@@ -401,7 +401,7 @@ def _wrangler_addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
 def _durable_object_names(settings: Mapping[str, Any]) -> Iterator[str]:
     rows = nested_table(settings, "durable_objects").get("bindings")
     for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, dict) and not row.get("script_name") and text_or_empty(row.get("class_name")):
+        if isinstance(row, dict) and not row.get("script_name") and answer_text_or_empty(row.get("class_name")):
             yield row["class_name"]
 
 
@@ -409,5 +409,5 @@ def _wrangler_stores(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, named) in WRANGLER_STORES.items():
         rows = settings.get(key)
         for row in rows if isinstance(rows, list) else []:
-            if isinstance(row, dict) and text_or_empty(row.get(named)):
+            if isinstance(row, dict) and answer_text_or_empty(row.get(named)):
                 yield f"{kind} {quote_name(row[named])}"

@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from ops.tools.hold_check.http_reads import fetch_json, github_api
+from ops.tools.hold_check.http_reads import fetch_for_hold_check, github_api
 from ops.tools.hold_check.values import (
     FIXED,
     HELD,
@@ -35,7 +35,7 @@ class ShortHistoryError(Exception):
     """Nothing shows what a commit contains; the text says why."""
 
 
-def find_head(question: Question, environ: Environ) -> str:
+def find_head_to_deploy(question: Question, environ: Environ) -> str:
     whole = _run_git(question.folder, "rev-parse", "--verify", "--quiet", f"{question.commit or 'HEAD'}^{{commit}}")
     commit = (whole or "").strip() or question.commit or environ.get("GITHUB_SHA", "")
     if not SHA.fullmatch(commit):
@@ -58,7 +58,7 @@ def judge_hold(hold: HeldVersion, question: Question, environ: Environ) -> str:
         listed = listed and f"{short}, and GitHub lists only {listed}"
     if messages is None:
         return NOT_CONTAINED
-    if any(hold.key in named_incidents(message) for message in messages):
+    if any(hold.key in incidents_named_by_commit(message) for message in messages):
         return FIXED
     if listed:
         raise ShortHistoryError(listed)
@@ -106,7 +106,9 @@ def _github_range(question: Question, environ: Environ, token: str, blamed: str)
     It lists the newest 250 (docs.github.com/rest/commits/commits#compare-two-commits). Raises ShortHistoryError.
     """
     url = f"{github_api(environ)}/repos/{question.repository}/compare/{blamed}...{question.commit}"
-    status, answer = fetch_json(url, {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"})
+    status, answer = fetch_for_hold_check(
+        url, {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
+    )
     if status != 200:
         raise ShortHistoryError(f"the clone is too short, and GitHub's comparison fails (HTTP {status})")
     try:
@@ -120,13 +122,13 @@ def _github_range(question: Question, environ: Environ, token: str, blamed: str)
     return messages, "" if len(messages) >= total else f"{len(messages)} of {total} commits"
 
 
-def named_incidents(message: str) -> set[str]:
+def incidents_named_by_commit(message: str) -> set[str]:
     """Return the names after `Fixes-Incident:` in the trailers of a commit message."""
-    values = (value for key, value in read_trailers(message) if key.lower() == TRAILER.lower())
+    values = (value for key, value in read_commit_trailers(message) if key.lower() == TRAILER.lower())
     return {name.removeprefix("#") for value in values for name in re.split(r"[\s,]+", value)} - {""}
 
 
-def read_trailers(message: str) -> Iterator[tuple[str, str]]:
+def read_commit_trailers(message: str) -> Iterator[tuple[str, str]]:
     """Yield the trailers of a commit message by the rules of git: git-scm.com/docs/git-interpret-trailers.
 
     They are the last paragraph, but not the first. All its lines are trailers, or a quarter with one of git itself.

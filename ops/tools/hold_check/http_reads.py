@@ -24,7 +24,9 @@ class _AsItIs(request.HTTPErrorProcessor):
     https_response = http_response  # type: ignore[assignment]
 
 
-def fetch_json(url: str, headers: Mapping[str, str], query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+def fetch_for_hold_check(
+    url: str, headers: Mapping[str, str], query: Mapping[str, Any] | None = None
+) -> tuple[int, Any]:
     """Return status and JSON of the answer; status 0 without an answer, None without JSON. It is sent twice at most.
 
     `query` is one of GraphQL, which only reads.
@@ -44,7 +46,7 @@ def fetch_json(url: str, headers: Mapping[str, str], query: Mapping[str, Any] | 
         return status, None
 
 
-def read_site(host: str, environ: Environ) -> bytes | None:
+def read_held_site(host: str, environ: Environ) -> bytes | None:
     """Return the front page of a host of Pages; None if it does not answer 200. It sends no token.
 
     Access and redirects are no answer. A sandbox's edge on this machine may stand for Cloudflare's.

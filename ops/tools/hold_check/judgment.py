@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ops.tools.hold_check import cloudflare, commits
-from ops.tools.hold_check.lifts import read_lift
+from ops.tools.hold_check.lifts import read_hold_lift
 from ops.tools.hold_check.values import (
     FIXED,
     GO,
@@ -25,7 +25,7 @@ from ops.tools.hold_check.values import (
     Question,
     UnreadError,
     UsageError,
-    format_time,
+    format_hold_time,
 )
 
 PERMIT = "Run it again, or permit it: `--on-unreadable warn`, in the action `on-unreadable: warn`."
@@ -43,7 +43,7 @@ def check_commit(question: Question, environ: Environ, *, token: str, refuses_un
         raise UsageError("CLOUDFLARE_API_TOKEN is missing, or has a forbidden character", "Set a token that reads.")
     try:
         read = cloudflare.cloudflare_reader(environ, token)
-        answer = _judge_commit(question, environ, *cloudflare.read_holds(question, read, environ))
+        answer = _judge_commit(question, environ, *cloudflare.read_marked_holds(question, read, environ))
     except UnreadError as unread:
         answer = HoldAnswer(NOT_CHECKED, f"{unread}.")
     if answer.decision != NOT_CHECKED:
@@ -60,7 +60,7 @@ def _judge_commit(
         return HoldAnswer(GO, f"{question.target} has no hold: {extent}.")
     if not listed:
         raise UnreadError(missing)
-    question = replace(question, commit=commits.find_head(question, environ))
+    question = replace(question, commit=commits.find_head_to_deploy(question, environ))
     holds, short = _judge_commits(listed, question, environ)
     lifts = _read_lifts(holds, question, environ)
     holds = [_apply_lift(each, lifts.get(each.incident)) for each in holds]
@@ -84,7 +84,7 @@ def _judge_commits(
 def _read_lifts(holds: Iterable[HeldVersion], question: Question, environ: Environ) -> dict[str, Lift]:
     """Return incident → its lift, for the incidents that matter to the commit."""
     numbers = dict.fromkeys(each.incident for each in holds if each.incident and each.state in {HELD, UNKNOWN})
-    return {number: read_lift(question.operations, number, environ) for number in numbers}
+    return {number: read_hold_lift(question.operations, number, environ) for number in numbers}
 
 
 def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
@@ -95,7 +95,7 @@ def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
         return replace(hold, lift=lift.why)
     if lift.at > datetime.fromisoformat(hold.since):
         return replace(hold, state=LIFTED, lift=lift.at.isoformat())
-    return replace(hold, lift=f"it was lifted at {format_time(lift.at.isoformat())}, before this rollback")
+    return replace(hold, lift=f"it was lifted at {format_hold_time(lift.at.isoformat())}, before this rollback")
 
 
 def _hold_answer(
@@ -125,7 +125,7 @@ def _hold_answer(
 def _refuse_commit(
     held: Sequence[HeldVersion], lifts: Mapping[str, Lift], question: Question, holds: Sequence[HeldVersion]
 ) -> HoldAnswer:
-    times = [f" at {format_time(each.since)}" if each.since else "" for each in held]
+    times = [f" at {format_hold_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)
     causes = [f"{each.commit[:12]}, rolled back{at} ({each.name})" for each, at in pairs]
     doubts = dict.fromkeys(f" Not lifted: {each.lift}." for each in held if each.lift)

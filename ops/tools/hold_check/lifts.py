@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.tools.hold_check.http_reads import fetch_json, github_api
+from ops.tools.hold_check.http_reads import fetch_for_hold_check, github_api
 from ops.tools.hold_check.values import Environ, Lift
 
 LABEL, BOT = "hold:lifted", "github-actions[bot]"
@@ -30,7 +30,7 @@ An issue has at most 100 labels. A pull request is no issue here: docs.github.co
 """
 
 
-def read_lift(operations: str, number: str, environ: Environ) -> Lift:
+def read_hold_lift(operations: str, number: str, environ: Environ) -> Lift:
     """Return when the holds of an incident were lifted, or why they were not."""
     token = next(filter(None, map(environ.get, ("OPERATIONS_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"))), "")
     if not (operations and token):
@@ -41,18 +41,18 @@ def read_lift(operations: str, number: str, environ: Environ) -> Lift:
     try:
         for _ in range(PAGES):
             query = {"query": QUERY, "variables": variables}
-            status, answer = fetch_json(url, {"Authorization": f"Bearer {token}"}, query)
+            status, answer = fetch_for_hold_check(url, {"Authorization": f"Bearer {token}"}, query)
             issue = ((answer["data"] or {}).get("repository") or {}).get("issue") if status == 200 else None
             if issue is None:
                 return Lift(
                     why=f"GitHub does not show issue {number} of {operations} ({_github_error_reason(status, answer)})"
                 )
-            if not _has_label(issue):
+            if not _has_lift_label(issue):
                 return Lift(is_shown=True)
             events += issue["timelineItems"]["nodes"]
             page = issue["timelineItems"]["pageInfo"]
             if not page["hasNextPage"]:
-                return _judge_events(events)
+                return _judge_lift_events(events)
             variables["after"] = page["endCursor"]
         return Lift(why=f"issue {number} of {operations} got more than {100 * PAGES} labels", is_shown=True)
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -65,11 +65,11 @@ def _github_error_reason(status: int, answer: Any) -> str:
     return kind if re.fullmatch("[A-Z_]+", kind) else f"HTTP {status}"
 
 
-def _has_label(issue: Any) -> bool:
+def _has_lift_label(issue: Any) -> bool:
     return any(each["name"].lower() == LABEL for each in issue["labels"]["nodes"])
 
 
-def _judge_events(events: list[Any]) -> Lift:
+def _judge_lift_events(events: list[Any]) -> Lift:
     """Return the lift by the last event that added the label. The login of a bot lacks `[bot]` here."""
     added = [each for each in events if each["label"]["name"].lower() == LABEL]
     actor = (added[-1]["actor"] or {}) if added else {}

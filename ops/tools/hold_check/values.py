@@ -74,7 +74,7 @@ class Lift:
     """Whether GitHub shows the incident."""
 
 
-def format_time(moment: str) -> str:
+def format_hold_time(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 

@@ -20,10 +20,10 @@ from ops.platform.workflow_files import (
     ASKING,
     LONGEST_EXPRESSION,
     PATH,
-    render_expression,
-    render_measured,
-    render_refused,
-    render_workflow,
+    render_expression_workflow,
+    render_measured_workflow,
+    render_refused_workflow,
+    render_verification_workflow,
 )
 from ops.setup.workflows import PINS, USES
 from sandbox.actions import Runner
@@ -121,7 +121,7 @@ def test_another_answer_of_github_differs(switch: str) -> None:
 def test_workflow_that_stands_already_answers_only_the_measured_label() -> None:
     """A run before this one left it, or a run of a colleague goes on."""
     with measured_with_runner(replace(WITH_ENVIRONMENTS, lists_lag_seconds=3.0)) as (measured, _):
-        measured.sandbox.github.add_commit("Merged", OWNER, files={PATH: render_workflow()})
+        measured.sandbox.github.add_commit("Merged", OWNER, files={PATH: render_verification_workflow()})
         result = measured.measure()
 
     assert {outcomes_of(result)[name] for name in {*ROWS, "list-lag", "label-case"}} == {"confirmed"}
@@ -270,7 +270,7 @@ def test_checks_of_the_removal_go_on() -> None:
     theirs = "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps: [{run: 'true'}]\n"
     with measured_with_runner(WITH_ENVIRONMENTS) as (measured, runner):
         github = measured.sandbox.github
-        files = {PATH: render_workflow(), ".github/workflows/test.yml": theirs}
+        files = {PATH: render_verification_workflow(), ".github/workflows/test.yml": theirs}
         github.add_commit("Both", OWNER, files=files)
         runner.wait()
         runner.hold_jobs("test")
@@ -285,7 +285,7 @@ def test_label_of_anybody_removes_nothing_else(end: str, is_gone: bool) -> None:
     """A person with the role triage may add labels, and delete no comment of others."""
     with measured_repository() as measured, Runner(measured.sandbox.github, {}) as runner:
         github = measured.sandbox.github
-        github.add_commit("Merged", OWNER, files={PATH: render_workflow()})
+        github.add_commit("Merged", OWNER, files={PATH: render_verification_workflow()})
         github.add_user("tina", "triage")
         number = github.open_issue("Down", ASKING, author=OWNER)
         comment = github.comment(number, "Evidence", OWNER)
@@ -308,7 +308,11 @@ LINTERS = [
 @pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
 @pytest.mark.parametrize(
     "files",
-    [{PATH: render_workflow()}, render_measured(NAME), render_expression(NAME, LONGEST_EXPRESSION)],
+    [
+        {PATH: render_verification_workflow()},
+        render_measured_workflow(NAME),
+        render_expression_workflow(NAME, LONGEST_EXPRESSION),
+    ],
     ids=["default branch", "measured", "expression"],
 )
 def test_workflows_pass_linters(tmp_path: Path, files: dict[str, str], command: list[str]) -> None:
@@ -319,7 +323,8 @@ def test_workflows_pass_linters(tmp_path: Path, files: dict[str, str], command: 
 
 def test_only_the_permissions_of_the_refused_file_are_wrong(tmp_path: Path) -> None:
     security, syntax = (
-        lint(tmp_path / name, render_refused(NAME), command) for name, command in zip("ab", LINTERS[::-1], strict=True)
+        lint(tmp_path / name, render_refused_workflow(NAME), command)
+        for name, command in zip("ab", LINTERS[::-1], strict=True)
     )
 
     assert security.returncode == 0, security.stdout
@@ -337,7 +342,7 @@ def lint(folder: Path, files: dict[str, str], command: list[str]) -> subprocess.
 
 
 def test_actions_are_those_of_the_generated_workflows() -> None:
-    texts = "\n".join([render_workflow(), *render_measured(NAME).values()])
+    texts = "\n".join([render_verification_workflow(), *render_measured_workflow(NAME).values()])
     used = {f"{found['action']}@{found['pin']}" for found in USES.finditer(texts)}
 
     assert used == {PINS["upload"], PINS["download"]}

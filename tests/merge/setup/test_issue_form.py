@@ -8,7 +8,7 @@ import pytest
 from ops.app.configuration import read_config
 from ops.config import Config
 from ops.render import TEMPLATES
-from ops.setup.sync import FORM_PATH, rewrite_form
+from ops.setup.sync import FORM_PATH, rewrite_issue_form
 from tests.conftest import ACCOUNT, ROOT
 from tests.support import plain_yaml, team_files
 from tests.support.configurations import CONFIGURATIONS
@@ -49,7 +49,7 @@ def service_field(text: str) -> dict[str, Any]:
 def test_former_form_offers_the_services_and_keeps_the_rest(path: Path) -> None:
     config, _ = read_config(path)
 
-    text = rewrite_form(FORMER, config)
+    text = rewrite_issue_form(FORMER, config)
 
     field = service_field(text)
     assert (field["type"], field["validations"]) == ("dropdown", {"required": True})
@@ -58,14 +58,14 @@ def test_former_form_offers_the_services_and_keeps_the_rest(path: Path) -> None:
     assert "recover:" not in text
     assert text.startswith("name: Outage\n")
     assert text.endswith("    id: room # the team's own\n    attributes:\n      label: Room\n")
-    assert rewrite_form(text, config) == text
+    assert rewrite_issue_form(text, config) == text
 
 
 def test_services_of_another_configuration_replace_the_former_ones() -> None:
     few, many = ({path.parent.name: path for path in CONFIGURATIONS}[name] for name in ("one_url", "ten_services"))
-    text = rewrite_form(FORMER, read_config(many)[0])
+    text = rewrite_issue_form(FORMER, read_config(many)[0])
 
-    field = service_field(rewrite_form(text, read_config(few)[0]))
+    field = service_field(rewrite_issue_form(text, read_config(few)[0]))
 
     assert field["attributes"] == {"label": "Service", "options": ["hello", "not sure"], "default": 0}
 
@@ -77,7 +77,7 @@ def test_form_of_this_repository_is_the_one_that_init_writes() -> None:
 
     with team_files.allowed():
         config, _ = read_config(ROOT / "ops.yml")
-        assert (ROOT / FORM_PATH).read_text() == rewrite_form(template, config)
+        assert (ROOT / FORM_PATH).read_text() == rewrite_issue_form(template, config)
 
 
 def shop(services: int, *environments: str) -> Config:
@@ -92,27 +92,27 @@ def fields(text: str) -> list[str]:
 
 
 def test_name_of_one_of_many_services_is_typed() -> None:
-    text = rewrite_form(FORMER, shop(21, "live"))
+    text = rewrite_issue_form(FORMER, shop(21, "live"))
 
     field = service_field(text)
 
     assert (field["type"], field["validations"]) == ("input", {"required": True})
     assert field["attributes"] == {"label": "Service", "placeholder": "checkout-00, or: not sure"}
-    assert rewrite_form(text, shop(21, "live")) == text
-    assert rewrite_form(text, shop(20, "live")) == rewrite_form(FORMER, shop(20, "live"))
-    assert service_field(rewrite_form(text, shop(20, "live")))["type"] == "dropdown"
+    assert rewrite_issue_form(text, shop(21, "live")) == text
+    assert rewrite_issue_form(text, shop(20, "live")) == rewrite_issue_form(FORMER, shop(20, "live"))
+    assert service_field(rewrite_issue_form(text, shop(20, "live")))["type"] == "dropdown"
 
 
 def test_form_asks_for_one_of_several_environments() -> None:
-    text = rewrite_form(FORMER, shop(2, "live", "staging"))
+    text = rewrite_issue_form(FORMER, shop(2, "live", "staging"))
 
     assert fields(text) == ["service", "environment", "room"]
     asked = plain_yaml.load(text)["body"][2]
     assert (asked["type"], asked["attributes"]["options"]) == ("dropdown", ["live", "staging", "not sure"])
-    assert rewrite_form(text, shop(2, "live", "staging")) == text
-    assert rewrite_form(text, shop(2, "live")) == rewrite_form(FORMER, shop(2, "live"))
+    assert rewrite_issue_form(text, shop(2, "live", "staging")) == text
+    assert rewrite_issue_form(text, shop(2, "live")) == rewrite_issue_form(FORMER, shop(2, "live"))
     own = text.replace(
         "      # generated from ops.yml by `ops workflows sync`\n      options:\n        - live",
         "      options:\n        - here",
     )
-    assert fields(rewrite_form(own, shop(2, "live", "staging"))) == ["service", "environment", "room"]
+    assert fields(rewrite_issue_form(own, shop(2, "live", "staging"))) == ["service", "environment", "room"]
