@@ -5,10 +5,13 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import sys
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -43,15 +46,28 @@ WORKER = "fortunet-api"
 SITE = "fortunet-frontend"
 
 
-def _refuse_the_internet(arguments: tuple[Any, ...]) -> None:
+_connected: list[weakref.ref[socket.socket]] = []
+"""Sockets that this test connected to a server."""
+
+
+def _note_connection(arguments: tuple[Any, ...]) -> None:
+    """Note the socket, and refuse one to the internet."""
     if isinstance(arguments[1], tuple):
+        _connected.append(weakref.ref(arguments[0]))
         host = arguments[1][0]
         if host not in {"127.0.0.1", "localhost"} and not ipaddress.ip_address(host).is_loopback:
             raise AssertionError(f"a test tried to reach {host}")
 
 
+def find_unclosed_sockets() -> None:
+    """Let Python warn of a socket that this test made and nobody closed. Otherwise a later test would get the blame."""
+    if any(each is not None and each.fileno() != -1 for each in (made() for made in _connected)):
+        gc.collect()
+    _connected.clear()
+
+
 _REFUSED = {
-    "socket.connect": _refuse_the_internet,
+    "socket.connect": _note_connection,
     "open": team_files.refuse_open,
     "subprocess.Popen": team_files.refuse_program,
 }
@@ -417,11 +433,10 @@ def transport(request: pytest.FixtureRequest) -> Iterator[None]:
     case = getattr(request.node, "callspec", None)
     is_first = case is None or not any(case.indices.values())
     is_slow = request.node.get_closest_marker("slow") is not None
-    if (is_first and is_slow) or any(map(request.path.is_relative_to, OVER_SOCKETS)):
+    over_sockets = (is_first and is_slow) or any(map(request.path.is_relative_to, OVER_SOCKETS))
+    with nullcontext() if over_sockets else answered_in_process():
         yield
-        return
-    with answered_in_process():
-        yield
+    find_unclosed_sockets()
 
 
 @pytest.fixture

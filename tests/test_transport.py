@@ -17,6 +17,7 @@ from urllib3.util import Retry
 
 from sandbox.records import RequestRecord
 from sandbox.server import HttpRequest, HttpResponse, Server
+from tests.conftest import find_unclosed_sockets
 from tests.support.claims import case_world, run
 from tests.support.in_process import answered_in_process, answered_over_sockets
 from tests.support.scenarios import cases, runbooks
@@ -211,3 +212,21 @@ def test_no_test_can_reach_another_machine(address: tuple[str, int]) -> None:
         one.settimeout(0.1)
         with pytest.raises(AssertionError, match="a test tried to reach"):
             one.connect(address)
+
+
+def test_socket_that_nobody_closes_is_found_by_its_own_test(echo: tuple[Echo, Server]) -> None:
+    with answered_over_sockets():
+        client = httpx.Client(base_url=echo[1].url)
+        client.get("/")
+        kept: list[object] = [client]
+        kept.append(kept)  # a circle, which only the garbage collector ends
+        del client, kept
+        with pytest.warns(ResourceWarning, match=r"unclosed <socket\.socket"):
+            find_unclosed_sockets()
+
+
+def test_closed_sockets_are_not_found(echo: tuple[Echo, Server], recwarn: pytest.WarningsRecorder) -> None:
+    with answered_over_sockets(), httpx.Client(base_url=echo[1].url) as client:
+        client.get("/")
+    find_unclosed_sockets()
+    assert not recwarn.list
