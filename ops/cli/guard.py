@@ -221,7 +221,7 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
 
 
 @dataclass
-class _Output:
+class _GuardOutput:
     """What the command prints and writes at the end of a guard, and the rollback that it starts."""
 
     end: "GuardEnd"
@@ -301,9 +301,9 @@ class _Output:
 
 def _make_output(
     place: "Place", config: Path, environ: Mapping[str, str], redactor: Redactor, *, as_json: bool
-) -> _Output:
+) -> _GuardOutput:
     from ops.watch.guard_end import GuardEnd
 
     show = silent if as_json else lambda text: echo(f"  {text}")
     job = actions.run_links(os.environ, None).get("run", "")
-    return _Output(GuardEnd(place, config, environ, redactor, job, show), as_json)
+    return _GuardOutput(GuardEnd(place, config, environ, redactor, job, show), as_json)

@@ -432,11 +432,11 @@ def doctor(
     """
     from ops.github.actions import is_job
     from ops.setup.doctor.examination import examine, repair_findings
-    from ops.setup.doctor.facts import Facts, Scope
+    from ops.setup.doctor.facts import Facts, FactScope
     from ops.setup.doctor.results import collect_results, doctor_exit_code, publish_results, result_lines, write_results
 
     say = silent if as_json else echo
-    scope = Scope(environment, github_environment, only_repository=collect)
+    scope = FactScope(environment, github_environment, only_repository=collect)
     with ExitStack() as ending:
 
         def read_doctor_facts() -> Facts:

@@ -88,7 +88,7 @@ class YamlDocument(NamedTuple):
 
 def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
     """Read YAML. Decode the file with `errors="surrogateescape"`, so that invalid UTF-8 becomes a problem."""
-    reader = _Reader()
+    reader = _YamlReader()
     data = None
     try:
         reader.characters(text)
@@ -116,7 +116,7 @@ class _StopReadingError(Exception):
     """Stop reading, because the rest is unreadable or would not help."""
 
 
-class _Reader:
+class _YamlReader:
     def __init__(self) -> None:
         self.lines: dict[KeyPath, int] = {}
         self.problems: list[ConfigProblem] = []

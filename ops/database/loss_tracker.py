@@ -32,13 +32,13 @@ def find_affected(
     `live` has for each folded table, whose rows are those of the database, its name there; `columns` are those that an
     UPDATE sets.
     """
-    search, key = _Search(tables, live), fold_name(rows.table)
+    search, key = _LossSearch(tables, live), fold_name(rows.table)
     search.follow(key, effect, rows, frozenset(map(fold_name, columns)), ())
     return search.found if search.steps <= MAX_STEPS else {(key, effect): rows}
 
 
 @dataclass
-class _Search:
+class _LossSearch:
     tables: Mapping[str, Table]
     live: Mapping[str, str]
     found: dict[tuple[str, Effect], Affected | None] = field(default_factory=dict)

@@ -152,7 +152,7 @@ def read_rows(
         if table.shape is None:
             continue
         rows = found[table.shape] = list[Row]()
-        for page in _PageReader(d1, database_id, table, table.shape, restored_by).read_all():
+        for page in _RowPageReader(d1, database_id, table, table.shape, restored_by).read_all():
             left -= sum(len(each) for row in page for each in row)
             rows.extend(page)
             if left < 0:
@@ -163,7 +163,7 @@ def read_rows(
 
 
 @dataclass(frozen=True)
-class _PageReader:
+class _RowPageReader:
     """Reads a table page by page, in the order of its rowid or key."""
 
     d1: "D1Api"

@@ -90,12 +90,12 @@ def parse_statement(sql: str) -> Fill | RowStatement | None:
     while tokens and tokens[-1].text == ";":
         tokens = tokens[:-1]
     try:
-        return _Reader(sql, tokens).read()
+        return _StatementReader(sql, tokens).read()
     except _UnknownFormError:
         return None
 
 
-class _Reader:
+class _StatementReader:
     """Reads tokens one after the other."""
 
     def __init__(self, sql: str, tokens: Sequence[Token]) -> None:

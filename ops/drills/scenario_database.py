@@ -71,7 +71,7 @@ def find_database(environment: "Environment", service: "Service") -> "tuple[str,
 
 
 @dataclass(frozen=True)
-class _Application:
+class _DrilledApplication:
     """The application of the drill and its database."""
 
     environment: "Environment"
@@ -175,11 +175,13 @@ def example_files(database: "Database") -> dict[str, str]:
     return {find[path.parent.name](path.name): path.read_text() for path in paths if path.parent.name in find}
 
 
-def _configure_database(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
+def _configure_database(
+    embedded: Scenario, run: "_DatabaseDrill", environment: "Environment", service: "Service"
+) -> Scenario:
     name, database = find_database(environment, service)
     if run.needs_down_file:
         database.require_migrations(name)
-    application = _Application(environment, service, database)
+    application = _DrilledApplication(environment, service, database)
     return replace(
         embedded,
         release=application.release,
@@ -192,9 +194,11 @@ def _configure_database(embedded: Scenario, run: "_Run", environment: "Environme
     )
 
 
-def _configure_example(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
+def _configure_example(
+    embedded: Scenario, run: "_DatabaseDrill", environment: "Environment", service: "Service"
+) -> Scenario:
     bound = _configure_database(embedded, run, environment, service)
-    application = _Application(environment, service, find_database(environment, service)[1])
+    application = _DrilledApplication(environment, service, find_database(environment, service)[1])
     if EXAMPLE_TABLE not in application.database.created or application.database.migrations_table != "d1_migrations":
         raise ConfigError(
             f"{service.name} has no database with the example's table {EXAMPLE_TABLE}, which this drill breaks",
@@ -209,7 +213,7 @@ def _configure_example(embedded: Scenario, run: "_Run", environment: "Environmen
 
 
 @dataclass(frozen=True)
-class _Run:
+class _DatabaseDrill:
     """The recovery while users write, and the comparison of its result with the sandbox."""
 
     point: Params
@@ -227,7 +231,7 @@ class _Run:
         return {"to": f"{BEFORE_MIGRATION}{migration}"} if self.point.get("to") == BEFORE_LAST_MIGRATION else {}
 
     def bind(
-        self, application: _Application, writer: "Callable[[Sandbox], Callable[[], bool]]"
+        self, application: _DrilledApplication, writer: "Callable[[Sandbox], Callable[[], bool]]"
     ) -> Callable[..., dict[str, Any]]:
         def run(
             world: DrillWorld,
@@ -347,7 +351,7 @@ def _current_bookmark(sandbox: "Sandbox", _service: "Service") -> str:
     return database.store.history.current.bookmark
 
 
-def _database_scenario(run: _Run) -> Scenario:
+def _database_scenario(run: _DatabaseDrill) -> Scenario:
     base = Scenario(
         "worker",
         lambda *_: None,  # `configure` replaces it
@@ -368,8 +372,8 @@ def _database_scenario(run: _Run) -> Scenario:
     )
 
 
-RESTORE = _database_scenario(_Run({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
-REVERT = _database_scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))
+RESTORE = _database_scenario(_DatabaseDrill({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
+REVERT = _database_scenario(_DatabaseDrill({"name": "last"}, compare_with_reverted, needs_down_file=True))
 
 
 ROWS_PER_SECOND = 20

@@ -39,7 +39,7 @@ REVIEW = 61.0
 
 
 @dataclass
-class _Drill:
+class _LimitsDrill:
     world: DrillWorld
     service: "Service"
     incident: github.DrillIncident
@@ -128,7 +128,7 @@ def run_limits_drill(
     incident = github.open_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
-        drill = _Drill(world, service, incident, Path(folder), say, on_event, trigger)
+        drill = _LimitsDrill(world, service, incident, Path(folder), say, on_event, trigger)
         _commit_repository(drill, config_path)
         with faults.active_faults(sandbox, rules):
             result = _recover_limits(drill, config, lasts)
@@ -160,7 +160,7 @@ def _deploy_limited_worker(sandbox: "Sandbox", service: "Service", namespace: st
     sandbox.deploy(service.worker, version)
 
 
-def _commit_repository(drill: _Drill, config_path: Path) -> None:
+def _commit_repository(drill: _LimitsDrill, config_path: Path) -> None:
     """Commit the repository. A drill by label or button also needs program and workflows."""
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
@@ -175,7 +175,7 @@ def _commit_repository(drill: _Drill, config_path: Path) -> None:
     drill.check_out()
 
 
-def _recover_limits(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
+def _recover_limits(drill: _LimitsDrill, config: "Config", lasts: float) -> dict[str, Any]:
     first = drill.run_ops("limits", "apply")
     if first["exit_code"]:
         return first
@@ -212,11 +212,11 @@ def _recover_limits(drill: _Drill, config: "Config", lasts: float) -> dict[str, 
     return {**result, "message": message, "runbook": RUNBOOK, "durations": durations}
 
 
-def _applied_limit(drill: _Drill) -> int:
+def _applied_limit(drill: _LimitsDrill) -> int:
     return int(read_yaml((drill.folder / LIMITS_FILE).read_text(encoding="utf-8")).data[LIMIT]["limit"])
 
 
-def _propose_limits(drill: _Drill, config: "Config") -> int | None:
+def _propose_limits(drill: _LimitsDrill, config: "Config") -> int | None:
     """Start the runbook and return the number of its pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
@@ -228,7 +228,7 @@ def _propose_limits(drill: _Drill, config: "Config") -> int | None:
     return next(iter(hub.open_pulls()), None)
 
 
-def _merge_limits(drill: _Drill, number: int) -> dict[str, Any]:
+def _merge_limits(drill: _LimitsDrill, number: int) -> dict[str, Any]:
     """Merge the pull request as a person, and return the result of `limits apply`."""
     hub = drill.sandbox.github
     drill.say(f"{drill.world.responder} reviews pull request #{number} for a minute and merges it")

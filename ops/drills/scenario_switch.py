@@ -47,7 +47,7 @@ def write_normal_states(sandbox: "Sandbox", runtime: "RuntimeConfig") -> None:
 
 
 @dataclass(frozen=True)
-class _Failure:
+class _DrilledFailure:
     """The bad release fails while `switch` has its normal state; it is healthy in `recovered_state`."""
 
     switch: str
@@ -160,7 +160,7 @@ def _switch_state(sandbox: "Sandbox", key: str) -> str:
 
 ALL_WELL = {"iflow": GOOD_CALLS, "groq": GOOD_CALLS, "cerebras": GOOD_CALLS}
 FEATURE = _with_workerd(
-    _Failure(SESSIONS, "off", ALL_WELL).scenario({"name": SESSIONS, "state": "off"}),
+    _DrilledFailure(SESSIONS, "off", ALL_WELL).scenario({"name": SESSIONS, "state": "off"}),
     "off",
     _bad_sessions,
     step="deployed a release with bad sessions",
@@ -168,14 +168,16 @@ FEATURE = _with_workerd(
 )
 # A slow provider still answers, so it is healthy and `auto` would keep it. A person must name another one.
 FAILOVER = _with_workerd(
-    _Failure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": FAILED_CALLS}).scenario({"to": "auto"}),
+    _DrilledFailure(AI_SWITCH, "groq", {**ALL_WELL, "iflow": FAILED_CALLS}).scenario({"to": "auto"}),
     "groq",
     _slow_provider,
     step="the provider iflow became slow",
     params={"to": "groq"},
 )
 ALL_DOWN = _with_workerd(
-    _Failure(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, FAILED_CALLS)).scenario({"to": "off"}, runbook="ai-failover"),
+    _DrilledFailure(AI_SWITCH, "off", dict.fromkeys(ALL_WELL, FAILED_CALLS)).scenario(
+        {"to": "off"}, runbook="ai-failover"
+    ),
     "off",
     _no_provider,
     step="all AI providers failed",

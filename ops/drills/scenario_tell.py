@@ -77,7 +77,7 @@ def run(
     incident.github.edit_issue(incident.number, FORM.format(service=world.service), world.responder)
     incident.github.enable_pages(HOST)
     with _open_chat(world) as chats:
-        readers = _Readers(world, chats, _Provider.add(world) if has_provider else _OwnPage(world))
+        readers = _Readers(world, chats, _DrilledPageProvider.add(world) if has_provider else _DrilledStatusPage(world))
         by_label = start_runbook.drill.trigger == "label"
         press = partial(_publish_update, world, incident, say=say)
         problems = press(PublicState.INVESTIGATING, by_label=by_label)
@@ -89,7 +89,7 @@ def run(
         if result["decision"] != Decision.RECOVERED:
             return result
         problems += [] if probe().verdict == Verdict.HEALTHY else ["the service is not healthy"]
-        banner = _Banner(world, incident, service)
+        banner = _DrilledBanner(world, incident, service)
         problems += banner.show(PublicState.MONITORING, say)
         problems += press(PublicState.RESOLVED, by_label=by_label)
         problems += banner.find_untruths(CALM)  # the end of the incident removed it
@@ -142,7 +142,7 @@ def _find_failed_jobs(runs: "list[Any]") -> list[str]:
 
 
 @dataclass(frozen=True)
-class _OwnPage:
+class _DrilledStatusPage:
     """The own page, as a browser that passes its cache reads it."""
 
     world: DrillWorld
@@ -171,13 +171,13 @@ class _OwnPage:
 
 
 @dataclass(frozen=True)
-class _Provider:
+class _DrilledPageProvider:
     """The page at Statuspage."""
 
     page: Any
 
     @classmethod
-    def add(cls, world: DrillWorld) -> "_Provider":
+    def add(cls, world: DrillWorld) -> "_DrilledPageProvider":
         return cls(world.sandbox.statuspage.add_page(PAGE_ID, KEY, {COMPONENT_ID: COMPONENT}))
 
     def read(self) -> tuple[str, dict[str, str]]:
@@ -192,7 +192,7 @@ class _Readers:
 
     world: DrillWorld
     chats: "FakeChats"
-    page: _OwnPage | _Provider
+    page: _DrilledStatusPage | _DrilledPageProvider
 
     def find_untruths(self, state: PublicState, say: Say) -> list[str]:
         """Return what page, feed or chat says that is not as it was published."""
@@ -207,7 +207,7 @@ class _Readers:
         return problems + [f"the {name} lacks the correction" for name, text in texts.items() if RIGHT not in text]
 
 
-class _Banner:
+class _DrilledBanner:
     """The banner of the application."""
 
     def __init__(self, world: DrillWorld, incident: github.DrillIncident, service: "Service") -> None:

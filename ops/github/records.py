@@ -152,7 +152,7 @@ def judge_comments(
     missing = [number for number in numbers if number not in known]
     runs = run_in_batches([partial(_read_run, repository, each, written[each]) for each in missing], PARALLEL_READS)
     known |= dict(zip(missing, runs, strict=True))
-    judge = _Judge(rules, TrustedAuthors(repository), history, _full_name(repository), known)
+    judge = _RecordJudge(rules, TrustedAuthors(repository), history, _full_name(repository), known)
     return [judge.judge(comment, record) for comment, record in found]
 
 
@@ -230,7 +230,7 @@ class CommentHistory:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _RecordJudge:
     rules: RecordRules
     authors: TrustedAuthors
     history: CommentHistory | None

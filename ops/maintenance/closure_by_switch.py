@@ -117,7 +117,7 @@ class SwitchClosure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Close(SetSwitch):
+class _CloseBySwitch(SetSwitch):
     closure: SwitchClosure
     words: ReadBackWords = DEFAULT_WORDS  # the same command recognizes what this run closed
 
@@ -131,7 +131,7 @@ class _Close(SetSwitch):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Reopen(SetSwitch):
+class _ReopenBySwitch(SetSwitch):
     closure: SwitchClosure
 
     def check(self, ctx: Context[Any]) -> ObservedState:
@@ -159,7 +159,9 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str, intent: Sam
         raise refusals.closed_paths_refusal(service.name, current.describe(ctx.clock.now()), close)
     settle = ctx.environment.require_runtime().settle
     closure, step = SwitchClosure(service), SetSwitch.of(ctx, write)
-    closure.turn_on = [_Close(*step.values, step.done_when, None, write=write, wait_after=settle, closure=closure)]
+    closure.turn_on = [
+        _CloseBySwitch(*step.values, step.done_when, None, write=write, wait_after=settle, closure=closure)
+    ]
     _plan_opening(
         ctx, closure, SwitchState(write.current.name, write.current.rules, write.value.to_json(), write.value)
     )
@@ -191,7 +193,7 @@ def _plan_opening(ctx: Context[Any], closure: SwitchClosure, closed: SwitchState
     step = SetSwitch.of(ctx, _plan_switch_end(ctx, closed))
     target, before, after = step.values
     closure.turn_off = [
-        _Reopen(f"{target}{AT_END}", before, after, step.done_when, None, write=step.write, closure=closure)
+        _ReopenBySwitch(f"{target}{AT_END}", before, after, step.done_when, None, write=step.write, closure=closure)
     ]
 
 

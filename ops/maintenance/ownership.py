@@ -23,7 +23,7 @@ RELEASED = "Maintenance released"
 
 
 @dataclass(frozen=True)
-class Release:
+class MaintenanceRelease:
     """Windows that open, and windows that stay closed for others."""
 
     opened: tuple[MaintenanceWindow, ...]
@@ -59,7 +59,7 @@ class Release:
 
 def plan_release(
     ctx: Context[Any], request: MaintenanceRequest, wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]
-) -> Release:
+) -> MaintenanceRelease:
     """Release the windows for the requester, or for everybody. Raises NeedsAcceptance if only others need them."""
     if request.releases_all:
         return _release_all(ctx, wanted, unreadable)
@@ -68,7 +68,7 @@ def plan_release(
 
 def _release_maintenance_windows(
     ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]
-) -> Release:
+) -> MaintenanceRelease:
     now, requester = ctx.clock.now(), ctx.request.requester
     opened, kept, remaining = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
     notices, held, released = dict[int, list[str]](), list[str](), list[str]()
@@ -97,7 +97,7 @@ def _release_maintenance_windows(
             f"{scopes} {standing} in maintenance", remaining, requester=requester, effect=effect, accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
-    return Release(tuple(opened), kept, "; ".join(held), tuple(remaining), told, tuple(released))
+    return MaintenanceRelease(tuple(opened), kept, "; ".join(held), tuple(remaining), told, tuple(released))
 
 
 def list_released(scope: str, owners: Sequence[StateOwner], requester: StateRequester) -> list[str]:
@@ -106,7 +106,9 @@ def list_released(scope: str, owners: Sequence[StateOwner], requester: StateRequ
     return [f"{scope}, held by {describe_owners(gone)}"] if gone else []
 
 
-def _release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
+def _release_all(
+    ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]
+) -> MaintenanceRelease:
     """Release the windows for everybody, also if it is unknown who holds them."""
     now, incident = ctx.clock.now(), ctx.request.incident
     lines, notices = list[str](), dict[int, list[str]]()
@@ -117,7 +119,7 @@ def _release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreada
         for number in {each.incident for each in owners if each.incident} - {incident}:
             notices.setdefault(number, []).append(describe_opened(ctx, window.scope))
     told = {number: "; ".join(said) for number, said in notices.items()}
-    return Release(tuple(wanted), {}, notices=told, released=(*lines, *unreadable))
+    return MaintenanceRelease(tuple(wanted), {}, notices=told, released=(*lines, *unreadable))
 
 
 def describe_unread_owners(window: MaintenanceWindow) -> str:

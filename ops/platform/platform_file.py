@@ -57,7 +57,7 @@ class _ReadModel(ConfigModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class _Row(_ReadModel):
+class _AssumptionRow(_ReadModel):
     id: Annotated[str, AfterValidator(_require_assumption_id)]
     outcome: Literal["confirmed", "differs", "not_provable"]
     measured: Answer | None
@@ -105,7 +105,7 @@ class _File(_ReadModel):
     program: Annotated[str, AfterValidator(_require_backout_version)]
     at: Annotated[str, AfterValidator(_require_measured_time)]
     seconds: Time
-    assumptions: Annotated[tuple[_Row, ...], Field(min_length=1, max_length=1000)]
+    assumptions: Annotated[tuple[_AssumptionRow, ...], Field(min_length=1, max_length=1000)]
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _judge_file(file: _File) -> RecordedPlatform:
     )
 
 
-def _judge_assumption_row(row: _Row, assumption: Assumption) -> Measurement:
+def _judge_assumption_row(row: _AssumptionRow, assumption: Assumption) -> Measurement:
     if not row.measured:
         return Measurement(assumption, MeasurementKind.NOT_PROVABLE, reason=row.reason or "")
     is_confirmed = _is_as_expected(row.measured, row.seconds, assumption.expected, assumption.at_most)

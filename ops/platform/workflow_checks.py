@@ -18,7 +18,14 @@ from ops.platform.workflow_files import (
     render_measured_workflow,
     render_refused_workflow,
 )
-from ops.platform.workflow_runs import LONGEST_RUN, LONGEST_START, NO_JOB, JobState, WorkflowRuns, WorkflowRunState
+from ops.platform.workflow_runs import (
+    LONGEST_RUN,
+    LONGEST_START,
+    NO_JOB,
+    MeasuredJobState,
+    WorkflowRuns,
+    WorkflowRunState,
+)
 
 LONGEST_ANSWER, ANSWER_STEP, QUIET = 200.0, 2.0, 30.0
 """Seconds to wait for the comment, between two reads of it, and for a run that must not appear."""
@@ -142,7 +149,7 @@ class WorkflowChecks:
         self._check_called(jobs)
         self._check_environment(jobs, before)
 
-    def _check_artifact(self, run: int, jobs: Mapping[str, JobState]) -> None:
+    def _check_artifact(self, run: int, jobs: Mapping[str, MeasuredJobState]) -> None:
         self._compare_job_answer("artifact-next-job", jobs, "download", {"artifact read": "read"}, "not read")
         if jobs.get("upload", NO_JOB).conclusion != "success":
             self._results.skip("artifact-listed", "the upload did not succeed")
@@ -153,7 +160,7 @@ class WorkflowChecks:
             self._repository.clock.sleep(READ_STEP)
         self._results.compare("artifact-listed", f"{early} reads too early")
 
-    def _check_called(self, jobs: Mapping[str, JobState]) -> None:
+    def _check_called(self, jobs: Mapping[str, MeasuredJobState]) -> None:
         names = {name for name in jobs if name.rpartition(" ")[2] == "secrets"}
         if not names:
             self._skip_measurements(("called-names", "called-permissions"), "the API shows no called job")
@@ -173,7 +180,7 @@ class WorkflowChecks:
             self._compare_job_answer("called-secrets", jobs, inherit, {"secret given": "given"}, "empty")
             self._compare_job_answer("called-secrets-by-name", jobs, without, {"secret given": "given"}, "empty")
 
-    def _find_obstacle(self, jobs: Mapping[str, JobState]) -> str:
+    def _find_obstacle(self, jobs: Mapping[str, MeasuredJobState]) -> str:
         """Return why the environment shows nothing; empty if it has a secret that jobs can have."""
         if not self._resources.has_environment:
             return self._resources.environment_reason
@@ -182,7 +189,7 @@ class WorkflowChecks:
             return ""
         return f"a job got no secret of its environment: a private repository on the plan Free has none ({PLANS})"
 
-    def _check_environment(self, jobs: Mapping[str, JobState], before: int) -> None:
+    def _check_environment(self, jobs: Mapping[str, MeasuredJobState], before: int) -> None:
         if obstacle := self._find_obstacle(jobs):
             self._skip_measurements(ENVIRONMENT_ROWS, obstacle)
             return
@@ -337,7 +344,7 @@ class WorkflowChecks:
             self._results.skip(name, reason)
 
     def _compare_job_answer(
-        self, row: str, jobs: Mapping[str, JobState], name: str, answers: Mapping[str, str], otherwise: str
+        self, row: str, jobs: Mapping[str, MeasuredJobState], name: str, answers: Mapping[str, str], otherwise: str
     ) -> None:
         """Record the answer of the first step that ran. `answers`: step → answer."""
         job = jobs.get(name, NO_JOB)

@@ -17,7 +17,7 @@ WORKFLOWS = f"/actions/workflows/{WORKFLOW}"
 
 
 @dataclass(frozen=True)
-class JobState:
+class MeasuredJobState:
     status: str
     conclusion: str
     """Empty until it has ended."""
@@ -28,7 +28,7 @@ class JobState:
         return self.steps.get(step) == "success"
 
 
-NO_JOB = JobState("", "", {})
+NO_JOB = MeasuredJobState("", "", {})
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class WorkflowRuns:
 
         return self.wait(read_run_state, longest)
 
-    def list_jobs(self, run: int) -> dict[str, JobState]:
+    def list_jobs(self, run: int) -> dict[str, MeasuredJobState]:
         """Return the jobs of the run by their names; of two with one name, the last one."""
         return {
-            str(each["name"]): JobState(
+            str(each["name"]): MeasuredJobState(
                 str(each.get("status") or ""),
                 str(each.get("conclusion") or ""),
                 {str(step["name"]): str(step.get("conclusion") or "") for step in each.get("steps") or ()},

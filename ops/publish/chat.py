@@ -96,9 +96,9 @@ class ChatPublisher:
         self._events: list[RunEvent] = []
         self.failures: list[str] = []
         """Chats that did not accept a message, with the reason."""
-        self._form = _MessageForm(environ, links, run)
+        self._form = _ChatMessageForm(environ, links, run)
         senders, self._problems = find_senders(environ, notify, is_drill=self._form.is_drill)
-        self._channels = [_Channel(each) for each in senders]
+        self._channels = [_ChatChannel(each) for each in senders]
 
     def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
@@ -209,10 +209,10 @@ def post_to_chats(
     `read_incident` is called only if there is a chat, and gets whether one has threads. The message does not wait for
     it longer than the time limit, and goes out without its facts then.
     """
-    form = _MessageForm(environ, links, "")
+    form = _ChatMessageForm(environ, links, "")
     senders, problems = find_senders(environ, notify, is_drill=form.is_drill)
     failures = list(problems)
-    channels = [_Channel(each) for each in senders]
+    channels = [_ChatChannel(each) for each in senders]
     has_threads = any(channel.key for channel in channels)
     incident = _read_in_time(lambda: read_incident(has_threads)) if channels else ChatIncident()
     if incident.is_drill:
@@ -237,7 +237,7 @@ def _read_in_time(read: Callable[[], ChatIncident]) -> ChatIncident:
 
 
 @dataclass(frozen=True)
-class _MessageForm:
+class _ChatMessageForm:
     """Links and marks that all messages of a process share."""
 
     environ: Mapping[str, str]
@@ -256,7 +256,7 @@ class _MessageForm:
         return replace(message, text=text, links=tuple(self.links.values()), key=key)
 
 
-class _Channel:
+class _ChatChannel:
     """Posts to one chat: messages in order, each with a time limit."""
 
     def __init__(self, sender: Sender) -> None:

@@ -99,7 +99,7 @@ def create_actions(number: int, config_path: Path, environ: Mapping[str, str], r
     with provider_errors(CHECK_HINT):
         report, incident = _find_report(repository, number)
         items = _require_items(report, environ)
-        work = _Creation.read(report, items, record_rules(config), current_time(environ))
+        work = _ItemCreation.read(report, items, record_rules(config), current_time(environ))
         comment = ActionComment.on(report, work.now, actions.job_number(environ), redactor)
         missing = [each.item for each in work.missing][:MOST_CREATED]
         if missing:
@@ -169,7 +169,7 @@ def _require_items(report: "Issue", environ: Mapping[str, str]) -> list[ActionIt
 
 
 @dataclass(frozen=True)
-class _Creation:
+class _ItemCreation:
     """What is known of each row before anything is created."""
 
     now: datetime
@@ -183,7 +183,7 @@ class _Creation:
     notes: tuple[str, ...]
 
     @classmethod
-    def read(cls, report: "Issue", items: Sequence[ActionItem], rules: RecordRules, now: datetime) -> "_Creation":
+    def read(cls, report: "Issue", items: Sequence[ActionItem], rules: RecordRules, now: datetime) -> "_ItemCreation":
         tracked, journal = read_tracked(report.repository, items), ActionJournal.read(report, rules)
         bare = {each.item.key for each in tracked if each.state == ItemState.NO_ISSUE}
         linked = frozenset(item.issue for item in items if item.issue)

@@ -105,7 +105,7 @@ def find_action_items(body: str, repository: str) -> list[ActionItem] | None:
 
     A row with a placeholder is not written yet.
     """
-    table = _Table.find(body)
+    table = _ItemTable.find(body)
     return None if table is None else [item for _, item in table.items(repository)]
 
 
@@ -156,7 +156,7 @@ def describe_item_count(tracked: Sequence[TrackedItem]) -> str:
 
 def link_item_rows(body: str, numbers: Mapping[str, int]) -> tuple[str, frozenset[str]]:
     """Write the issues into the rows of these keys that link nothing. Return the text, and the keys of those rows."""
-    lines, table = body.replace("\r\n", "\n").split("\n"), _Table.find(body)
+    lines, table = body.replace("\r\n", "\n").split("\n"), _ItemTable.find(body)
     linked = set[str]()
     for at, item in table.items("") if table and ISSUE in table.names else ():
         if table and item.key in numbers.keys() - linked and item.issue is None and not item.elsewhere:
@@ -166,14 +166,14 @@ def link_item_rows(body: str, numbers: Mapping[str, int]) -> tuple[str, frozense
 
 
 @dataclass(frozen=True)
-class _Table:
+class _ItemTable:
     """The table under *Prevention*: names of its columns, and number and text of each line."""
 
     names: tuple[str, ...]
     rows: tuple[tuple[int, str], ...]
 
     @classmethod
-    def find(cls, body: str) -> "_Table | None":
+    def find(cls, body: str) -> "_ItemTable | None":
         lines = body.replace("\r\n", "\n").split("\n")
         start = next((at + 1 for at, line in enumerate(lines) if at and line == PREVENTION), None)
         if start is None:

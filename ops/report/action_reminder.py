@@ -80,7 +80,7 @@ def remind_of_action_items(
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor, read_only=dry_run)
         lacking = list(_find_lacking_reports(repository, required, now, environ["GITHUB_REPOSITORY"]))
-        poster = _Poster(repository, required, now, actions.job_number(environ), redactor)
+        poster = _ReminderPoster(repository, required, now, actions.job_number(environ), redactor)
         posted = [replace(each, reminder=poster.post_due(each, dry_run=dry_run)) for each in lacking]
     result: tuple[LackingIncident, ...] = redactor.redact_value(tuple(posted))
     return result
@@ -125,7 +125,7 @@ def _find_report_lack(
 
 
 @dataclass(frozen=True)
-class _Poster:
+class _ReminderPoster:
     repository: "Repository"
     required: str
     now: datetime

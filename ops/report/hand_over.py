@@ -26,7 +26,7 @@ from ops.watch.state import MAX_PAUSE, WatchState, parse_watch_state
 
 
 @dataclass(frozen=True)
-class OpenWatch:
+class HandedOverWatch:
     """A watch without a result, on an open incident or on one that was closed meanwhile."""
 
     incident: int
@@ -67,9 +67,9 @@ class HandOver:
     """None if ops.yml has no staging drills."""
 
     @property
-    def watches(self) -> tuple[OpenWatch, ...]:
+    def watches(self) -> tuple[HandedOverWatch, ...]:
         return tuple(
-            OpenWatch(each.number, each in self.incidents.incidents, record.environment, record.service, state)
+            HandedOverWatch(each.number, each in self.incidents.incidents, record.environment, record.service, state)
             for each in (*self.incidents.incidents, *self.incidents.closed)
             for record in each.watches
             if (state := parse_watch_state(record.watch, self.read_at)) is not None

@@ -131,7 +131,7 @@ OBJECTS_RESTART = "Durable Objects of these Workers restart at once: memory is l
 
 
 @dataclass(frozen=True)
-class Statements:
+class RotationStatements:
     """What a person states without a proof: revoked secrets, and new values of live versions."""
 
     person: str
@@ -285,9 +285,9 @@ def _has_proofs(ctx: Context[Any], selected: RotationSelection, name: str, worke
 
 def state_words(
     ctx: Context[Any], selected: RotationSelection, asked: RotationSelection, new_values: Mapping[str, tuple[str, ...]]
-) -> Statements:
+) -> RotationStatements:
     revoked = tuple(name for name in selected.rules if name not in asked.rules)
-    return Statements(ctx.request.actor, revoked, new_values)
+    return RotationStatements(ctx.request.actor, revoked, new_values)
 
 
 def has_rotation_mark(state: WorkerState, names: tuple[str, ...]) -> bool:

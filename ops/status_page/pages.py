@@ -37,7 +37,7 @@ class Part:
 
 def render_site(overview: PageOverview) -> dict[str, bytes]:
     """Return path → content of every file."""
-    site = _Site(overview)
+    site = _StatusSite(overview)
     files = {
         "index.html": site.render_front(),
         "feed.atom": site.render_feed(),
@@ -75,7 +75,7 @@ def make_entry_id(kind: str, name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"backout status page {kind} {name}").urn
 
 
-class _Site:
+class _StatusSite:
     def __init__(self, overview: PageOverview) -> None:
         self._overview = overview
         self._templates = _load_page_templates()

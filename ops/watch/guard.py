@@ -20,7 +20,7 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import GuardedDeployment, LiveVersions, ObservedService, judge_watch
 from ops.watch.state import WatchState, new_watch_owner
-from ops.watch.watch import Observer
+from ops.watch.watch import WatchObserver
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
@@ -91,7 +91,7 @@ Rounds = Generator[datetime, None, GuardResult]
 """Yields the time of each next round, until which its caller waits, and returns the result."""
 
 
-class Guard(Observer):
+class Guard(WatchObserver):
     """A guard of one service, by one runner."""
 
     def __init__(

@@ -43,7 +43,7 @@ Rounds = Generator[datetime, None, WatchResult]
 NO_RATES = "Cloudflare has none for a site"
 
 
-class Observer:
+class WatchObserver:
     """One runner that observes one service: what its rounds saw, the error rates, and what it cannot read."""
 
     def __init__(self, session: Session, service: "Service", redactor: Redactor) -> None:
@@ -80,7 +80,7 @@ class Observer:
         return tuple(filter(None, (seen_from, self._last_bad, self._problem)))
 
 
-class Watch(Observer):
+class Watch(WatchObserver):
     """One runner that watches one service."""
 
     def __init__(

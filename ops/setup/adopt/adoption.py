@@ -31,7 +31,7 @@ from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import Kind, OwnThing, read_adopt_record
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import examine
-from ops.setup.doctor.facts import Facts, Scope
+from ops.setup.doctor.facts import Facts, FactScope
 from ops.setup.doctor.results import result_lines
 from ops.setup.github_setup import GitHubSetup, SetupPlan, apply_changes
 from ops.setup.init.command import CONFIG, complete_files, init_repository
@@ -302,7 +302,7 @@ class Adoption:
 
     def _check_with_doctor(self) -> tuple[State, str]:
         with ExitStack() as ending:
-            results = examine(Facts(self._config_path, self._environ, self._redactor, ending, Scope()))
+            results = examine(Facts(self._config_path, self._environ, self._redactor, ending, FactScope()))
         results = tuple(each.redacted(self._redactor) for each in results)
         later = [each for each in results if each.id == SECRETS and each.answer is Answer.WRONG]
         shown = [each for each in results if each not in later]

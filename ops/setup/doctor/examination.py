@@ -105,7 +105,7 @@ def examine(facts: Facts, only: Collection[str] = ()) -> tuple[CheckResult, ...]
     }
     pending: dict[Key, Future[tuple[Finding, ...]]] = {key: Future() for key in examinations}
     for key, (each, examination) in examinations.items():
-        run_in_background(_Work(each, key[1], examination, pending))
+        run_in_background(_CheckWork(each, key[1], examination, pending))
     deadline = time.monotonic() + TIME_LIMIT
     return tuple(
         result
@@ -128,7 +128,7 @@ def _with_needs(names: Iterable[str], known: Mapping[str, Check[Facts]]) -> list
 
 
 @dataclass(frozen=True)
-class _Work:
+class _CheckWork:
     """One examination, which waits for the checks that it needs."""
 
     check: Check[Facts]

@@ -54,7 +54,7 @@ RECENT_INCIDENTS = 8
 """Newest incidents and drills whose records are read."""
 
 
-class ReadCache:
+class FactCache:
     """Runs each read once and gives its result or error to all callers."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True)
-class Scope:
+class FactScope:
     """The part of the set-up to check."""
 
     environment: str = ""
@@ -105,7 +105,7 @@ class Facts:
         environ: Mapping[str, str],
         redactor: Redactor,
         ending: ExitStack,
-        scope: Scope,
+        scope: FactScope,
     ) -> None:
         """Raise ConfigError if a variable names a server that is not allowed, or ops.yml lacks the environment."""
         self.path, self.root = path, path.resolve().parent
@@ -115,7 +115,7 @@ class Facts:
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
         self.program = program_name(environ)
-        self.ending, self._reads = ending, ReadCache()
+        self.ending, self._reads = ending, FactCache()
         self._repositories: SimpleQueue[Repository] = SimpleQueue()
         self._github_slots = threading.BoundedSemaphore(MOST_GITHUB_READS)
         self.config_error: ConfigError | None = None
