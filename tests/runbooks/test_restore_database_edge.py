@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.support import databases, shopdesk
 from tests.support.claims import case_world
 from tests.support.commands import Command, ended, texts
 from tests.support.databases import RESTORE, Library, ingress
+from tests.support.interleavings import fresh_world
+from tests.support.kill_points import ANY_REQUEST, kill_points
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER
 from tests.support.properties import holds_for
 from tests.support.shopdesk import Shopdesk
@@ -333,12 +336,15 @@ def test_run_that_is_cancelled_says_that_the_service_stays_closed(library: Libra
     assert REOPENS in timeline.read_text()
 
 
+def restore_command(library: Library) -> Command:
+    more = ("--database", "lib", "--to", BEFORE_LAST, "--one-person")
+    environ = {"CLOUDFLARE_API_TOKEN": "library"}
+    return Command(library.world, "restore-database", service="", more=more, environ=environ)
+
+
 def kill(library: Library, fault: dict[str, Any]) -> None:
     """Kill a run right after a request took effect."""
-    more = ("--database", "lib", "--to", BEFORE_LAST, "--one-person")
-    command = Command(
-        library.world, "restore-database", service="", more=more, environ={"CLOUDFLARE_API_TOKEN": "library"}
-    )
+    command = restore_command(library)
     library.world.sandbox.fault(**fault, after=command.send(signal.SIGKILL))
     command.run()
     library.world.sandbox.faults.clear()
@@ -360,16 +366,15 @@ def finish(library: Library) -> None:
 
 
 @pytest.mark.slow
-def test_killed_run_can_be_started_again(library: Library) -> None:
-    kill(library, {"method": "PUT", "path": "/zones/*/workers/routes/*", "skip": 1})
-    finish(library)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("nth", range(0, 120, 2))
-def test_run_killed_at_any_request_can_be_started_again(library: Library, nth: int) -> None:
-    kill(library, {"path": "/client/v4/**", "skip": nth})
-    finish(library)
+def test_run_killed_at_any_request_can_be_started_again(tmp_path: Path) -> None:
+    points = kill_points(tmp_path / "whole", lambda world: restore_command(databases.prepared_at_edge(world)))
+    assert len(points) > 20
+    for nth in points:
+        print("killed after request", nth)
+        with fresh_world(tmp_path / str(nth)) as world:
+            library = databases.prepared_at_edge(world)
+            kill(library, {**ANY_REQUEST, "skip": nth})
+            finish(library)
 
 
 def write_randomly(shop: Shopdesk, random: Random) -> None:
@@ -420,20 +425,3 @@ def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed:
         undone = shop.restore(undo.partition("--to ")[2].split()[0])
         assert undone.code == 0, undone.err
         assert (shop.content(), shop.routes) == (before, routes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("nth", range(0, 66, 3))
-def test_run_killed_with_the_switch_can_be_started_again(world: World, nth: int) -> None:
-    library = databases.with_switched_maintenance(databases.prepared(world))
-    kill(library, {"path": "/client/v4/**", "skip": nth})
-    world.sandbox.clock.advance(120)
-
-    done = library.restore(BEFORE_LAST)
-
-    assert library.migrations == ["0001_first.sql"]
-    if databases.maintenance_of(world) == "on":
-        assert done.result["decision"] == "no_evidence"
-        assert "api was in maintenance before this run and stays so" in done.result["message"]
-    else:
-        assert done.code == 0, done.err

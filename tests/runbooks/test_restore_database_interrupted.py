@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +12,20 @@ from tests.conftest import Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import Command, ended, texts
 from tests.support.databases import RESTORE, Library
+from tests.support.interleavings import fresh_world
+from tests.support.kill_points import ANY_REQUEST, kill_points
 
 BEFORE_LAST = "before-migration:0002_b.sql"
 OPENS = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*", "sends": '"off"'}
 CLOSES = {**OPENS, "sends": '"on"'}
-REQUESTS = 57
-"""Of a run to Cloudflare."""
 
 
 @pytest.fixture
 def library(world: World) -> Library:
+    return prepared(world)
+
+
+def prepared(world: World) -> Library:
     return databases.with_switched_maintenance(databases.prepared(world))
 
 
@@ -70,25 +75,19 @@ def kill_and_repeat(library: Library, fault: Mapping[str, Any], moment: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("fault", [CLOSES, RESTORE, OPENS], ids=["closes", "restores", "opens"])
-def test_killed_run_is_finished_by_the_same_command(library: Library, fault: dict[str, Any], moment: str) -> None:
-    kill_and_repeat(library, fault, moment)
+def test_run_killed_before_a_write_is_finished_by_the_same_command(library: Library, fault: dict[str, Any]) -> None:
+    kill_and_repeat(library, fault, "before")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("nth", range(REQUESTS))
-def test_run_killed_at_any_request_is_finished_by_the_same_command(library: Library, nth: int) -> None:
-    kill_and_repeat(library, {"path": "/client/v4/**", "skip": nth}, "after")
-
-
-@pytest.mark.slow
-def test_every_request_is_killed_once(library: Library) -> None:
-    sent = list[None]()
-    library.world.sandbox.fault(path="/client/v4/**", times=None, before=lambda: sent.append(None))
-
-    assert command(library).run().code == 0
-    assert len(sent) == REQUESTS
+def test_run_killed_at_any_request_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    points = kill_points(tmp_path / "whole", lambda world: command(prepared(world)))
+    assert len(points) > 5
+    for nth in points:
+        print("killed after request", nth)
+        with fresh_world(tmp_path / str(nth)) as world:
+            kill_and_repeat(prepared(world), {**ANY_REQUEST, "skip": nth}, "after")
 
 
 def test_lost_answer_in_maintenance_is_settled_by_exact_counts(library: Library) -> None:

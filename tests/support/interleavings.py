@@ -382,6 +382,7 @@ def tell(result: EndedRun | None, wrote: list[RequestRecord]) -> str:
 @contextmanager
 def fresh_world(folder: Path) -> Iterator[World]:
     """Make one of many worlds of a test, reached without sockets."""
+    folder.mkdir(exist_ok=True)
     config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
     (folder / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
     with answered_in_process(), Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
