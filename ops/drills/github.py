@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sandbox.github.actions.state import FakeRun
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
+ANSWER_FILE = f"{ANSWER}.yml"
 READ_ONLY = ("Workers Scripts Read", "Pages Read", "Account Analytics Read")
 """Permissions of the token of jobs that only read."""
 READ_ONLY_ENVIRONMENT = "report"
@@ -276,7 +277,7 @@ def finish_workflows(
     with open_runner(world, say, application) as runner:
         trigger_run()
         try:
-            runner.wait()
+            wait_for_runs(runner, hub)
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
     runs = workflow_runs(hub, known)
@@ -286,12 +287,25 @@ def finish_workflows(
     return runs
 
 
+def wait_for_runs(runner: "Runner", hub: "GitHubRepository") -> None:
+    """Wait until all runs have ended, without answers that have nothing to say because each gate has ended.
+
+    Such an answer reads GitHub for two minutes in an outage. Raises what `Runner.wait` raises.
+    """
+
+    def is_needless_answer(run: "FakeRun") -> bool:
+        gates = [job for each in hub.runs for job in each.jobs if job.name.rpartition(" / ")[2] == "gate"]
+        return run.workflow.file == ANSWER_FILE and bool(gates) and all(job.status == "completed" for job in gates)
+
+    runner.wait(is_ignored=is_needless_answer)
+
+
 def workflow_runs(hub: "GitHubRepository", known: int = 0) -> "list[FakeRun]":
     """Return the runs after the first `known` ones, oldest first.
 
     Runs are left out that only answer for others, or that skipped each job, because the label was not for them.
     """
-    runs = (run for run in hub.runs[known:] if run.workflow.file != f"{ANSWER}.yml")
+    runs = (run for run in hub.runs[known:] if run.workflow.file != ANSWER_FILE)
     return [run for run in runs if any(job.conclusion != "skipped" for job in run.jobs) or not run.jobs]
 
 
@@ -363,7 +377,7 @@ def run_action(
         try:
             if world.environment.approval:
                 _approve_run(github, runner, say)
-            runner.wait()
+            wait_for_runs(runner, github)
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(
                 f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."

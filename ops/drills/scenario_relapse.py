@@ -179,7 +179,7 @@ def _by_workflow(
             night.kill = lambda: runner.crash_job(github.workflow_runs(hub)[-1].id, "watch")
         say(f"{world.responder} {text}")
         act(hub)
-        runner.wait()
+        github.wait_for_runs(runner, hub)
         first = github.workflow_runs(hub)[-1]
         described = github.describe_run(first)
         _say_jobs(first, say)
@@ -188,7 +188,7 @@ def _by_workflow(
             say(f'{world.responder} ran the job "watch" again')
             watch = next(each for each in first.jobs if each.name.endswith(" / watch"))
             hub.rerun(first.id, world.responder, only=watch)
-            runner.wait()
+            github.wait_for_runs(runner, hub)
     for each in dict.fromkeys((first, github.workflow_runs(hub)[-1])):
         _say_jobs(each, say)
     records = [each for each in _incident_records(incident) if each.source == "run" and each.decision]

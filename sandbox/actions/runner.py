@@ -110,14 +110,16 @@ class Runner:
                 self._problems.append(error)
         return [run.id for run in runs]
 
-    def wait(self) -> None:
-        """Wait until all runs have ended.
+    def wait(self, *, is_ignored: Callable[[FakeRun], bool] = lambda _: False) -> None:
+        """Wait until all runs have ended, except for ignored ones, which go on.
 
         Raises:
             Exception: the first problem of a run that could not be started.
-            TimeoutError: a run has not ended after LONGEST seconds.
+            TimeoutError: a run has not ended after TIMEOUT_SECONDS.
         """
-        self.wait_until(lambda: all(work.ended for work in self._schedule.runs), TIMEOUT_SECONDS)
+        self.wait_until(
+            lambda: all(work.ended or is_ignored(work.run) for work in self._schedule.runs), TIMEOUT_SECONDS
+        )
         if self._problems:
             raise self._problems[0]
 
