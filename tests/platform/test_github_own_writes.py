@@ -18,8 +18,10 @@ from tests.support.verification import (
     REPOSITORY,
     WORKFLOW_FILE,
     MeasuredRepository,
+    is_write,
     measured_repository,
 )
+from tests.support.whole_state import repository_states
 
 NAME, OTHER = genuine("0123abcd"), "backout-verify-old-shop"
 API = "https://api.github.com"
@@ -202,12 +204,11 @@ WRITES = 50
 
 @pytest.fixture(scope="module")
 def writes() -> list[int]:
-    """Return the numbers of the requests of a run that write. The states between two of them are equal."""
+    """Return the numbers of the requests of a run that write."""
     with answered_in_process(), measured_repository() as measured:
         measured.merge_on_request()
         measured.verify("--yes")
-        sent = enumerate(measured.sandbox.github.requests)
-        return [at for at, each in sent if each.method != "GET" and not each.path.endswith("/graphql")]
+        return [at for at, each in enumerate(measured.sandbox.github.requests) if is_write(each)]
 
 
 def rest_of(measured: MeasuredRepository) -> list[str]:
@@ -216,9 +217,24 @@ def rest_of(measured: MeasuredRepository) -> list[str]:
     return [name for name in measured.left() if not (is_there and name.endswith("-removal"))]
 
 
-@pytest.mark.sampled(40)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(WRITES))
+MERGED = 12
+"""Write before which a person merges the pull request of the workflow. No other state differs between two writes."""
+KILLS = [(0, "before"), (MERGED, "before"), *((number, "after") for number in range(WRITES))]
+
+
+@pytest.mark.slow
+def test_kills_meet_each_state_of_a_run() -> None:
+    with measured_repository() as measured:
+        measured.merge_on_request()
+
+        states = measured.states_around_writes(repository_states)
+
+    assert len(states) == 2 * WRITES, "some are not tried, or twice"
+    assert [at for at in range(1, WRITES) if states[2 * at - 1] != states[2 * at]] == [MERGED]
+
+
+@pytest.mark.sampled(20)
+@pytest.mark.parametrize(("number", "moment"), KILLS)
 def test_cleanup_leaves_only_the_removal_after_a_killed_run(writes: list[int], number: int, moment: str) -> None:
     assert len(writes) == WRITES, "some are not tried, or twice"
     with measured_repository() as measured:

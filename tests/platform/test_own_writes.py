@@ -15,9 +15,9 @@ from ops.core.redaction import Secret
 from ops.core.verification_name import PREFIX, is_verification_name, make_verification_name
 from ops.platform.account import QUIET_LOOKS
 from sandbox import Sandbox
-from tests.conftest import READS_BY_POST
 from tests.support.properties import holds_for
-from tests.support.verification import ACCOUNT, MeasuredAccount, measured_account
+from tests.support.verification import ACCOUNT, MeasuredAccount, is_write, measured_account
+from tests.support.whole_state import account_states
 
 DIGITS = "0123456789abcdef"
 RUN = st.text(DIGITS, min_size=8, max_size=8)
@@ -100,22 +100,34 @@ def test_other_names_are_never_written(foreign: list[str], left: list[str], is_w
 
 @pytest.fixture(scope="module")
 def writes() -> list[int]:
-    """Return the numbers of the requests of a run that write. The states between two of them are equal."""
+    """Return the numbers of the requests of a run that write."""
     from tests.support.in_process import answered_in_process
 
     with answered_in_process(), measured_account() as measured:
         measured.verify("--yes")
-        sent = enumerate(measured.sandbox.requests)
-        return [at for at, each in sent if each.method != "GET" and not each.path.endswith(READS_BY_POST)]
+        return [at for at, each in enumerate(measured.sandbox.requests) if is_write(each)]
 
 
 WRITES = 50
 """Of a run."""
 
 
-@pytest.mark.sampled(50)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(WRITES))
+READ = (25, 27, 29)
+"""Writes before which a read moves the build of a site on. No other state differs between two writes."""
+KILLS = [*((number, "before") for number in (0, *READ)), *((number, "after") for number in range(WRITES))]
+
+
+@pytest.mark.slow
+def test_kills_meet_each_state_of_a_run() -> None:
+    with measured_account() as measured:
+        states = measured.states_around_writes(account_states)
+
+    assert len(states) == 2 * WRITES, "some are not tried, or twice"
+    assert [at for at in range(1, WRITES) if states[2 * at - 1] != states[2 * at]] == [*READ]
+
+
+@pytest.mark.sampled(25)
+@pytest.mark.parametrize(("number", "moment"), KILLS)
 def test_cleanup_leaves_nothing_of_a_killed_run(writes: list[int], number: int, moment: str) -> None:
     assert len(writes) == WRITES, "some are not tried, or twice"
     with measured_account() as measured:

@@ -1,7 +1,7 @@
 """An account and a repository to measure with `ops verify-platform`, and what belongs to others in them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,8 +18,9 @@ from sandbox import Sandbox
 from sandbox.github import GitHub
 from sandbox.permissions import permission_groups
 from sandbox.records import RequestRecord
+from sandbox.server import HttpRequest
 from sandbox.switches import GitHubSwitches, Switches
-from tests.conftest import Outcome, World
+from tests.conftest import READS_BY_POST, Outcome, World
 from tests.support.interleavings import Killed
 
 SECRET = "v1.0-token-of-the-verification"
@@ -28,6 +29,10 @@ READING = ("D1 Read", "Workers Observability Read")
 ACCOUNT = "4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c"
 ZONE = "measured.example"
 WRITING = ("Workers Scripts Write", "Workers KV Storage Write", "D1 Write", "Pages Write")
+
+
+def is_write(request: HttpRequest | RequestRecord) -> bool:
+    return request.method != "GET" and not request.path.endswith((*READS_BY_POST, "/graphql"))
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,17 @@ class MeasuredPlatform:
             self.verify("--yes")
         for each in (at, gone):
             each.remove()
+
+    def states_around_writes(self, read: Callable[[Sandbox], object]) -> list[object]:
+        """Run it with --yes, and return what `read` returns before and after each write."""
+        states = list[object]()
+
+        def look() -> None:
+            states.append(read(self.sandbox))
+
+        self.measured.fault(when=is_write, before=look, after=look, times=None, is_prompt=True)
+        assert self.verify("--yes").code == 0
+        return states
 
     def measure(self, *arguments: str) -> dict[str, Any]:
         """Run it with --yes, and return the JSON result."""
