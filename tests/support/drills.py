@@ -16,6 +16,7 @@ from ops.drills.settings import DrillSettings
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
 from tests.conftest import REFERENCE
 from tests.support.forked_jobs import job_cache
+from tests.support.forked_ops import forked_commands
 
 CONFIG = REFERENCE / "ops.yml"
 OPS, _ = read_config(CONFIG)
@@ -100,10 +101,13 @@ def run_id(value: object) -> str:
 
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
-    """Run `ops drill` in this process. The commands and jobs that it starts are processes of their own."""
+    """Run `ops drill` in this process. The commands and jobs that it starts are processes of their own, and forks.
+
+    A drill of `all` starts its command as users do, by a new Python. So do those of test_over_sockets.py.
+    """
     has_jobs = name == "bad-deploy-guarded" or not IN_A_JOB.keys().isdisjoint(arguments)
     environ = {"PIP_CACHE_DIR": str(job_cache())} if has_jobs else {}
-    with CliRunner().isolation(env=environ) as (out, err, _):
+    with CliRunner().isolation(env=environ) as (out, err, _), forked_commands():
         code = cli.run(["drill", name, "--json", *arguments])
     said = out.getvalue().decode()
     assert (code == 0) is ok, said + err.getvalue().decode()

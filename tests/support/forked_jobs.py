@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ops.tools import own_program
@@ -78,14 +79,17 @@ def job_cache() -> Path:
     program, address, shim = folder / "program", folder / "socket", folder / "ops-programs" / "python3"
     own_program.write_program(program)
     shim.parent.mkdir()
-    _write(shim, SHIM.format(python=PYTHON, client=HERE / "job_client.py", address=address, cache=shared))
+    write_executable(shim, SHIM.format(python=PYTHON, client=HERE / "command_client.py", address=address, cache=shared))
     if node := shutil.which("node", path=f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin"):
-        _write(shim.with_name("node"), NODE.format(node=node))
-    _start_server(address, _install(shim, program, shared), program, shared)
+        write_executable(shim.with_name("node"), NODE.format(node=node))
+    home = folder / "home"
+    share_compiled_modules(home, shared / "ops-compiled")
+    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    start_server(address, PYTHON, _install(shim, program, shared), program, environ)
     return folder
 
 
-def _write(program: Path, text: str) -> None:
+def write_executable(program: Path, text: str) -> None:
     program.write_text(text)
     program.chmod(0o755)
 
@@ -107,16 +111,24 @@ def packages_in(cache: Path) -> Path:
     return found
 
 
-def _start_server(address: Path, packages: Path, program: Path, shared: Path) -> None:
-    """Start the forking process, and wait until it has its modules: the first job must not take longer than others."""
-    home = address.parent / "home"
-    share_compiled_modules(home, shared / "ops-compiled")
-    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+def start_server(address: Path, python: Path, packages: Path | None, program: Path, environ: Mapping[str, str]) -> None:
+    """Start the forking process, and wait until it has its modules: the first job must not take longer than others.
+
+    It ends with this process. Without `packages` it has those of its Python.
+    """
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(address))
         listening.listen(100)
         number = listening.fileno()
-        argv = [str(PYTHON), "-P", "-B", str(HERE / "job_server.py"), str(number), str(packages), str(program)]
+        argv = [
+            str(python),
+            "-P",
+            "-B",
+            str(HERE / "command_server.py"),
+            str(number),
+            str(packages or ""),
+            str(program),
+        ]
         process = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, pass_fds=[number], start_new_session=True)
     assert process.stdin
     atexit.register(process.wait)

@@ -1,7 +1,8 @@
-"""Have the command of a job run by `job_server.py`: `python3 -I -S job_client.py SOCKET PYTHON -P -B PROGRAM …`.
+"""Have a command run by `command_server.py`: `python3 -I -S command_client.py SOCKET PYTHON ARGUMENTS…`.
 
 It takes 10 ms. Signals go to the process of the command, whose exit code or signal is that of this process. Where the
-server has another program or other packages, PYTHON takes its place.
+server has another program or other packages, PYTHON takes its place. ARGUMENTS are those of Python for a command of a
+laptop, `-m ops …`, or of a job, `-P -B PROGRAM/.github/actions/run/command.py`.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -11,15 +12,18 @@ import posix
 import sys
 
 END = "/.github/actions/run/command.py"
-address, python, *arguments = sys.argv[1:]
+address, python, *given = sys.argv[1:]
 environ = {name.decode(): value.decode(errors="surrogateescape") for name, value in posix.environ.items()}
-script = next(each for each in arguments if each.endswith(END))
+arguments, packages, program = given, "", environ.get("PYTHONPATH", "")
+if given[0] != "-m":
+    arguments = given[next(at for at, each in enumerate(given) if each.endswith(END)) :]
+    packages, program = program.partition(":")[0], arguments[0].removesuffix(END)
 request = {
     "environ": environ,
     "folder": posix.getcwd(),
-    "arguments": arguments[arguments.index(script) :],
-    "packages": environ.get("PYTHONPATH", "").partition(":")[0],
-    "program": script.removesuffix(END),
+    "arguments": arguments,
+    "packages": packages,
+    "program": program,
 }
 connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 connection.connect(address)
@@ -34,14 +38,14 @@ def read_line() -> str:
     while not line.endswith(b"\n"):
         part = connection.recv(1)
         if not part:
-            raise SystemExit("the process that forks commands of jobs has ended: see its error in the tests' output")
+            raise SystemExit("the process that forks commands has ended: see its error in the tests' output")
         line += part
     return line.decode().strip()
 
 
 answer = read_line()
 if answer == "real":
-    posix.execv(python, [python, *arguments])
+    posix.execv(python, [python, *given])
 for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
     _signal.signal(number, lambda number, _: posix.kill(int(answer), number))
 code = int(read_line())

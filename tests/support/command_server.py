@@ -1,9 +1,9 @@
-"""Fork the commands of jobs from a process with imported modules: `python3 -P -B job_server.py FD PACKAGES PROGRAM`.
+"""Fork commands from a process with imported modules: `python3 -P -B command_server.py FD PACKAGES PROGRAM`.
 
-FD is a listening socket. The standard input is a pipe, whose end ends this process. PROGRAM is a copy of our program,
-PACKAGES a folder with what it imports. A request comes from `job_client.py`, with the standard files of a step. The
-answers are the ID of the new process, and its exit code. The only answer to a job of another program, or of other
-packages, is `real`.
+FD is a listening socket. The standard input is a pipe, whose end ends this process. PROGRAM is our program or a copy,
+PACKAGES a folder with what it imports; "" for the packages of this Python. A request comes from `command_client.py`
+or `forked_ops.py`, with the standard files of the command. The answers are the ID of the new process, and its exit
+code. The only answer to a job of another program, or of other packages, is `real`.
 """
 
 import atexit
@@ -20,9 +20,11 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
-NOT_IN_JOBS = ("drills", "setup", "platform")
+SELDOM = ("drills", "setup", "platform")
+"""Packages that few commands import, and no job."""
 SERVER_PATH = [each for each in sys.path if each not in os.environ.get("PYTHONPATH", "").split(":")]
 
 
@@ -31,7 +33,7 @@ class Server:
         self.packages, self.program, self.files = packages, program, _read_program(program)
 
     def serve(self, listening: socket.socket) -> tuple[dict[str, Any], list[int]]:
-        """Import what jobs import, and return in each child its request and files."""
+        """Import what commands import, and return in each child its request and files."""
         self._import()
         sources: list[Any] = [listening, 0]
         while 0 not in select.select(sources, [], [])[0]:
@@ -50,15 +52,26 @@ class Server:
         sys.exit()
 
     def _import(self) -> None:
-        sys.path[:0] = [self.packages, self.program]
+        sys.path[:0] = [each for each in (self.packages, self.program) if each]
         for name in self.files:
             parts = name.removesuffix(".py").split("/")
-            if name.endswith(".py") and parts[1] not in NOT_IN_JOBS and parts[-1] != "__init__":
+            if name.endswith(".py") and parts[1] not in SELDOM and parts[-1] != "__init__":
                 with suppress(ImportError):  # of an extra that jobs do not install
                     importlib.import_module(".".join(parts))
         importlib.import_module("github")
         importlib.import_module("httpx")
-        gc.freeze()
+        self._warm_up()
+        gc.freeze()  # the collector of a fork would copy each page with an object
+
+    def _warm_up(self) -> None:
+        """Do once what each command does at its first use: read a configuration, and compile the templates of a run."""
+        import ops.app.configuration
+        import ops.render
+
+        for path in Path(self.program).glob("examples/*/ops.yml"):
+            ops.app.configuration.read_config(path)
+        for name in ("run.md.j2", "parts.md.j2"):
+            ops.render.load_templates().get_template(name)
 
     def _run(self, connection: socket.socket, request: dict[str, Any], files: list[int]) -> None:
         """Start the command and return in its process; its parent waits for it."""
@@ -82,8 +95,9 @@ class Server:
             os._exit(0)
 
     def _is_ours(self, request: dict[str, Any]) -> bool:
-        is_same = os.path.realpath(request["packages"]) == self.packages
-        return is_same and _read_program(request["program"]) == self.files
+        packages = request["packages"] and os.path.realpath(request["packages"])
+        is_program = request["program"] == self.program or _read_program(request["program"]) == self.files
+        return packages == self.packages and is_program
 
 
 def _read_program(folder: str) -> dict[str, bytes]:
@@ -103,7 +117,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 
 def _become(request: dict[str, Any], files: list[int]) -> None:
-    """Take the standard files, environment, folder and arguments of the step."""
+    """Take the standard files, environment, folder and arguments of the command."""
     import ops.app.run
 
     for number, file in enumerate(files):
@@ -118,8 +132,9 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environ"])
     os.chdir(request["folder"])
-    sys.path[:] = [*os.environ["PYTHONPATH"].split(":"), *SERVER_PATH]
     sys.argv = request["arguments"]
+    first = [str(Path.cwd())] if sys.argv[0] == "-m" else []  # as Python does
+    sys.path[:] = [*first, *os.environ["PYTHONPATH"].split(":"), *SERVER_PATH]
 
 
 def _open(number: int, mode: str, errors: str, buffering: int = -1) -> Any:
@@ -129,7 +144,12 @@ def _open(number: int, mode: str, errors: str, buffering: int = -1) -> Any:
 
 def _execute() -> int:
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        if sys.argv[0] == "-m":
+            _, module, *_ = sys.argv
+            del sys.argv[0]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
