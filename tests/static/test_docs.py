@@ -347,7 +347,7 @@ def test_prose_lines_have_at_most_120_characters() -> None:
 WORDS_OF_A_PAGE = {"tutorial": 1_000, "how-to": 1_400, "reference": 1_000, "explanation": 1_000, "decisions": 700}
 """The most words that we or a team write on one page, per folder of `docs`; README and others have `OTHER_WORDS`."""
 OTHER_WORDS = 1_000
-LIST_PAGES = {"coverage.md": 1_800, "glossary.md": 1_200}
+LIST_PAGES = {"coverage.md": 1_800, "glossary.md": 1_200, "messages.md": 1_200}
 """Page that is one list, each row of which a test checks → its most words, with the signs of its tables."""
 
 
@@ -360,6 +360,21 @@ def test_hand_written_part_of_each_page_is_short() -> None:
         long += [f"{page.name} has {words} words, and at most {most} are allowed"] if words > most else []
 
     assert long == [], "shorten or split them"
+
+
+def test_page_about_messages_names_files_that_exist() -> None:
+    """A file without a folder is in the folder of the one before it."""
+    tables = text_of(ROOT / "docs/explanation/messages.md").partition("## 1.")[2].partition("## All files")[0]
+    missing = []
+    for cell in re.findall(r"\| ([^|]+) \|$", tables, flags=re.MULTILINE):
+        folder = ROOT / "ops"
+        for name in re.findall(r"`([\w/]+)`", cell):
+            has_folder = (ROOT / "ops" / name.partition("/")[0]).is_dir()
+            path = (ROOT / "ops" if has_folder else folder) / name
+            folder = (path if path.is_dir() else path.parent) if has_folder else folder
+            missing += [] if path.is_dir() or path.with_suffix(".py").is_file() else [f"{name}: {cell}"]
+
+    assert missing == []
 
 
 def test_each_name_in_the_glossary_exists() -> None:
