@@ -86,6 +86,7 @@ def test_label_recovers_a_worker_of_an_empty_account_and_leaves_nothing(shop: Te
         again = drill(shop, *IN_LABS)
         assert (again.code, again.result["decision"], steps(again)[-1]) == (0, "nothing_to_do", "already done")
     assert len(jobs.recovered) == 1
+    assert "the drill" not in adopt(shop, "--remove", "--dry-run").out
 
 
 def test_account_with_a_service_needs_the_typed_option(shop: Team) -> None:

@@ -144,9 +144,13 @@ def test_ai_provider_of_another_incident_stays(fresh: SwitchWorld) -> None:
 
     assert failover("groq", 7).code == failover("groq", 9).code == 0
     assert ended(failover("cerebras", 9)) == (3, "refused", "held_by_others")
-    assert failover("restore", 7).code == 0
+    kept = failover("restore", 7)
+    assert kept.code == 0
+    assert re.match(r"ai stays groq, .*held by #9 \(", kept.result["message"])
     assert (shown(fresh, "ai"), owners(fresh, "ai")) == ("groq", [9])
-    assert failover("cerebras", 9).code == 0
+    changed = failover("cerebras", 9)
+    assert changed.code == 0
+    assert changed.result["message"].startswith("ai is cerebras, ")
     assert failover("restore", 9).code == 0
     assert shown(fresh, "ai") == "auto"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example
 from hypothesis import strategies as st
 
 from ops.app.configuration import read_config
@@ -366,6 +367,7 @@ LINES = st.lists(
 
 
 @holds_for(40, 600, lines=LINES)
+@example(lines=["Fix the tax", "", "Fixes-Incident: 42", "# Fixes-Incident: 6", " 10"])
 def test_trailers_are_those_that_git_reads(lines: list[str]) -> None:
     message = "\n".join(lines).strip()  # git stores no empty lines at either end
     argv = [

@@ -132,12 +132,20 @@ def read_commit_trailers(message: str) -> Iterator[tuple[str, str]]:
     """Yield the trailers of a commit message by the rules of git: git-scm.com/docs/git-interpret-trailers.
 
     They are the last paragraph, but not the first. All its lines are trailers, or a quarter with one of git itself.
+    A comment is no line of it, and ends a trailer: an indented line after the comment is another line.
     """
-    kept = "\n".join(line for line in message.strip("\n").split("\n") if not line.startswith("#"))
-    lines = kept.rstrip().split("\n")
+    lines, after_comments = list[str](), set[int]()
+    for line in message.strip("\n").split("\n"):
+        if line.startswith("#"):
+            after_comments.add(len(lines))
+        else:
+            lines.append(line)
+    while lines and not lines[-1].strip():
+        lines.pop()
     start = next((number for number in range(len(lines), 0, -1) if not lines[number - 1].strip()), 0)
     pairs, others, is_by_git, goes_on = list[tuple[str, str]](), 0, False, False
-    for line in lines[start:]:
+    for number, line in enumerate(lines[start:], start):
+        goes_on = goes_on and number not in after_comments
         if line[:1].isspace():
             if goes_on:
                 pairs[-1] = pairs[-1][0], f"{pairs[-1][1]} {line.strip()}"
