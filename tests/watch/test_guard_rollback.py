@@ -219,7 +219,7 @@ def test_refusal_of_the_runbook_holds(shop: Shop, bad: str) -> None:
     assert shop.live == {bad: 100}
 
 
-MOMENTS = range(1, 46)
+MOMENTS = range(1, 51)
 """Requests to Cloudflare after the incident was opened; a guard that rolls back sends fewer."""
 
 
@@ -252,6 +252,7 @@ class Moment:
         with self._lock:
             self._is_over, has_begun = True, self._sent >= self._nth
         assert not has_begun or self._acted.wait(60), "the act of the others has not ended"
+        assert not has_begun or self._nth < MOMENTS[-1], "a guard sends more requests than are tried"
 
 
 @pytest.mark.sampled(9)
