@@ -223,7 +223,7 @@ def _shrink_record(record: RunRecord) -> RunRecord:
     record = replace(record, rows=rows, versions=versions, headline=record.headline[:MAX_TEXT], **names)
     if len(rows) <= MAX_ROWS and _fits_comment(record):  # as most do
         return record
-    record = replace(record, versions=_first_of_series(versions))
+    record = replace(record, versions=_limit_recorded_series(versions))
     order = _row_drop_order(rows)
     few = max(0, len(order) - MAX_ROWS)
     count = bisect_left(
@@ -235,7 +235,7 @@ def _shrink_record(record: RunRecord) -> RunRecord:
     return record
 
 
-def _first_of_series(versions: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
+def _limit_recorded_series(versions: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
     """Return the changes without those after the first MAX_SERIES whose targets begin with the same word."""
     seen, kept = Counter[str](), list[tuple[str, str, str]]()
     for change in versions:

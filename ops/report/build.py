@@ -36,7 +36,7 @@ from ops.publish.incident_chat import incident_chat_message, post_message
 from ops.report.action_issues import read_tracked
 from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
-from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
+from ops.report.evidence import IncidentEvidence, ReportedHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
 from ops.report.messages import add_missing_texts
 from ops.report.state_comment import publish_state
@@ -131,7 +131,7 @@ def _read_incident_on_github(
 def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
     """Read the deployment history of every service that a run acted on."""
     run_ids = dict.fromkeys((one.record.environment, one.record.service) for one in evidence.our_runs)
-    served: list[ServiceHistory] = []
+    served: list[ReportedHistory] = []
     unavailable: list[str] = []
     for name, service in run_ids:
         environment = config.environments.get(name)
@@ -165,7 +165,7 @@ def _list_deployments(evidence: IncidentEvidence) -> Iterator[RecentChange]:
 
 def _read_history(
     config: "Config", environment: "Environment", name: str, environ: Mapping[str, str], evidence: IncidentEvidence
-) -> ServiceHistory:
+) -> ReportedHistory:
     def suggest_in_report(runbook: str, **params: str) -> SuggestedCommand:
         options = {**params, "environment": environment.name, "incident": evidence.number}
         return SuggestedCommand(build_command(program_name(environ), runbook, options))
@@ -191,7 +191,7 @@ def _read_history(
                 now=evidence.read_at,
                 suggest=suggest_in_report,
             )
-    return ServiceHistory(environment.name, name, page, deployments, versions, schema)
+    return ReportedHistory(environment.name, name, page, deployments, versions, schema)
 
 
 def _convert_deployments(

@@ -61,7 +61,7 @@ class WorkflowRun:
 
 
 @dataclass(frozen=True)
-class ServiceHistory:
+class ReportedHistory:
     """Deployments (newest first) and versions of one service at Cloudflare."""
 
     environment: str
@@ -101,7 +101,7 @@ class IncidentEvidence(IncidentJournal):
     places: tuple[tuple[str, str], ...] = ()
     """Environment and service of each service in ops.yml."""
     runs: tuple[WorkflowRun, ...] = ()
-    histories: tuple[ServiceHistory, ...] = ()
+    histories: tuple[ReportedHistory, ...] = ()
     commits: tuple[ListedCommit, ...] = ()
     compare_url: str = ""
     unavailable: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class IncidentEvidence(IncidentJournal):
         ]
         return max(watches, key=lambda one: one.record.rows[0].at, default=None)
 
-    def find_history(self, recorded: IssueRecord) -> ServiceHistory | None:
+    def find_history(self, recorded: IssueRecord) -> ReportedHistory | None:
         where = (recorded.record.environment, recorded.record.service)
         return next((one for one in self.histories if (one.environment, one.service) == where), None)
 

@@ -15,7 +15,7 @@ from ops.core.end_message import MOVED
 from ops.core.incident_state import IssueRecord, Moment
 from ops.core.run_record import DONE, ENDED_KIND
 from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request
-from ops.report.evidence import IncidentEvidence, ServiceHistory
+from ops.report.evidence import IncidentEvidence, ReportedHistory
 from ops.watch.state import MAX_PAUSE, parse_watch_state
 
 MAX_SILENCE = timedelta(minutes=10)
@@ -229,7 +229,7 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
 
 
 def _deployment_rows(
-    served: ServiceHistory, others: Iterable[TimelineRow], records: Iterable[IssueRecord]
+    served: ReportedHistory, others: Iterable[TimelineRow], records: Iterable[IssueRecord]
 ) -> Iterator[TimelineRow]:
     """Yield the deployment that was live at the first row, and later ones. Those of our runs have rows already."""
     others = list(others)

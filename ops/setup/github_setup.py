@@ -346,7 +346,7 @@ class GitHubSetup:
         if errors := protection.code_owner_errors(self._github):
             lines = "; ".join(f"line {number}: {kind}" for number, kind in errors[:MOST_ERRORS])
             plan.notices.append(f"GitHub ignores lines of CODEOWNERS: {lines}. An owner needs write access.")
-        if is_protected(rules):
+        if satisfies_setup_rules(rules):
             return
         exists = protection.find_ruleset(self._github, RULESET) is not None
         self._add_setting(
@@ -357,7 +357,7 @@ class GitHubSetup:
                 "change" if exists else "create",
                 "pull request with 1 approval and code owners; no force push, no deletion; admins may bypass it",
                 partial(protection.write_ruleset, self._github, default_branch_ruleset()),
-                lambda: is_protected(protection.branch_rules(self._github, self._config.github.branch)),
+                lambda: satisfies_setup_rules(protection.branch_rules(self._github, self._config.github.branch)),
             ),
         )
 
@@ -440,7 +440,7 @@ def default_branch_ruleset() -> dict[str, Any]:
     }
 
 
-def is_protected(rules: Sequence[Mapping[str, Any]]) -> bool:
+def satisfies_setup_rules(rules: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the active rules are at least as strict as ours; they may come from any ruleset."""
     kinds = {rule["type"] for rule in rules}
     reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]

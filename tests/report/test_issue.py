@@ -16,7 +16,7 @@ from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT
 from ops.report import issue
-from ops.report.evidence import IncidentEvidence, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
+from ops.report.evidence import IncidentEvidence, ListedCommit, ReportedHistory, WorkflowJob, WorkflowRun
 from ops.report.impact import ServiceImpact, ServiceWrite
 from ops.report.issue import build_report_region, incident_of_report, update_report_regions
 from ops.report.timeline import EVENT_NAMES, MomentName, find_moments, measure_spans
@@ -61,7 +61,7 @@ def evidence_with(text: str = "x", *, decision: str = "recovered", **more: objec
         skipped=3,
         read_at=NOW,
         runs=(WorkflowRun(1001, 1, URL, text, text, NOW, text, (WorkflowJob(text, NOW, NOW),)),),
-        histories=(ServiceHistory(text, text, URL, (deployment,), ()),),
+        histories=(ReportedHistory(text, text, URL, (deployment,), ()),),
         commits=(ListedCommit(text, text, text, URL),),
         compare_url=URL,
         unavailable=(text,),

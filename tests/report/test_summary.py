@@ -14,7 +14,7 @@ from ops.core.incident_state import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.report import issue
 from ops.report.checklist import CHECKS, list_checklist_steps
-from ops.report.evidence import IncidentEvidence, ServiceHistory
+from ops.report.evidence import IncidentEvidence, ReportedHistory
 from ops.report.pictures import draw_incident
 from ops.report.summary import describe_incident
 from ops.report.timeline import build_rows
@@ -150,7 +150,7 @@ def test_a_value_is_no_version(before: str, *, is_named: bool) -> None:
     run = ran("rollback-worker", "web", 9, "still_unhealthy")
     run = replace(run, record=replace(run.record, versions=(("web", before, "30"),)))
     deployment = WorkerDeployment("d1", at(-60), (("60" + "a" * 30, 100.0),), "mai", "", "")
-    history = ServiceHistory("live", "web", URL, (deployment,), ())
+    history = ReportedHistory("live", "web", URL, (deployment,), ())
 
     _, cause, _ = describe_incident(evidence(run, histories=(history,)))
 

@@ -25,7 +25,7 @@ from ops.evidence import tables
 from ops.evidence.tables import EvidenceTable
 from ops.setup.github_environments import EVIDENCE, needed_environments
 from ops.setup.github_secrets import TOKEN_PAGE, token_url
-from ops.setup.github_setup import RULESET, default_branch_ruleset, is_protected
+from ops.setup.github_setup import RULESET, default_branch_ruleset, satisfies_setup_rules
 from sandbox.clock import FakeClock
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome
@@ -107,7 +107,7 @@ def test_environments_labels_and_ruleset_are_created_once(shop: Shop, plan: Any,
     assert set(kinds(first)) == {"environment", "label", "ruleset"}
     assert shop.branches() == dict.fromkeys(ENVIRONMENTS, ("main",))
     (made,) = shop.github.rulesets
-    assert is_protected(made.rules)
+    assert satisfies_setup_rules(made.rules)
     sent = len(shop.writes())
     second = shop.setup("--yes")
     assert (second.code, "nothing to do" in second.out) == (0, True)
@@ -263,7 +263,7 @@ def test_disabled_ruleset_is_turned_on_again(shop: Shop) -> None:
     shop.github.add_ruleset(RULESET, [], enforcement="disabled")
     shop.result()
     (own,) = shop.github.rulesets
-    assert (own.enforcement, is_protected(own.rules)) == ("active", True)
+    assert (own.enforcement, satisfies_setup_rules(own.rules)) == ("active", True)
 
 
 @pytest.mark.sampled

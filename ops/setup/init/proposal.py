@@ -169,7 +169,7 @@ def propose_compare(
     newest, site = [each.url.rstrip("/") for each in deployments][:2], address.origin
     if not newest[1:]:
         return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
-    paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
+    paths = tuple(dict.fromkeys((HOME, *_propose_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
     contents = _read_proposed_paths(web, clock, origins, (HOME,))
     if any(map(_is_page_read, contents[HOME])):
@@ -218,7 +218,7 @@ def _identifies_deployment(first: PageContent, second: PageContent, new: PageCon
     return by_content or (by_assets and new.assets_digest != old.assets_digest)
 
 
-def _linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
+def _propose_linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
     """Yield paths of pages, scripts and styles that the home page names."""
     answer = request_once(web, f"{site}/")
     if "html" not in answer.content_type:
