@@ -55,7 +55,8 @@ class Server:
         sys.path[:0] = [each for each in (self.packages, self.program) if each]
         for name in self.files:
             parts = name.removesuffix(".py").split("/")
-            if name.endswith(".py") and parts[1] not in SELDOM and parts[-1] != "__init__":
+            is_imported = parts[-1] not in {"__init__", "__main__"}  # Python warns if `-m` runs what is imported
+            if name.endswith(".py") and parts[1] not in SELDOM and is_imported:
                 with suppress(ImportError):  # of an extra that jobs do not install
                     importlib.import_module(".".join(parts))
         importlib.import_module("github")
