@@ -39,18 +39,7 @@ def main(commit: str, seconds: float) -> None:
         raise click.ClickException(f"nothing changed since {commit}. Name an earlier commit, such as HEAD~1")
     nearest = sort_by_nearness(fast_files(), changed)[: FILES_BY_CORE * (os.cpu_count() or 1)]
     # Each worker takes the next test of the list: with bundles, one would begin with the last third.
-    options = [
-        "-x",
-        "-q",
-        "-m",
-        "not slow",
-        "-p",
-        "no:randomly",
-        "-p",
-        __spec__.name,
-        "--dist=load",
-        "--maxschedchunk=1",
-    ]
+    options = ["-xq", "-mnot slow", "-pno:randomly", f"-p{__spec__.name}", "--dist=load", "--maxschedchunk=1"]
     os.environ[SECONDS] = str(seconds)
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *options, *nearest])
