@@ -112,9 +112,9 @@ WRITES = 50
 """Of a run."""
 
 
-READ = (25, 27, 29)
+MOVED_BY_A_READ = (25, 27, 29)
 """Writes before which a read moves the build of a site on. No other state differs between two writes."""
-KILLS = [*((number, "before") for number in (0, *READ)), *((number, "after") for number in range(WRITES))]
+KILLS = [*((number, "before") for number in (0, *MOVED_BY_A_READ)), *((number, "after") for number in range(WRITES))]
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_kills_meet_each_state_of_a_run() -> None:
         states = measured.states_around_writes(account_states)
 
     assert len(states) == 2 * WRITES, "some are not tried, or twice"
-    assert [at for at in range(1, WRITES) if states[2 * at - 1] != states[2 * at]] == [*READ]
+    assert [at for at in range(1, WRITES) if states[2 * at - 1] != states[2 * at]] == [*MOVED_BY_A_READ]
 
 
 @pytest.mark.sampled(25)

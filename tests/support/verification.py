@@ -32,7 +32,7 @@ WRITING = ("Workers Scripts Write", "Workers KV Storage Write", "D1 Write", "Pag
 
 
 def is_write(request: HttpRequest | RequestRecord) -> bool:
-    return request.method != "GET" and not request.path.endswith((*READS_BY_POST, "/graphql"))
+    return request.method != "GET" and not request.path.endswith(READS_BY_POST)
 
 
 @dataclass(frozen=True)
