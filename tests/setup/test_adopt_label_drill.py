@@ -334,6 +334,12 @@ def lose_commits(shop: Team, jobs: LabelJobs, labs: Sandbox) -> None:
     shop.world.sandbox.github.fault(method="PATCH", path="/repos/*/*/git/refs/**", lost="before", times=2)
 
 
+def refuse_label(shop: Team, jobs: LabelJobs, labs: Sandbox) -> None:
+    shop.world.sandbox.github.switches.lists_lag_seconds = 60.0
+    fault = {"status": 403, "body": '{"message": "Resource not accessible"}', "times": None}
+    shop.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/*/labels", **fault)
+
+
 def hide_edge(shop: Team, jobs: LabelJobs, labs: Sandbox) -> None:
     labs.switches.propagation_seconds = 1e6
 
@@ -345,6 +351,7 @@ def hide_edge(shop: Team, jobs: LabelJobs, labs: Sandbox) -> None:
         (refuse_rollback, "the run ended as"),
         (deploy_later, "Cloudflare lists another version"),
         (lose_commits, "gave no answer"),
+        (refuse_label, "GitHub answered 403"),
         (hide_edge, "the broken version within"),
     ],
 )

@@ -183,10 +183,17 @@ class DrillRepository:
             send_twice(lambda: send_json(self._repository, "POST", path, {"body": OVER}))
 
     def _list_incidents(self) -> "list[Issue]":
+        """Return the incidents of the drill. Its own is read by number, because a list may be behind a creation."""
         listed = [each for each in self._list_issues(DRILL_LABEL, "all") if each.title == self._title]
         with provider_errors():
             own = own_login(self._repository) if listed else ""
-        return [each for each in listed if author_login(each) == own]
+        found = [each for each in listed if author_login(each) == own]
+        if self.incident and self.incident not in {each.number for each in found}:
+            with _unless_missing(), provider_errors():
+                issue = self._repository.get_issue(self.incident)
+                issue.complete()
+                found.append(issue)
+        return found
 
     def _list_issues(self, label: str, state: str) -> "list[Issue]":
         with provider_errors():
