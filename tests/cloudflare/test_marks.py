@@ -16,6 +16,7 @@ from ops.cloudflare.marks import (
     without_schema_marks,
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+from ops.database.guard_result import GuardedDatabase, MigrationGuardResult
 from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for
 
@@ -146,3 +147,14 @@ def test_marks_of_two_databases_are_read_and_hidden() -> None:
 def test_mark_with_control_characters_is_ignored(name: str) -> None:
     assert parse_schema_marks(f"ops-schema1 db={ID} last={name} applied=- bookmark=-") == ()
     assert parse_schema_marks(f"ops-schema1 db={ID} last=0001_a.sql applied={name} bookmark=-") == ()
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_text_of_a_deployment_gets_the_room_that_the_schema_mark_leaves(letter: str) -> None:
+    database = GuardedDatabase("shop", ID, "d1_migrations", ())
+    result = MigrationGuardResult(database, last="0001_a.sql", applied=["0001_a.sql"], bookmark=BOOKMARK)
+
+    message = result.deployment_message(letter * MAX_MESSAGE_BYTES)
+
+    room = MAX_MESSAGE_BYTES - len(f" {result.mark}".encode())
+    assert message == f"{letter * (room // len(letter.encode()))} {result.mark}"

@@ -167,3 +167,10 @@ def test_long_error_text_is_truncated_before_anonymization() -> None:
     assert time.process_time() - began < 0.2
     assert line.startswith("in 7 requests: ")
     assert len(line) < MAX_ERROR_LENGTH + 20
+
+
+def test_five_most_frequent_logged_errors_are_shown_and_the_others_counted() -> None:
+    errors = tuple(LoggedError(text=f"error {number}", count=9 - number) for number in range(7))
+
+    assert len(describe_logged_errors(errors[:5])) == 5
+    assert describe_logged_errors(errors) == (*describe_logged_errors(errors[:5]), "and 2 other errors")

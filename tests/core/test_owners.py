@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners
+import pytest
+
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, StateRequester, describe_owners, held_by_others
 
 AT = datetime(2026, 11, 25, 5, tzinfo=UTC)
 
@@ -19,3 +21,19 @@ def test_owner_of_several_paths_is_named_once() -> None:
     paths = [StateOwner(7, "alice", AT.replace(hour=hour)) for hour in (1, 2)]
 
     assert describe_owners(paths) == "#7 (alice)"
+
+
+@pytest.mark.parametrize(
+    ("owner", "requester", "first"),
+    [
+        (StateOwner(7, "alice", AT), StateRequester(None, "alice"), "Ask #7 first, or add `--incident 7`"),
+        (StateOwner(None, "dana", AT), StateRequester(7, "Dana"), "Ask dana first, or omit `--incident`"),
+        (StateOwner(None, "dana", AT), StateRequester(7, "erik"), "Ask dana first. "),
+        (StateOwner(None, "dana", AT), StateRequester(None, "erik"), "Ask dana first. "),
+        (StateOwner(8, "dana", AT), StateRequester(7, "dana"), "Ask #8 first. "),
+    ],
+)
+def test_refusal_says_how_to_name_an_own_hold(owner: StateOwner, requester: StateRequester, first: str) -> None:
+    refused = held_by_others("basket is off", [owner], requester=requester, effect="sets it to on")
+
+    assert (refused.hint or "").startswith(first)

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -154,6 +155,22 @@ def test_workflow_that_another_run_added_is_used_at_once(measured: MeasuredRepos
     assert rows["label-to-comment"]["reason"] == workflow_checks.NOT_STARTED, "no job runs in this sandbox"
     assert True not in later, "its own pull request is closed at once"
     assert other in outcome.out.partition(workflow_checks.STEPS["refused"])[2], "a warning beside the removal"
+
+
+@pytest.mark.parametrize(("seconds", "is_used"), [(285, True), (305, False)])
+def test_run_waits_five_minutes_for_the_merge(measured: MeasuredRepository, seconds: float, is_used: bool) -> None:
+    github, clock, opened = measured.sandbox.github, measured.sandbox.clock, list[datetime]()
+
+    def merge_later() -> None:
+        if any(github.pull_branches(number)[0].endswith("-workflow") for number in github.open_pulls()):
+            opened.append(clock.now())
+            if clock.now() - opened[0] >= timedelta(seconds=seconds):
+                measured.merge_all()
+
+    clock.on_sleep = merge_later
+    rows = {row["id"]: row for row in measured.measure()["assumptions"]}
+
+    assert (rows["label-to-comment"]["reason"] == workflow_checks.NOT_STARTED) == is_used
 
 
 def test_workflow_that_was_merged_and_removed_is_named(measured: MeasuredRepository) -> None:

@@ -85,6 +85,15 @@ def states(result: dict[str, Any]) -> list[str]:
     return [each["state"] for each in result["items"]]
 
 
+@pytest.mark.parametrize(("length", "title"), [(120, "x" * 120), (121, "x" * 119 + "…")])
+def test_title_of_an_issue_has_at_most_120_characters(review: Review, length: int, title: str) -> None:
+    review.write(f"| {'x' * length} | detect | | | |")
+
+    review.create()
+
+    assert [each.title for each in review.issues] == [title]
+
+
 def test_each_row_becomes_one_issue_that_is_linked_both_ways(review: Review) -> None:
     review.write(*ROWS)
 

@@ -195,6 +195,23 @@ def test_changed_or_foreign_file_is_refused_with_its_place(
     assert place in found["text"]
 
 
+@pytest.mark.parametrize("outcome", ["confirmed", "differs"])
+@pytest.mark.parametrize(("beyond", "is_rounded"), [(0.009, True), (0.015, False)])
+def test_time_that_rounds_to_the_limit_is_on_either_side(
+    shared: Bakery, outcome: str, beyond: float, is_rounded: bool
+) -> None:
+    """A run compares the exact time with the limit, and writes hundredths of a second."""
+    measured = measure(shared)
+    row = measured["assumptions"][0]
+    late = row["at_most"] + beyond
+    row |= {"outcome": outcome, "measured": f"{late:.1f} s", "seconds": late}
+    (shared.folder / "platform.json").write_text(json.dumps(measured))
+
+    (found,) = examine(shared)
+
+    assert ("assumptions[0].outcome" in found["text"]) == (outcome == "confirmed" and not is_rounded)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"[" * 5000, b"\xff\xfe", b"{}" * 600_000, b"schema: 1"]
 )
