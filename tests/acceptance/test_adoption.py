@@ -96,7 +96,7 @@ def adopted(team: Adoption, folder: Path) -> Iterator[tuple[Team, dict[str, str 
     """Set up the operations repository as its first user does. Yields the team and the variables of its laptop."""
     with Sandbox(account_id=team.account, repository="acme/operations") as sandbox:
         hub = sandbox.github
-        sandbox.clock.longest_sleep = 5.0  # the watch after the recovery takes half an hour
+        sandbox.clock.longest_sleep = 0.0  # the watch after the recovery takes half an hour
         hub.switches.plan = team.plan  # type: ignore[assignment]
         hub.add_user("alice", "admin")
         hub.add_token(ADMIN, "alice")

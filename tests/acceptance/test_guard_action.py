@@ -60,7 +60,7 @@ def test_schedule_opens_the_incident_and_the_action_rolls_back(pip_cache: Path, 
                     sandbox.account_id, world.worker, world.bad, THREW, at=sandbox.clock.now(), seconds=0.01, size=9
                 )
 
-        sandbox.clock.longest_sleep, sandbox.clock.on_sleep = 5.0, send_requests
+        sandbox.clock.longest_sleep, sandbox.clock.on_sleep = 0.0, send_requests
         with world.runner(actions={ACTIONS: tmp_path / "program"}) as runner:
             runner.schedule("scheduled.yml")
             runner.wait()

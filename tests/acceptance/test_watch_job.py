@@ -24,7 +24,7 @@ def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: 
                     sandbox.clock.on_sleep = lambda: None
                     runner.crash_job(hub.runs[-1].id, "watch")
 
-            sandbox.clock.longest_sleep, sandbox.clock.on_sleep = 5.0, lose
+            sandbox.clock.longest_sleep, sandbox.clock.on_sleep = 0.0, lose
             hub.label(number, LABEL, "alice")
             runner.wait()
             first = hub.runs[-1]
@@ -51,7 +51,7 @@ def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> N
     with stage(pip_cache, {"status": 200}, config=config, is_watched=True, **names) as world:
         sandbox, worker = world.sandbox, world.worker
         older = release(sandbox, "older", sandbox.clock.now() - timedelta(days=3), {"status": 200}, worker)
-        sandbox.clock.longest_sleep = 5.0
+        sandbox.clock.longest_sleep = 0.0
         number = world.incident()
 
         def look() -> None:
