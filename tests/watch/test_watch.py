@@ -447,12 +447,12 @@ def test_forged_state_is_not_continued(shop: Shop, incident: Incident, workflow:
 
 
 def test_forged_end_does_not_stop_a_watch(shop: Shop, incident: Incident) -> None:
-    """A maintainer writes into its comment that it ended: the watch goes on, and finds the relapse."""
+    """A maintainer writes into its comment that it ended: the watch reads that, goes on, and finds the relapse."""
 
     def end() -> None:
         edit_by_maintainer(shop, incident, '"decision":""', '"decision":"mitigated"')
 
-    found = watch(shop, incident.number, actions={6: end, 8: fail(shop)})
+    found = watch(shop, incident.number, actions={7: end, 8: fail(shop)})  # the eighth round reads its comment
 
     assert found.decision == Decision.RELAPSED
     assert len(found.state.rounds) > 8
