@@ -361,14 +361,14 @@ def write_record(
 
 def _read_status(session: Session, services: "Sequence[Service]") -> StatusReport:
     """Read what Cloudflare reports about the products that these services use."""
-    from ops.probes import status_page
+    from ops.probes import provider_status
 
-    return status_page.read_report(
+    return provider_status.read_report(
         session.probe_client(),
-        status_page.CLOUDFLARE_STATUS,
-        status_page.used_products(session.environment, *services),
-        group=status_page.PRODUCTS_GROUP,
-        within=status_page.STATUS_SECONDS,
+        provider_status.CLOUDFLARE_STATUS,
+        provider_status.used_products(session.environment, *services),
+        group=provider_status.PRODUCTS_GROUP,
+        within=provider_status.STATUS_SECONDS,
     )
 
 

@@ -37,9 +37,9 @@ from ops.cli.output import (
     discard_output,
     echo,
     hide_secrets_of,
-    one_line,
     show_progress,
     take_lost_output,
+    to_masked_line,
     use_ascii_where_needed,
 )
 from ops.cli.pages_build import site
@@ -306,7 +306,7 @@ def show_error(error: OpsError) -> int:
         lines.append(f" hint: {error.hint}")
     if page := _find_page(error):
         lines.append(f" docs: {page}")
-    first, *rest = map(one_line, lines)
+    first, *rest = map(to_masked_line, lines)
     echo(first, err=True, fg=BAD)
     for line in rest:
         echo(line, err=True)
@@ -332,7 +332,7 @@ def show_usage_error(error: click.UsageError, arguments: Sequence[str]) -> int:
         return error.exit_code
     from ops.cli.usage import answer_usage_error  # here, because only a mistake needs it
 
-    first, *rest = map(one_line, answer_usage_error(error, cli, arguments))
+    first, *rest = map(to_masked_line, answer_usage_error(error, cli, arguments))
     echo(first, err=True, fg=BAD)
     for line in rest:
         echo(line, err=True)

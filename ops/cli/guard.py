@@ -19,7 +19,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import annotate, echo, echo_json, one_line, show_headline, silent
+from ops.cli.output import annotate, echo, echo_json, show_headline, silent, to_masked_line
 from ops.core.clock import parse_duration
 from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.redaction import Redactor
@@ -213,9 +213,9 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
         from ops.watch.guard_end import round_line, start_line
 
         if not result.state.rounds:
-            echo(one_line(start_line(result)), err=as_json)
+            echo(to_masked_line(start_line(result)), err=as_json)
         elif len(result.state.rounds) % ROUNDS_PER_MINUTE == 0 and not as_json:
-            echo(one_line(round_line(result)))
+            echo(to_masked_line(round_line(result)))
 
     return show_guard_round
 
@@ -235,10 +235,10 @@ class _GuardOutput:
             return
         show_headline(result.verdict, guard_headline(result), exit_code=result.exit_code)
         for line in detail_lines(result):
-            echo(one_line(f"  {line}"))
+            echo(to_masked_line(f"  {line}"))
 
     def show_wait(self, text: str) -> None:
-        echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)
+        echo(to_masked_line(f"  Waiting for a second source: {text}"), err=self.as_json)
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""
@@ -275,7 +275,7 @@ class _GuardOutput:
         if self.as_json:
             echo_json({**result.to_json(), **self._ended_json(), "next": step, "docs": docs})
         elif step:
-            echo(one_line(f"  {step}"))
+            echo(to_masked_line(f"  {step}"))
         if result.exit_code:
             annotate("error", "ops guard", guard_headline(result))
         outputs = {

@@ -17,7 +17,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result
+from ops.cli.output import echo, echo_json, is_for_machine, print_result, to_masked_line
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, Decision
 from ops.core.redaction import Redactor
@@ -39,7 +39,7 @@ def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor
 
 
 def _print_warning(problem: str) -> None:
-    echo(f"warning: {one_line(problem)}", err=True)
+    echo(f"warning: {to_masked_line(problem)}", err=True)
 
 
 @incident.command("import", epilog="ops incident import .ops/runs/20261124T031220-4f0a --incident 42")
@@ -165,7 +165,7 @@ def menu(redactor: Redactor, /, *, number: int, config: Path) -> None:
 @click.pass_obj
 def list_(redactor: Redactor, /, *, as_json: bool, config: Path) -> None:
     """List the open incidents with their state and last run, newest first."""
-    from ops.status import overview as work
+    from ops.status import open_incidents as work
 
     overview = work.read_overview(config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
@@ -195,11 +195,11 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         return
     echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
     if closed.was_open and not closed.leftovers:
-        echo(f"  nothing stays on in {one_line(', '.join(closed.live.environments))}")
+        echo(f"  nothing stays on in {to_masked_line(', '.join(closed.live.environments))}")
     for line in closed.leftovers:
-        echo(f"  still active, or unknown: {one_line(line)}")
+        echo(f"  still active, or unknown: {to_masked_line(line)}")
     for command in closed.live.reset_commands:
-        echo(f"  to reset: {one_line(command)}")
+        echo(f"  to reset: {to_masked_line(command)}")
 
 
 @incident.command(epilog="ops incident leak")
@@ -261,7 +261,7 @@ def changes(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) 
         echo_json(found.to_json())
         return
     for line in found.lines():
-        echo(one_line(line))
+        echo(to_masked_line(line))
 
 
 @incident.command(
@@ -292,7 +292,7 @@ def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, 
     else:
         echo(f"#{found.report} {found.url}: {describe_item_count(found.tracked)}")
         for line in work.action_lines(found):
-            echo(f"  {one_line(line)}")
+            echo(f"  {to_masked_line(line)}")
     if found.is_unclear:
         return EXIT_CODES[Decision.UNKNOWN_OUTCOME]
     return EXIT_CODES[Decision.FAILED] if found.problem else 0
@@ -316,7 +316,7 @@ def remind(redactor: Redactor, /, *, dry_run: bool, config: Path) -> None:
 
     lacking = work.remind_of_action_items(config, github_environ(config, redactor), redactor, dry_run=dry_run)
     for each in lacking:
-        echo(one_line(each.describe()))
+        echo(to_masked_line(each.describe()))
     if not lacking:
         echo("no required action item is open")
 
@@ -346,7 +346,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
         echo_json(state.to_json())
         return
     for line in (*incident_timeline_lines(journal), *incident_lines(state)):
-        echo(one_line(line))
+        echo(to_masked_line(line))
 
 
 @incident.command(epilog="ops incident lead 42 --to alice")

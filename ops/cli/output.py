@@ -84,7 +84,7 @@ def _mask_output(text: str) -> str:
     return text
 
 
-def one_line(text: str) -> str:
+def to_masked_line(text: str) -> str:
     """Return a text on one line, masked before that: a secret of several lines is found as a whole."""
     return to_one_line(_mask_output(text))
 
@@ -154,13 +154,13 @@ def text_event(event: RunEvent) -> None:
 def show_headline(decision: str, message: str, *, exit_code: int) -> None:
     """Print the decision of a run, so that it is seen first."""
     sign, color = ("✔", GOOD) if exit_code == 0 else ("✖", CAUTION if exit_code in NOTHING_CHANGED else BAD)
-    echo(f"\n{sign} {decision.upper().replace('_', ' ')}  {one_line(message)}", bold=True, fg=color)
+    echo(f"\n{sign} {decision.upper().replace('_', ' ')}  {to_masked_line(message)}", bold=True, fg=color)
 
 
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
     """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
     if actions.is_job(os.environ):
-        _print_text(actions.annotation(level, _mask_output(title), one_line(text)), err=True)
+        _print_text(actions.annotation(level, _mask_output(title), to_masked_line(text)), err=True)
 
 
 def discard_output(*, err: bool = False) -> None:

@@ -31,12 +31,12 @@ from ops.cli.output import (
     echo,
     echo_json,
     json_event,
-    one_line,
     show_headline,
     silent,
     take_lost_output,
     text_event,
     text_width,
+    to_masked_line,
 )
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused, page_of
 from ops.core.next_step import build_command
@@ -215,7 +215,7 @@ def _show_changes(incident: int, config: Path, environ: Mapping[str, str], redac
     read = run_in_time({incident: partial(read_changes_before, incident, config, environ, redactor)}, 1, SECONDS)
     unknown = f"Changed before it broke: not read within {SECONDS:g} s. Run `ops incident changes {incident}`."
     for line in read[incident].lines() if incident in read else (unknown,):
-        echo(one_line(line))
+        echo(to_masked_line(line))
 
 
 def _pause_in_outage(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
@@ -346,7 +346,7 @@ def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -
 
     def ask_confirmation(plan: Plan) -> bool:
         clear_wait()
-        echo(one_line(plan.summary), bold=True)
+        echo(to_masked_line(plan.summary), bold=True)
         if missing := find_missing():
             echo(missing, fg=CAUTION)
         confirm_name(name, f" in {environment}")
@@ -384,7 +384,7 @@ def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt:
     def confirm_stop_override(stop: str) -> bool:
         if has_prompt:
             clear_wait()
-            echo(one_line(stop[:1].upper() + stop[1:]), fg=CAUTION, err=True)
+            echo(to_masked_line(stop[:1].upper() + stop[1:]), fg=CAUTION, err=True)
             confirm_name(f"{name} {OVERRIDE}", f" in {environment}")
         elif not is_given:
             hint = "Ask there first. To recover anyway, start the same command with --override-stop."
@@ -413,7 +413,7 @@ def show_result(result: EndedRun, configuration: Any) -> None:
         result.headline if is_proved else result.message,
         exit_code=result.exit_code,
     )
-    below = [one_line(f"  {result.explanation}")] if is_proved and result.explanation else []
+    below = [to_masked_line(f"  {result.explanation}")] if is_proved and result.explanation else []
     lines = [*below, *format_result(result, map(str, configuration.contacts), width=text_width())]
     echo("\n".join(lines))
     word = result.state.lower() if is_proved else result.decision.replace("_", " ")

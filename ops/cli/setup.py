@@ -15,7 +15,7 @@ import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, YES_HELP, ask_read_only_tokens, complete_environment, github_environ
-from ops.cli.output import echo, echo_json, one_line, silent
+from ops.cli.output import echo, echo_json, silent, to_masked_line
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
@@ -201,7 +201,7 @@ def template(*, folder: Path, actions: str, as_json: bool) -> int:
     Needs no token and sends nothing. Push the folder to GitHub, and tick *Template repository* in its settings. A file
     that differs is kept: exit code 2.
     """
-    from ops.setup.init.template import write_template
+    from ops.setup.init.template_repository import write_template
 
     result = write_template(folder, actions, os.environ, silent if as_json else echo)
     if as_json:
@@ -283,11 +283,11 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
         if value := ask_token(needed, environ, redactor):
             result = own.store(needed, value)
             if result.problem:
-                echo(f"NOT stored {needed.name}: {one_line(result.problem)}", err=True)
+                echo(f"NOT stored {needed.name}: {to_masked_line(result.problem)}", err=True)
                 continue
             plan.secrets.remove(needed)
             place = own.token_location(needed) or "your password manager"
-            echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {one_line(place)}")
+            echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {to_masked_line(place)}")
 
 
 def ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
@@ -304,7 +304,7 @@ def ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Red
         if not problems:
             echo(f"  accepted. {unproved}".rstrip())
             return Secret(value)
-        echo(f"  not stored: {one_line('; '.join(problems))}")
+        echo(f"  not stored: {to_masked_line('; '.join(problems))}")
     return None
 
 
@@ -320,8 +320,8 @@ def _plan_lines(plan: "SetupPlan") -> Iterator[str]:
         yield from _change_lines(kind, action, list(changes))
     if not (plan.changes or plan.impossible):
         yield "  nothing to do"
-    yield from (f"  not possible: {one_line(text)}" for text in plan.impossible)
-    yield from (f"  note: {one_line(text)}" for text in plan.notices)
+    yield from (f"  not possible: {to_masked_line(text)}" for text in plan.impossible)
+    yield from (f"  note: {to_masked_line(text)}" for text in plan.notices)
 
 
 def _change_lines(kind: str, action: str, changes: "Sequence[SettingChange]") -> Iterator[str]:
@@ -334,7 +334,7 @@ def _change_lines(kind: str, action: str, changes: "Sequence[SettingChange]") ->
 def _result_line(result: "ChangeResult") -> str:
     change = result.change
     done = f"{'created' if change.action == 'create' else 'changed'} {change.kind} {change.name}"
-    return f"NOT {done}: {one_line(result.problem)}" if result.problem else done
+    return f"NOT {done}: {to_masked_line(result.problem)}" if result.problem else done
 
 
 def _end_setup(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, *, as_json: bool) -> int:
@@ -356,7 +356,7 @@ def _end_setup(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: s
     problems = [f"{each.change.kind} {each.change.name}: {each.problem}" for each in results if each.problem]
     if missing := [*plan.impossible, *problems]:
         lines += ["", "Not possible:" if decision == "planned" else "Not done:"]
-        lines += [f"  {one_line(text)}" for text in missing]
+        lines += [f"  {to_masked_line(text)}" for text in missing]
         lines += ["Correct this, or use the token of an admin. Then run the same command again."]
     if code == IMPLICIT_DRY_RUN:
         lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]

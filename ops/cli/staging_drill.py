@@ -12,7 +12,7 @@ import click
 
 from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, YES_HELP, github_environ
-from ops.cli.output import echo, echo_json, json_event, one_line, text_event
+from ops.cli.output import echo, echo_json, json_event, text_event, to_masked_line
 from ops.cli.runbook_command import confirm_name, run_and_show
 from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError
 from ops.core.redaction import Redactor
@@ -111,7 +111,7 @@ def _open_drill(config: Path, redactor: Redactor, *, as_json: bool) -> "Iterator
 
 
 def _print_line(text: str, *, err: bool) -> None:
-    echo(one_line(text), err=err)
+    echo(to_masked_line(text), err=err)
 
 
 def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_json: bool) -> int:

@@ -25,7 +25,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result, show_headline, show_progress
+from ops.cli.output import echo, echo_json, is_for_machine, print_result, show_headline, show_progress, to_masked_line
 from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.names import quote_name
@@ -63,7 +63,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     need GITHUB_TOKEN and GITHUB_REPOSITORY; without them, the exit code is the same.
     """
     from ops.status import last_runs, text
-    from ops.status.overview import start_reading_overview
+    from ops.status.open_incidents import start_reading_overview
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
@@ -204,11 +204,11 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
     for run in last_runs.runs:
         show_headline(run.state or NO_RESULT, run.headline, exit_code=run.exit_code)
         for line in run_lines(run, last_runs.read_at):
-            echo(one_line(line))
+            echo(to_masked_line(line))
     if not last_runs.runs:
         echo("No run is recorded here." if last_runs.has_read_local else "No run was read.")
     for note in last_runs.notes:
-        echo(one_line(note), err=True)
+        echo(to_masked_line(note), err=True)
 
 
 @click.command(
@@ -399,7 +399,7 @@ def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str]
 
     for number in dict.fromkeys(incidents):
         if problem := refresh_state(number, config, environ, redactor):
-            echo(one_line(problem), err=True)
+            echo(to_masked_line(problem), err=True)
 
 
 def _watch_outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import CONFIG, YES_HELP
-from ops.cli.output import echo, echo_json, is_for_machine, one_line, print_result
+from ops.cli.output import echo, echo_json, is_for_machine, print_result, to_masked_line
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import parse_token
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError, Reason
@@ -143,7 +143,7 @@ def _describe_plan(
         left, errors = find()
         if errors and not cleanup:
             raise errors[0]
-        names.append(one_line(name))
+        names.append(to_masked_line(name))
         say(
             f"{subject} {names[-1]}. {plan}"
             if not cleanup
@@ -159,7 +159,7 @@ def _describe_plan(
 
 
 def _print_progress(text: str, *, is_quiet: bool) -> None:
-    echo(one_line(text), err=is_quiet)
+    echo(to_masked_line(text), err=is_quiet)
 
 
 def _check_account(account: str, config: Path, *, same_account: bool) -> None:

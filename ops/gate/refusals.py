@@ -422,8 +422,8 @@ def with_refusal_count(body: str, at: datetime, count: int) -> str:
     return f"{body}\nThis is the latest of {count} refused requests on this issue: {at:%Y-%m-%d %H:%M:%S} UTC.\n"
 
 
-def manual_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the request for other places: on a laptop, by the button, and with `gh`."""
+def build_request_commands(program: str, runbook: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the commands of the same request in other places: on a laptop, by the button, and with `gh`."""
     return {
         LAPTOP: next_step.build_command(program, runbook, options),
         BUTTON: next_step.describe_button(runbook, options),
@@ -436,7 +436,7 @@ def list_commands(program: str, request: RecoveryRequest | None) -> dict[str, st
     if request is None:
         return {}
     where = {"environment": request.environment, "incident": request.incident}
-    return manual_commands(program, request.runbook, {**request.params, **where})
+    return build_request_commands(program, request.runbook, {**request.params, **where})
 
 
 def list_ways_on(program: str, refusal: RefusedRequest) -> dict[str, str]:

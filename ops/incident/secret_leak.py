@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, make_note
 from ops.gate import outcomes
 from ops.gate.events import LeakReport, read_leak
-from ops.gate.refusals import manual_commands
+from ops.gate.refusals import build_request_commands
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render import collapse_blank_lines, load_templates
@@ -204,7 +204,7 @@ def render_leak_incident(
 
 def _rotation_commands(program: str, each: Replacement, secret: str, number: str) -> dict[str, str]:
     options = {"service": each.service, "environment": each.environment, "only": secret, "incident": number}
-    return manual_commands(program, RUNBOOK, options) if each.service else {}
+    return build_request_commands(program, RUNBOOK, options) if each.service else {}
 
 
 def render_repeat(leak: LeakReport, text: str, *, at: datetime) -> str:

@@ -18,7 +18,7 @@ from ops.core.timeline import EventKind, EventSink, Timeline
 from ops.github import actions
 from ops.publish.chat import ChatPublisher
 from ops.publish.incident_chat import add_failure_note
-from ops.publish.issue import LOCAL_USER, IssuePublisher
+from ops.publish.incident_issue import LOCAL_USER, IssuePublisher
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -17,8 +17,8 @@ from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.render import collapse_blank_lines, load_templates, to_one_line
-from ops.status import last_runs, overview
-from ops.status.overview import KnownIncidents, stop_lines
+from ops.status import last_runs, open_incidents
+from ops.status.open_incidents import KnownIncidents, stop_lines
 from ops.status.status import EnvironmentStatus, environment_status
 from ops.status.text import NOTHING, attention_lines, held_lines
 from ops.watch.record import RECENT
@@ -128,7 +128,7 @@ def read_hand_over(environment: str, config_path: Path, environ: Mapping[str, st
     """
     config = load_config(config_path, environ, redactor)
     names = [config.environment(environment).name] if environment else list(config.environments)
-    finish_incidents = overview.start_reading_overview(config_path, environ, redactor, closed_within=RECENT)
+    finish_incidents = open_incidents.start_reading_overview(config_path, environ, redactor, closed_within=RECENT)
     finish_drills = last_runs.start_reading_drills(config_path, environ, redactor)
     environments = run_parallel([partial(environment_status, name, config_path, environ, redactor) for name in names])
     read_at = max(each.read_at for each in environments)

@@ -1,4 +1,4 @@
-"""Reset the switches of an incident. Maintenance at the edge is reopened separately."""
+"""Runbook `all-clear`: reset the application switches of an incident, and nothing else."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.probes.status_page import (
+from ops.probes.provider_status import (
     CLOUDFLARE_STATUS,
     GITHUB_COMPONENTS,
     GITHUB_STATUS,

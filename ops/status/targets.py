@@ -28,7 +28,7 @@ from ops.engine.runbook import RollbackReach
 from ops.github.stops import StopAnswer, start_asking
 from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.status import signs
-from ops.status.overview import stop_json, stop_lines
+from ops.status.open_incidents import stop_json, stop_lines
 
 if TYPE_CHECKING:
     from ops.config import Config, Service

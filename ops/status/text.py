@@ -13,7 +13,7 @@ from ops.render import to_one_line
 from ops.status.held_states import list_held_states
 from ops.status.holds import SECTIONS
 from ops.status.live import LiveService
-from ops.status.overview import KnownIncidents
+from ops.status.open_incidents import KnownIncidents
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus
 
 NOTHING = "none"

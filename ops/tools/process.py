@@ -135,7 +135,7 @@ def _run_script(
 ) -> int | None:
     """Run a shell script with its arguments. Return the exit code, or None after the time limit."""
     running = _owner.get().running
-    with _start_killer() as leash:
+    with _start_group_killer() as leash:
         process = _start_shell(*script, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr)
         with _lock:
             running.add(process)
@@ -153,7 +153,7 @@ def _run_script(
 
 
 @contextlib.contextmanager
-def _start_killer() -> Iterator[subprocess.Popen[bytes]]:
+def _start_group_killer() -> Iterator[subprocess.Popen[bytes]]:
     """Start the process that kills the group when the block ends in any way. It first reads the group's id."""
     leash = _start_shell(LEASH_SCRIPT, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

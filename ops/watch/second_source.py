@@ -154,7 +154,7 @@ def _count_worker(
 
     Raises ProviderError; ConfigError if the number of our own requests is unknown.
     """
-    own = _most_requests(session, service, interval)
+    own = _max_own_requests(session, service, interval)
     traffic = records.read_worker_traffic(
         session.client,
         session.account_id,
@@ -180,7 +180,7 @@ def _count_worker(
     return service.worker, list(count_both_sources())
 
 
-def _most_requests(session: Session, service: "Service", interval: timedelta) -> int:
+def _max_own_requests(session: Session, service: "Service", interval: timedelta) -> int:
     """Return the most requests a minute that watches send to the Worker, and one other command.
 
     Raises ConfigError if that is unknown.

@@ -60,9 +60,9 @@ from ops.setup.on_call_card import PAGE, SHEET, render_files
 from ops.status.changes import ServiceChanges
 from ops.status.held_states import UnreadSource
 from ops.status.live import LiveService
+from ops.status.open_incidents import KnownIncidents, OpenIncident
 from ops.status.outage import OutageReport
 from ops.status.outage import render_outage_comment as render_outage
-from ops.status.overview import KnownIncidents, OpenIncident
 from ops.status.status import EnvironmentStatus
 from ops.status.targets import ServiceTarget, TargetState, TargetTable, render_targets
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
@@ -115,7 +115,7 @@ def refusal() -> str:
             reason=Reason.SECRETS_CHANGED,
         ),
         page="https://github.com/acme/operations/blob/HEAD/docs/reference/reasons.md#secrets_changed",
-        commands=refusals.manual_commands("./run ops", "rollback-worker", options),
+        commands=refusals.build_request_commands("./run ops", "rollback-worker", options),
     )
 
 

@@ -11,10 +11,10 @@ from ops.core.names import PUBLISH_UPDATE, quote_name
 from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
-from ops.probes import status_page
+from ops.probes import provider_status
 from ops.probes.edge_answer import UNREACHABLE
 from ops.probes.http import find_download_problem
-from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
+from ops.probes.provider_status import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.status_page.mirror import list_provider_components
@@ -80,7 +80,7 @@ def examine_github_status(facts: Facts) -> Findings:
 
 
 def _not_operational(facts: Facts, page: str, names: tuple[str, ...], group: str = "") -> Findings:
-    states = status_page.read_components(facts.public_web, page, group=group)
+    states = provider_status.read_components(facts.public_web, page, group=group)
     if states is None:
         raise NotProvable(f"the status page {page} cannot be read", f"Read {page} in a browser.")
     for name in names:

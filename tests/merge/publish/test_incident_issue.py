@@ -21,7 +21,7 @@ from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import connect
 from ops.github.comments import MAX_TEXT
 from ops.publish.comment import render_comments
-from ops.publish.issue import CommentWriter
+from ops.publish.incident_issue import CommentWriter
 from tests.conftest import REFERENCE, Incident, Releases, assert_golden
 from tests.support.commands import COMMENT, COMMENTS, LIST, WRITE, ended, unwrapped
 

@@ -1,4 +1,4 @@
-"""The open incidents with their state: `ops incident list`, and a section of `ops status`."""
+"""Read the open incidents with their state, for `ops incident list` and `ops status`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

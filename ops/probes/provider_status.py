@@ -1,4 +1,4 @@
-"""Read a status page on Atlassian Statuspage.
+"""Read the status pages of Cloudflare, GitHub and others on Atlassian Statuspage.
 
 www.cloudflarestatus.com/api, www.githubstatus.com/api: documents below /api/v2, without a token.
 """

@@ -9,7 +9,7 @@ import pytest
 
 from ops.core.outage import PageState, StatusReport
 from ops.probes.http import ProbeClient
-from ops.probes.status_page import read_components, read_report
+from ops.probes.provider_status import read_components, read_report
 from sandbox import Sandbox
 from sandbox.edge.status_pages import REGIONS, read_documents
 
