@@ -350,7 +350,7 @@ def test_comment_deleted_during_run_is_recreated(incident: Incident, releases: R
     issue = incident.github.issue(incident.number)
 
     def delete() -> None:
-        edited.wait(5)
+        edited.wait(30)
         issue.comments.clear()
 
     incident.world.sandbox.fault(**LIST, before=delete)

@@ -223,7 +223,7 @@ def test_long_histories_of_several_comments_are_read_together(board: Board) -> N
         comment = board.post(records(board.run)["watch"])
         for _ in range(101):
             board.edit(comment, BOT)
-    together = threading.Barrier(3, timeout=5)
+    together = threading.Barrier(3, timeout=30)
     board.hub.fault(method="POST", path=GRAPHQL, skip=1, times=3, before=together.wait)
 
     assert board.judge() == [(Trust.OURS, "")] * 3

@@ -143,7 +143,7 @@ def proxy() -> Iterator[RecordingProxy]:
         thread.start()
         yield recording
         listening.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(30)
 
 
 LAPTOP: dict[str, str | None] = {

@@ -37,7 +37,7 @@ def test_slow_body_pattern_is_inconclusive() -> None:
 
     assert result.verdict == Verdict.INCONCLUSIVE
     assert "make the pattern simpler" in result.detail
-    assert time.monotonic() - began < 3 * http.SEARCH_SECONDS
+    assert time.monotonic() - began < 10 * http.SEARCH_SECONDS
 
 
 @pytest.mark.slow

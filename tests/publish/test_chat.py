@@ -182,7 +182,7 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
     incident.github.fault(path="/repos/**", times=None, before=lambda: receiver.released.wait(30))
     began = time.monotonic()
     outcome = incident.rollback(**receiver.environ)
-    assert time.monotonic() - began < 9.0  # the run itself takes up to two, and reads earlier runs for two before it
+    assert time.monotonic() - began < 12  # on an idle machine 7: two for earlier runs, and five at the end
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     receiver.released.set()
     warnings = sorted(text.partition(" (")[0] for text in texts(outcome, "warning"))

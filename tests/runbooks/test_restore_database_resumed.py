@@ -167,7 +167,7 @@ def test_killed_restore_of_an_incident_is_finished_on_another_machine(world: Wor
     run = command(place, "--incident", "1", **runners[killed])
 
     def kill_when_recorded() -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not any("undo of the restore" in each.body for each in world.sandbox.github.issue(1).comments):
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -161,7 +161,7 @@ def test_unknown_static_assets_are_a_warning(world: World, unread: dict[str, Any
 
     assert world.live == {ids["A2"]: 100}
     assert any("did not report whether this Worker has static assets" in w for w in outcome.result["plan"]["warnings"])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9, "a read without a limit of its own waits 10 s"
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ def test_event_without_client_does_not_block_other_servers() -> None:
     try:
         accepting = threading.Thread(target=with_no_client.accept, daemon=True)
         accepting.start()
-        accepting.join(timeout=5)
+        accepting.join(timeout=30)
 
         assert not accepting.is_alive()
         assert httpx.get(other.url, verify=False).text == "here"

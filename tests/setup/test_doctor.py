@@ -330,7 +330,7 @@ def test_service_that_hangs_delays_no_other_answer(world: Bakery) -> None:
 
     found = answers(world)
 
-    assert time.monotonic() - began < 11
+    assert time.monotonic() - began < 2 * TIME_LIMIT
     assert (found["wrong"], found["not_provable"]) == (set(), {"url", "probes", "runtime"})
 
 

@@ -58,7 +58,7 @@ def use_clock(url):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     def sleep(seconds):
         body = json.dumps({"advance": seconds}).encode()
-        opener.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=5).close()
+        opener.open(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30).close()
         skipped[0] += seconds
     time.sleep = sleep
     time.time = lambda: wall() + skipped[0]

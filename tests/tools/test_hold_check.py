@@ -200,7 +200,7 @@ def test_file_runs_without_any_package(shop: HeldShop, tmp_path: Path) -> None:
 
     with answered_over_sockets():
         done = subprocess.run(
-            command, cwd=shop.folder, env=environ, capture_output=True, text=True, check=False, timeout=30
+            command, cwd=shop.folder, env=environ, capture_output=True, text=True, check=False, timeout=60
         )
 
     assert (done.returncode, done.stderr) == (3, "")
@@ -227,7 +227,7 @@ def test_action_refuses_in_the_shallow_clone_of_a_checkout(shop: HeldShop) -> No
         command = ["bash", "-e", "-c", step["run"]]
         with answered_over_sockets():
             return subprocess.run(
-                command, cwd=shop.folder, env=variables, capture_output=True, text=True, check=False, timeout=30
+                command, cwd=shop.folder, env=variables, capture_output=True, text=True, check=False, timeout=60
             )
 
     assert set(step["env"]) == {*(name.replace("-", "_").upper() for name in action["inputs"])}

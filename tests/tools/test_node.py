@@ -61,7 +61,7 @@ def test_concurrent_installs_share_one_folder(tmp_path: Path) -> None:
 
     def npm(argv: list[str], environ: Mapping[str, str], folder: Path) -> None:
         (folder / "node_modules" / "wrangler").mkdir(parents=True)
-        both.wait(10)
+        both.wait(30)
 
     with ThreadPoolExecutor() as pool:
         calls = [

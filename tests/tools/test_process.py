@@ -50,7 +50,7 @@ def run_in_python(script: str, program: str, folder: Path) -> int:
     """Run a process that runs the shell program, and return its exit code; the program writes its PID to `pid`."""
     argv = [sys.executable, "-c", RUN + script, program]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, timeout=30, check=False).returncode
+    return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, timeout=60, check=False).returncode
 
 
 @pytest.mark.slow
@@ -90,9 +90,9 @@ def test_end_of_one_run_leaves_the_programs_of_another(tmp_path: Path) -> None:
         mine, folder = start(pid), folders[0].__enter__()
         with process.end_programs():
             ended, left = start(other), folders[1].__enter__()
-        assert (ended.result(timeout=30).code, left.exists()) == (-signal.SIGKILL, False)
+        assert (ended.result(timeout=60).code, left.exists()) == (-signal.SIGKILL, False)
         assert (mine.done(), has_ended(int(pid.read_text())), folder.exists()) == (False, False, True)
-    assert (mine.result(timeout=30).code, folder.exists()) == (-signal.SIGKILL, False)
+    assert (mine.result(timeout=60).code, folder.exists()) == (-signal.SIGKILL, False)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None
     script = "import os, sys; print(sorted(os.environ.items()), os.getcwd(), sys.stdin.read(), sys.argv[1:])"
     argv = [sys.executable, "-c", script, "", "-x", "$0 *\n"]
 
-    done = process.run_program(argv, environ=environ, timeout=30, redactor=Redactor(), folder=tmp_path)
+    done = process.run_program(argv, environ=environ, timeout=60, redactor=Redactor(), folder=tmp_path)
 
     assert done == process.FinishedProcess(0, f"{sorted(environ.items())} {tmp_path}  {argv[3:]}\n")
 
@@ -109,7 +109,7 @@ def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "code"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("exit 127", 127)])
 def test_exit_code_is_passed_through(end: str, code: int, tmp_path: Path) -> None:
-    done = process.run_program(["sh", "-c", end], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
+    done = process.run_program(["sh", "-c", end], environ={}, timeout=60, redactor=Redactor(), folder=tmp_path)
 
     assert done == process.FinishedProcess(code, "")
 
@@ -122,7 +122,7 @@ def test_program_is_found_in_its_folder_or_path(tmp_path: Path) -> None:
     program.chmod(0o755)
 
     for argv, path in (["bin/here"], ""), ([str(program)], ""), (["here"], "bin"), (["here"], str(program.parent)):
-        done = process.run_program(argv, environ={"PATH": path}, timeout=30, redactor=Redactor(), folder=tmp_path)
+        done = process.run_program(argv, environ={"PATH": path}, timeout=60, redactor=Redactor(), folder=tmp_path)
 
         assert done == process.FinishedProcess(0, "found\n")
 
@@ -133,7 +133,7 @@ def test_missing_interpreter_is_reported_as_in_a_shell(tmp_path: Path) -> None:
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
 
-    done = process.run_program([str(program)], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
+    done = process.run_program([str(program)], environ={}, timeout=60, redactor=Redactor(), folder=tmp_path)
 
     assert done.code in {126, 127}
     assert str(program) in done.output
@@ -154,6 +154,6 @@ def test_start_failure_names_the_program(argv: str, path: str, error: type[OSErr
     (tmp_path / "bin" / "text").write_text("text")
 
     with pytest.raises(error) as caught:
-        process.run_program([argv], environ={"PATH": path}, timeout=30, redactor=Redactor(), folder=tmp_path)
+        process.run_program([argv], environ={"PATH": path}, timeout=60, redactor=Redactor(), folder=tmp_path)
 
     assert caught.value.filename == argv

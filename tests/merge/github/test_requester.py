@@ -22,7 +22,7 @@ def test_threads_get_the_answers_to_their_own_requests(sandbox: Sandbox, monkeyp
 
     def write_and_wait(*arguments: Any, **options: Any) -> None:
         write(*arguments, **options)
-        written.wait(5)
+        written.wait(30)
 
     monkeypatch.setattr(HTTPRequestsConnectionClass, "request", write_and_wait)
 

@@ -32,7 +32,7 @@ def delay_first_read_until_comment(incident: Incident) -> None:
     """Delay Cloudflare's first answer until the first comment exists."""
     heard = threading.Event()
     incident.github.fault(method="POST", path=COMMENTS, after=heard.set)
-    incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
+    incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(30))
 
 
 def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, update_golden: bool) -> None:
@@ -325,10 +325,10 @@ def test_comment_edits_are_spaced_by_5_then_20_seconds_except_for_an_undo(incide
         clock.at = at
         clock.looked.clear()
         journal(RunEvent(1, clock.now(), at, kind, "x"))
-        assert clock.looked.wait(5)
+        assert clock.looked.wait(30)
 
     def writes() -> None:
-        assert edited.acquire(timeout=5)
+        assert edited.acquire(timeout=30)
 
     happens(0)
     writes()
