@@ -57,7 +57,7 @@ def test_migrations_of_another_repository_need_a_private_one(library: Library) -
     library.world.sandbox.github.switches.private = False
     done, outputs = fetch(library)
     assert done.code == 3
-    assert "others could read the migrations" in done.err
+    assert "reasons.md#build_unusable" in done.err
     assert outputs == {}
 
     library.world.sandbox.github.switches.private = True

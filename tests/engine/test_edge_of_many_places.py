@@ -61,7 +61,7 @@ def test_more_healthy_rounds_prove_a_target_that_no_probe_can_tell(seed: int) ->
     assert proof.decision == "recovered"
     assert not proof.is_false, proof
     assert 60 < proof.seconds <= FLAKY.deadline
-    assert any("71 healthy rounds in a row, at least 70 s" in text for text in proof.warnings)
+    assert any("71 healthy rounds" in text for text in proof.warnings)
 
 
 def test_no_evidence_where_too_few_rounds_fit_before_the_deadline() -> None:

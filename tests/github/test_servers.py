@@ -196,7 +196,7 @@ def test_rotation_copies_by_hand_where_its_token_is_for_another_server() -> None
     mismatch = EnvironmentSecrets.of(environ | {"GITHUB_API_URL": "https://api.github.com"}, Redactor(), SystemClock())
 
     assert not mismatch.has_token
-    assert mismatch.why_missing.startswith("no token is sent to api.github.com")
+    assert "api.github.com" in mismatch.why_missing
     assert EnvironmentSecrets.of(environ, Redactor(), SystemClock()).has_token
 
 

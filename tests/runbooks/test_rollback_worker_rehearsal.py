@@ -75,7 +75,7 @@ def test_healthy_target_gets_the_traffic_after_its_rehearsal(rehearsed: Shop) ->
     assert all(mark.startswith("ops1 incident=42 ") for mark in marks)
     kinds = [event["kind"] for event in outcome.events]
     assert kinds.index("writing") > max(at for at, kind in enumerate(kinds) if kind == "rehearsed")
-    assert steps(outcome)[-1] == "result: healthy"
+    assert steps(outcome)[-1].endswith(": healthy")
     assert any(text.startswith("probed, 2 of 2 in a row: cart healthy") for text in steps(outcome))
     assert outcome.result["plan"]["sections"]["Rehearsal"] == [
         f"deploy {good[:8]} at 0 % beside {bad[:8]}, and send it the probes: cart",
@@ -291,7 +291,7 @@ def test_changed_secret_is_refused_and_nothing_is_left(world: World, is_checked:
     outcome = rollback(opened, "--to", opened.good, "--accept-changed-secrets", "PAY_KEY")
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert steps(outcome)[-1] == "result: healthy"
+    assert steps(outcome)[-1].endswith(": healthy")
     assert opened.live == {opened.good: 100}
 
 
@@ -346,7 +346,7 @@ def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
     assert (done.code, told.code) == (0, 0), done.err + told.err
     (report,) = [issue for issue in github.issues if issue.find_label("post-incident")]
     text = report.body or ""
-    assert "result: healthy" in text
+    assert ": healthy" in text
     assert f"`{rehearsed.good[:8]}` by" in text
     assert "at 0 %" not in text.partition("## Evidence")[2]
 

@@ -194,7 +194,7 @@ def test_narrow_token_shows_its_part_and_names_the_missing_permission(kites: Wor
 
     assert outcome.code == 4
     assert "no URL known" in outcome.out.partition("kite-sweep")[2].partition("\n")[0]  # its routes were not read
-    assert 'Pages projects: the token may not read this; it needs "Pages Read"' in outcome.out
+    assert '"Pages Read"' in outcome.out
 
 
 def test_reasons_of_the_exit_code_are_shown_before_many_other_lines(kites: World) -> None:
@@ -208,7 +208,7 @@ def test_reasons_of_the_exit_code_are_shown_before_many_other_lines(kites: World
     assert outcome.code == 4
     assert f"Kite Works ({LIVE}), 24 services, others not read" in outcome.out
     assert f"not read: some services of Kite Works ({LIVE})" in outcome.err
-    assert 'Pages projects: the token may not read this; it needs "Pages Read"' in outcome.out
+    assert '"Pages Read"' in outcome.out
 
 
 @pytest.mark.parametrize(

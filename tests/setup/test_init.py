@@ -239,22 +239,23 @@ def test_names_of_worker_and_site_are_kept_apart(shop: Team) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("missing", "line"),
+    ("missing", "unread"),
     [
-        ("D1 Read", 'D1 databases: the token may not read this; it needs "D1 Read"'),
-        ("Workers KV Storage Read", 'KV namespaces: the token may not read this; it needs "Workers KV Storage Read"'),
-        ("Zone Read", 'zones: the token may not read this; it needs "Zone Read"'),
-        ("Workers Routes Read", "routes of shopdesk.example: the token may not read this"),
-        ("Pages Read", 'Pages projects: the token may not read this; it needs "Pages Read"'),
+        ("D1 Read", "D1 databases"),
+        ("Workers KV Storage Read", "KV namespaces"),
+        ("Zone Read", "zones"),
+        ("Workers Routes Read", "routes of shopdesk.example"),
+        ("Pages Read", "Pages projects"),
     ],
 )
-def test_list_without_permission_is_named(shop: Team, missing: str, line: str) -> None:
+def test_list_without_permission_is_named(shop: Team, missing: str, unread: str) -> None:
     shop.world.sandbox.add_token("weak", {*EVERY_READ} - {missing})
 
     outcome = shop.init(CLOUDFLARE_API_TOKEN="weak")
 
     assert outcome.code == 0, outcome.err
-    assert line in outcome.out
+    (line,) = (each for each in outcome.out.splitlines() if each.strip().startswith(f"{unread}: "))
+    assert f'"{missing}"' in line or unread.startswith("routes")
     assert "shop-web" in services(shop)
 
 

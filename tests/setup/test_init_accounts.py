@@ -162,7 +162,8 @@ def test_token_that_cannot_read_its_account_is_named(tram: Team) -> None:
     outcome = tram.init(*ACCOUNTS, **{**ALL, "LABS_CLOUDFLARE_API_TOKEN": REHEARSAL})
 
     assert outcome.code == 2
-    assert "the token in LABS_CLOUDFLARE_API_TOKEN can list neither" in outcome.err
+    assert "LABS_CLOUDFLARE_API_TOKEN" in outcome.err
+    assert "Workers Scripts Read" in outcome.err
     assert not tram.folder.exists()
 
 
