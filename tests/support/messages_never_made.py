@@ -34,7 +34,6 @@ _REASONS = {
         "ops/github/lift_labels.py LiftLabels._require_writing Refused read_only",
         "ops/github/pulls.py PullRequests._write_pull_request Refused read_only",
         "ops/github/secrets.py EnvironmentSecrets.put Refused read_only",
-        "ops/setup/doctor/facts.py Facts.config NotProvable",
     ),
     "tests make it, but in a context manager, where the call that names it is not on the stack": (
         "ops/setup/github_setup.py GitHubSetup._write_environment _explain_missing_plan",
