@@ -25,7 +25,7 @@ from ops.gate.outcomes import (
     ReportDue,
 )
 from ops.github.issues import HEADINGS as FORM_HEADINGS
-from ops.github.issues import parse_began, read_fields
+from ops.github.issues import parse_began, parse_form, read_fields
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.properties import holds_for
@@ -420,6 +420,12 @@ def test_forged_heading_changes_no_other_answer(seen: str) -> None:
 
     assert (answers["Service"], answers["Severity"], answers["Impact"]) == ("api", "SEV2", "")
     assert seen in answers["What is seen"]
+
+
+def test_impact_of_a_form_is_one_line_of_at_most_300_characters() -> None:
+    body = f"### Service\n\napi\n\n### Impact\n\nno\norders{'!' * 300}"
+
+    assert parse_form(body, now=NOW).impact == f"no orders{'!' * 291}"
 
 
 def test_heading_out_of_order_is_ignored() -> None:
