@@ -9,7 +9,7 @@ import click
 
 from ops.cli.help import ExampleGroup
 from ops.cli.hold import migrate
-from ops.cli.options import CONFIG, complete_environment
+from ops.cli.options import AS_JSON, CONFIG, complete_environment
 from ops.cli.output import echo, echo_json, to_masked_line
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -71,7 +71,7 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
 @click.option(
     "--into", type=click.Path(path_type=Path), help="New file to write, for the present columns of the tables"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def conflicts(

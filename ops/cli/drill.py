@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.options import complete_drill
+from ops.cli.options import AS_JSON, complete_drill
 from ops.cli.output import echo, echo_json, is_for_machine, show_headline, show_wait, silent
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
@@ -135,7 +135,7 @@ class DrillCommand(ExampleCommand):
 )
 @click.option("--jobs", type=click.IntRange(1, 64), help="Drills in parallel (with `all`; default: three per core)")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the scorecard as Markdown (with `all`)")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

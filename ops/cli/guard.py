@@ -12,6 +12,7 @@ import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import (
+    AS_JSON,
     CONFIG,
     ENVIRONMENT,
     choose_environment,
@@ -64,7 +65,7 @@ REASON = "bad deployment, found by a guard"
     help="If it is bad: report it, or roll it back too (default: ops.yml, else report)",
 )
 @click.option("--recent", is_flag=True, help="Guard each recent deployment that no run made, of services with `guard`")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def guard(

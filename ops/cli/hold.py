@@ -12,7 +12,7 @@ import click
 
 from ops.app.registry import find_runbook_file
 from ops.cli.help import ExampleCommand
-from ops.cli.options import CONFIG, ENVIRONMENT, choose_service_place, complete_service
+from ops.cli.options import AS_JSON, CONFIG, ENVIRONMENT, choose_service_place, complete_service
 from ops.cli.output import annotate, echo, echo_json, silent
 from ops.cli.runbook_group import RunbookGroup
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--checks", default="", metavar="SQL", help="SELECTs, one per line, each of which must return 0")
 @click.option("--message", default="", help="First text of the output message")
 @click.option("--dry-run", is_flag=True, help="Test the migrations, and change nothing")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @click.pass_obj
 def migrate(
     redactor: Redactor,
@@ -147,7 +147,7 @@ def hold() -> None:
     type=click.Choice(["warn", "refuse"]),
     help="If holds cannot be read: warn or refuse (default: warn)",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def check(

@@ -9,6 +9,8 @@ import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import (
+    AS_JSON,
+    AS_MARKDOWN,
     CONFIG,
     ENVIRONMENT,
     INCIDENT,
@@ -160,7 +162,7 @@ def menu(redactor: Redactor, /, *, number: int, config: Path) -> None:
 
 
 @incident.command("list", epilog="ops incident list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def list_(redactor: Redactor, /, *, as_json: bool, config: Path) -> None:
@@ -179,7 +181,7 @@ def list_(redactor: Redactor, /, *, as_json: bool, config: Path) -> None:
 @click.argument("number", type=INCIDENT)
 @click.argument("text", default="", metavar="[TEXT]")
 @click.option("--anyway", is_flag=True, help="Close it although a run on it has no result yet")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_json: bool, config: Path) -> None:
@@ -245,7 +247,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     """
 )
 @click.argument("number", type=INCIDENT)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def changes(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> None:
@@ -272,7 +274,7 @@ def changes(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) 
 )
 @click.argument("number", type=INCIDENT)
 @click.option("--create", is_flag=True, help="Create the missing issues, and link each in its row")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def actions(redactor: Redactor, /, *, number: int, create: bool, as_json: bool, config: Path) -> int:
@@ -455,7 +457,7 @@ def evidence(
     shell_complete=complete_environment,
     help="Environment whose changes count for the failure rate (default: all)",
 )
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
+@AS_MARKDOWN
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result with each point")
 @CONFIG
 @click.pass_obj

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.options import CONFIG, INCIDENT, github_environ
+from ops.cli.options import AS_JSON, CONFIG, INCIDENT, github_environ
 from ops.cli.output import echo, echo_json
 from ops.core.redaction import Redactor
 from ops.core.standard_texts import STATES, Audience
@@ -29,7 +29,7 @@ from ops.core.standard_texts import STATES, Audience
     multiple=True,
     help="Audience (default: all)",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def messages(

@@ -218,6 +218,11 @@ ENVIRONMENT = click.option(
     shell_complete=complete_environment,
     help="Environment in ops.yml (default: the only one)",
 )
+ENVIRONMENT_FILTER = click.option(
+    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+AS_MARKDOWN = click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
 
 
 def choose_environment(name: str, environment: str, config: Path, **options: Any) -> str:

@@ -15,7 +15,7 @@ import click
 
 from ops.app.registry import RunbookFile, find_runbook_file
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand, ExampleGroup, HelpLine, first_line, section_of_command
-from ops.cli.options import CONFIG, CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
+from ops.cli.options import AS_JSON, CONFIG, CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import run_and_show, runbook_command
 from ops.core.due_notice import DueNotice
@@ -248,7 +248,7 @@ def limits() -> None:
     help="Environment in ops.yml (default: the first one with limits)",
 )
 @click.option("--file", type=click.Path(path_type=Path), help="Proposed file (default: limits.yml beside ops.yml)")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | None, as_json: bool, config: Path) -> int:

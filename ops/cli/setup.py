@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
-from ops.cli.options import CONFIG, YES_HELP, ask_read_only_tokens, complete_environment, github_environ
+from ops.cli.options import AS_JSON, CONFIG, ENVIRONMENT_FILTER, YES_HELP, ask_read_only_tokens, github_environ
 from ops.cli.output import echo, echo_json, silent, to_masked_line
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
@@ -194,7 +194,7 @@ def setup() -> None:
 )
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 def template(*, folder: Path, actions: str, as_json: bool) -> int:
     """Write a template repository: one example Worker, and two files to edit.
 
@@ -222,7 +222,7 @@ def template(*, folder: Path, actions: str, as_json: bool) -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing")
 @click.option("--yes", is_flag=True, help=YES_HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def github(
@@ -400,9 +400,7 @@ def _setup_to_json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decisio
 @click.command(
     cls=ExampleCommand, epilog="ops doctor\nops doctor --fix\nops doctor --only token-valid --environment production"
 )
-@click.option(
-    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
-)
+@ENVIRONMENT_FILTER
 @click.option("--only", multiple=True, metavar="ID", help="Check to run; repeat it for several (default: all)")
 @click.option(
     "--github-environment", default="", metavar="NAME", help="Check the token of this GitHub environment, by its reads"
@@ -410,7 +408,7 @@ def _setup_to_json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decisio
 @click.option("--collect", is_flag=True, hidden=True, help="Check the repository, and add results of earlier jobs")
 @click.option("--issue", is_flag=True, hidden=True, help="Keep one issue with what is wrong")
 @click.option("--fix", is_flag=True, help="Also create missing labels and write the workflows")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def doctor(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.options import CONFIG, YES_HELP, github_environ
+from ops.cli.options import AS_JSON, CONFIG, YES_HELP, github_environ
 from ops.cli.output import echo, echo_json, json_event, text_event, to_masked_line
 from ops.cli.runbook_command import confirm_name, run_and_show
 from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 @click.group("staging-drill", cls=ExampleGroup)
 def staging_drill() -> None:
     """Rehearse a recovery on staging: break it harmlessly, recover it, undo all."""
-
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 
 
 @staging_drill.command(

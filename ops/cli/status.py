@@ -15,13 +15,15 @@ from click.core import ParameterSource
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import (
+    AS_JSON,
+    AS_MARKDOWN,
     CONFIG,
     ENVIRONMENT,
+    ENVIRONMENT_FILTER,
     INCIDENT,
     ask_read_only_tokens,
     choose_environment,
     choose_service_place,
-    complete_environment,
     complete_service,
     github_environ,
 )
@@ -53,7 +55,7 @@ GARBAGE_THRESHOLD = 700
     """,
 )
 @ENVIRONMENT
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
@@ -134,11 +136,9 @@ def versions(
     ops targets --environment production --markdown
     """,
 )
-@click.option(
-    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
-)
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@ENVIRONMENT_FILTER
+@AS_MARKDOWN
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def targets(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_json: bool, config: Path) -> None:
@@ -187,7 +187,7 @@ def _with_tokens(redactor: Redactor, *, is_quiet: bool) -> Mapping[str, str]:
     """,
 )
 @click.option("--count", type=click.IntRange(1, 50), metavar="N", default=1, help="Number of runs to show (default: 1)")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> None:
@@ -222,7 +222,7 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
 @click.argument("service", default="", metavar="[SERVICE]", shell_complete=complete_service)
 @ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Issue to post the verdict on, as one comment")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def check_outage(
@@ -278,7 +278,7 @@ def _choose_outage_place(service: str, environment: str, config: Path, options: 
 @click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
 @click.option("--closed", is_flag=True, help="Check every minute that a closed service stays closed, not its health")
 @click.option("--stopped", is_flag=True, help="Continue the watches that lost their runner, and start none")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def watch(
@@ -440,11 +440,9 @@ def _parse_watch_length(text: str) -> timedelta:
     ops hand-over --markdown
     """,
 )
-@click.option(
-    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
-)
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@ENVIRONMENT_FILTER
+@AS_MARKDOWN
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def hand_over(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_json: bool, config: Path) -> None:

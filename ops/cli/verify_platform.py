@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.options import CONFIG, YES_HELP
+from ops.cli.options import AS_JSON, CONFIG, YES_HELP
 from ops.cli.output import echo, echo_json, is_for_machine, print_result, to_masked_line
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import parse_token
@@ -62,7 +62,7 @@ REPOSITORY_PLAN = (
     help="File for the result (default: platform.json)",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@AS_JSON
 @CONFIG
 @click.pass_obj
 def verify_platform(
