@@ -68,7 +68,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"\b\d{8}T\d{6}-[0-9a-f]{4}\b", "RUN", text)
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "ID", text)
     text = re.sub(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,64}\b", "ID", text)
-    text = re.sub(r"\bID-[0-9a-f]{6}\b", "ID-ID", text)  # revision of limits.yml
+    text = re.sub(r"\bID-[0-9a-f]{6}\b", "ID-ID", text)  # the revision of a switch
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?", "TIME", text)
     text = re.sub(r"\b\d\d:\d\d(:\d\d)?\b", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d", "DATE", text)
