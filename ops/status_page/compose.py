@@ -55,7 +55,7 @@ def compose_update(request: UpdateRequest, context: UpdateContext) -> PublicUpda
     conditions = _choose_components(request, context)
     if isinstance(conditions, RefusedRequest):
         return conditions
-    corrects = _find_corrected(request.corrects, former)
+    corrects = _find_corrected(request.corrects, request.state, former)
     times = _read_times(request, now)
     for each in (corrects, times):
         if isinstance(each, RefusedRequest):
@@ -150,14 +150,23 @@ def _parse_condition(typed: str) -> ComponentCondition | RefusedRequest | None:
     return _refuse_update("there is no condition {condition}", f"Write one of: {words}.", condition=typed)
 
 
-def _find_corrected(typed: str, former: Sequence[PublicUpdate]) -> str | RefusedRequest:
-    """Return the id of the update to correct; empty for none."""
+def _find_corrected(typed: str, state: PublicState, former: Sequence[PublicUpdate]) -> str | RefusedRequest:
+    """Return the id of the update to correct; empty for none.
+
+    Users see the state of the newest update, so the correction of an earlier one must keep that state.
+    """
     if not typed:
         return ""
     if former and typed.lower() in {LAST, former[-1].id}:
         return former[-1].id
     if any(each.id == typed.lower() for each in former):
-        return typed.lower()
+        last = former[-1]
+        if typed.lower() == last.corrects or state == last.state:
+            return typed.lower()
+        hint = f"Press it again with the state {last.state.words}, or correct `{LAST}`."
+        return _refuse_update(
+            f"the correction of an earlier update would change the state from {last.state.words} to {state.words}", hint
+        )
     hint = f"Write `{LAST}`, or the id in the comment of the update." if former else "Leave the field empty."
     return _refuse_update("this incident has no update {id} to correct", hint, id=typed)
 

@@ -116,6 +116,21 @@ def test_second_press_of_a_correction_says_what_is_public_already(desk: Desk, na
     assert "already" in desk.answers[-1]
 
 
+def test_correction_of_an_earlier_update_does_not_reopen_the_incident_for_users(desk: Desk) -> None:
+    desk.put_label("status:investigating")
+    desk.put_label("status:resolved")
+    first, _ = before = desk.updates
+
+    back = desk.press("investigating", text="Orders by card failed.", corrects=first.id)
+    shown, reason = desk.updates, desk.outputs["reason"]
+    kept = desk.press("resolved", text="Orders by card failed, and work again.", corrects=first.id)
+
+    assert (back.code, reason, shown) == (3, "not_publishable", before), back.err
+    assert "resolved" in desk.answers[2]
+    assert (kept.code, desk.updates[-1].state.value, desk.updates[-1].corrects) == (0, "resolved", first.id), kept.err
+    assert desk.press("monitoring", corrects="last").code == 0, "the newest one was wrong"
+
+
 def test_lost_answer_of_the_comment_does_not_double_the_update(desk: Desk) -> None:
     desk.github.fault(method="POST", path="/repos/*/*/issues/*/comments", lost="after")
     desk.put_label("status:identified")
