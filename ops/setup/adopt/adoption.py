@@ -182,8 +182,9 @@ class Adoption:
     def _config_path(self) -> Path:
         return self._folder / CONFIG
 
-    @cached_property
+    @property
     def _adopted_config(self) -> "Config":
+        """The configuration as it is now: the set-up writes it too."""
         return read_config(self._config_path, labels=None)[0]
 
     def _write_repository_files(self) -> tuple[State, str]:
@@ -272,7 +273,6 @@ class Adoption:
                 self._say(f"  NOT done: {result.change.kind} {result.change.name}: {result.problem}")
                 problems.append(result.change.name)
         if plan.files:
-            self.__dict__.pop("_config", None)
             self._commit_and_push()
         if problems:
             return "failed", f"{count_of(len(problems), 'setting')} not done. Correct this. {GO_ON}"
