@@ -23,27 +23,27 @@ def test_sdk_writes_reads_and_deletes_objects(sandbox: Sandbox) -> None:
     account = sandbox.account_id
     sandbox.add_token("rows", ["Workers R2 Storage Write"])
     sandbox.account.r2.add("bakery", jurisdiction="eu")
-    sdk = Cloudflare(api_token="rows", base_url=sandbox.api_url, max_retries=0)
-    objects, domains = sdk.r2.buckets.objects, sdk.r2.buckets.domains
-    with pytest.raises(NotFoundError):
-        domains.managed.list("bakery", account_id=account)
-    written = objects.upload(
-        "a.sql", CONTENT.encode(), account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu"
-    )
-    read = objects.get("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
-    (listed,) = objects.list("bakery", account_id=account, cf_r2_jurisdiction="eu")
+    with Cloudflare(api_token="rows", base_url=sandbox.api_url, max_retries=0) as sdk:
+        objects, domains = sdk.r2.buckets.objects, sdk.r2.buckets.domains
+        with pytest.raises(NotFoundError):
+            domains.managed.list("bakery", account_id=account)
+        written = objects.upload(
+            "a.sql", CONTENT.encode(), account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu"
+        )
+        read = objects.get("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
+        (listed,) = objects.list("bakery", account_id=account, cf_r2_jurisdiction="eu")
 
-    assert written is not None
-    assert read.read().decode() == CONTENT
-    assert (listed.key, listed.etag, listed.size) == ("a.sql", written.etag, len(CONTENT.encode()))
-    assert domains.managed.list("bakery", account_id=account, cf_r2_jurisdiction="eu").enabled is False
-    domains.managed.update("bakery", account_id=account, enabled=True, cf_r2_jurisdiction="eu")
-    assert domains.managed.list("bakery", account_id=account, cf_r2_jurisdiction="eu").enabled is True
-    assert domains.custom.list("bakery", account_id=account, cf_r2_jurisdiction="eu").domains == []
-    objects.delete("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
-    with pytest.raises(NotFoundError):
-        objects.get("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
-    assert sandbox.unknown_requests == []
+        assert written is not None
+        assert read.read().decode() == CONTENT
+        assert (listed.key, listed.etag, listed.size) == ("a.sql", written.etag, len(CONTENT.encode()))
+        assert domains.managed.list("bakery", account_id=account, cf_r2_jurisdiction="eu").enabled is False
+        domains.managed.update("bakery", account_id=account, enabled=True, cf_r2_jurisdiction="eu")
+        assert domains.managed.list("bakery", account_id=account, cf_r2_jurisdiction="eu").enabled is True
+        assert domains.custom.list("bakery", account_id=account, cf_r2_jurisdiction="eu").domains == []
+        objects.delete("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
+        with pytest.raises(NotFoundError):
+            objects.get("a.sql", account_id=account, bucket_name="bakery", cf_r2_jurisdiction="eu")
+        assert sandbox.unknown_requests == []
 
 
 def test_wrangler_downloads_what_our_client_wrote(sandbox: Sandbox, tmp_path: Path) -> None:
