@@ -153,22 +153,32 @@ def _parse_condition(typed: str) -> ComponentCondition | RefusedRequest | None:
 def _find_corrected(typed: str, state: PublicState, former: Sequence[PublicUpdate]) -> str | RefusedRequest:
     """Return the id of the update to correct; empty for none.
 
-    Users see the state of the newest update, so the correction of an earlier one must keep that state.
+    Users see the state of the newest update. So the correction of an earlier one must keep that state, also if another
+    correction of the earlier one came last.
     """
     if not typed:
         return ""
-    if former and typed.lower() in {LAST, former[-1].id}:
-        return former[-1].id
-    if any(each.id == typed.lower() for each in former):
-        last = former[-1]
-        if typed.lower() == last.corrects or state == last.state:
-            return typed.lower()
-        hint = f"Press it again with the state {last.state.words}, or correct `{LAST}`."
+    corrected = former[-1].id if former and typed.lower() == LAST else typed.lower()
+    if any(each.id == corrected for each in former):
+        last = former[-1].state
+        if state == last or _is_newest(corrected, former):
+            return corrected
+        hint = f"Press it again with the state {last.words}, or correct `{LAST}`."
         return _refuse_update(
-            f"the correction of an earlier update would change the state from {last.state.words} to {state.words}", hint
+            f"the correction of an earlier update would change the state from {last.words} to {state.words}", hint
         )
     hint = f"Write `{LAST}`, or the id in the comment of the update." if former else "Leave the field empty."
     return _refuse_update("this incident has no update {id} to correct", hint, id=typed)
+
+
+def _is_newest(corrected: str, former: Sequence[PublicUpdate]) -> bool:
+    """Return whether each later update corrects this one, or a correction of it."""
+    same = {corrected}
+    for each in former[[each.id for each in former].index(corrected) + 1 :]:
+        if each.corrects not in same:
+            return False
+        same.add(each.id)
+    return True
 
 
 def _read_times(request: UpdateRequest, now: datetime) -> tuple[datetime | None, datetime | None] | RefusedRequest:

@@ -124,11 +124,22 @@ def test_correction_of_an_earlier_update_does_not_reopen_the_incident_for_users(
     back = desk.press("investigating", text="Orders by card failed.", corrects=first.id)
     shown, reason = desk.updates, desk.outputs["reason"]
     kept = desk.press("resolved", text="Orders by card failed, and work again.", corrects=first.id)
+    again = desk.press("investigating", text="Orders by card failed.", corrects=first.id)
 
     assert (back.code, reason, shown) == (3, "not_publishable", before), back.err
     assert "resolved" in desk.answers[2]
     assert (kept.code, desk.updates[-1].state.value, desk.updates[-1].corrects) == (0, "resolved", first.id), kept.err
+    assert (again.code, len(desk.updates)) == (3, 3), again.err
     assert desk.press("monitoring", corrects="last").code == 0, "the newest one was wrong"
+
+
+def test_correction_of_a_correction_of_the_newest_update_may_change_the_state(desk: Desk) -> None:
+    desk.put_label("status:investigating")
+    wrong = desk.updates[0].id
+    for state in ("identified", "monitoring"):
+        assert desk.press(state, corrects=wrong).code == 0
+
+    assert [each.state.value for each in desk.updates] == ["investigating", "identified", "monitoring"]
 
 
 def test_lost_answer_of_the_comment_does_not_double_the_update(desk: Desk) -> None:
