@@ -18,7 +18,7 @@ from ops.core.next_step import SuggestedCommand, command_from_json, command_to_j
 from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
-from ops.core.verdict import ProbeObservation, Verdict, add_place, observation_to_json
+from ops.core.verdict import ProbeObservation, Verdict, add_place, probe_results_to_json
 
 STATES = {
     EventKind.REQUESTED: "Received",
@@ -434,8 +434,8 @@ class EndedRun(Run):
             "outcome": self.outcome,
             "plan": plan.to_json() if plan else None,
             "timeline": [event.to_json() for event in self.events],
-            "probes_before": observation_to_json(self.before),
-            "probes_after": observation_to_json(self.after),
+            "probes_before": probe_results_to_json(self.before),
+            "probes_after": probe_results_to_json(self.after),
             "durations": self.durations,
             "undo": [each.command for each in self.undo] if plan and self.has_written else [],
             "links": self.links,

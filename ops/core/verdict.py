@@ -261,7 +261,7 @@ def decide_by_verdicts(before: Verdict, *, wrote: bool, after: Verdict) -> tuple
     return Decision.RECOVERED, Reason.VERIFIED
 
 
-def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
+def probe_results_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
     """Return the probes' results as the JSON result holds them; times are seconds."""
     if observation is None:
         return None

@@ -155,7 +155,7 @@ def without_comments(sql: str) -> str:
     return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
 
 
-def bare_words(sql: str) -> str:
+def mask_sql_text(sql: str) -> str:
     """Return a text with a space for each comment, and `?` for each quoted text or name."""
     return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else "?", sql)
 

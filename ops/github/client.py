@@ -102,7 +102,7 @@ def api_url(environ: Mapping[str, str]) -> str:
     own = _api_of(server)
     if own and given.lower() in {"", own, own.removesuffix(SERVER_PATH)}:
         return given or own
-    raise _other_machine(given, own, environ)
+    raise _refuse_other_server(given, own, environ)
 
 
 def server_host(environ: Mapping[str, str]) -> str:
@@ -135,7 +135,7 @@ def _api_of(server: str) -> str:
     return f"{match[1]}://{match[2]}{SERVER_PATH}"
 
 
-def _other_machine(given: str, own: str, environ: Mapping[str, str]) -> ConfigError:
+def _refuse_other_server(given: str, own: str, environ: Mapping[str, str]) -> ConfigError:
     host = server_host(environ)
     if own:
         api = remote_host(given) or "GITHUB_API_URL"

@@ -116,7 +116,7 @@ def look_at_routes(
     looks = dict[str, ClosureLook]()
     for name in dict.fromkeys(each.service for each in windows):
         own = tuple(each for each in windows if each.service == name)
-        openings, unread = find_open_ways(own, live, check)
+        openings, unread = find_maintenance_gaps(own, live, check)
         looks[name] = ClosureLook(own, openings, run=standing.state.run, unread=unread)
     return looks
 
@@ -125,7 +125,7 @@ Check = Callable[[Sequence[MaintenanceCheck]], ProbeResult]
 """Sends one request to each address, and says whether ops-maintenance answers."""
 
 
-def find_open_ways(
+def find_maintenance_gaps(
     windows: Sequence[MaintenanceWindow], live: LiveWays, check: Check
 ) -> tuple[tuple[Opening, ...], str]:
     """Return the open ways into closed services, and what is unknown.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def no_zone_refusal(service: "Service") -> Refused:
     """Return the refusal of a service whose url cannot have a route of the account, or that has none."""
     if not service.url:
-        return _no_url_refusal(service)
+        return _refuse_closure_without_url(service)
     return Refused(
         f"{service.url} is in Cloudflare's own zone, so no route can close it",
         reason=Reason.NO_WAY_IN,
@@ -24,7 +24,7 @@ def no_zone_refusal(service: "Service") -> Refused:
     )
 
 
-def _no_url_refusal(service: "Service") -> Refused:
+def _refuse_closure_without_url(service: "Service") -> Refused:
     return Refused(
         f"{service.name} has no url in ops.yml, so no request reaches it that a route could close",
         reason=Reason.NO_WAY_IN,

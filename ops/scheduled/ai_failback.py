@@ -38,7 +38,7 @@ class FailbackParams(AiFailover.Params):
     """Revision of the judged override; any other override stays."""
 
 
-def _find_due_runs(
+def _find_due_ai_failback(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[DueRun | str]:
     failback, override = _decide_ai_failback(config, environment, environ, redactor)
@@ -65,7 +65,7 @@ class AiFailback(AiFailover):
     schedule = Schedule("ai-failback", minute=3, pauses=True)
     job = replace(
         AiFailover.job,
-        due=DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai)),
+        due=DueRuns(_find_due_ai_failback, lambda environment: bool(environment.runtime and environment.runtime.ai)),
     )
     example = FailbackParams(to=RESTORE)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OFF = "off"
 
 
-def _find_due_runs(
+def _find_banners_to_remove(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
 ) -> Iterator[DueRun | str]:
     incidents = _read_incidents(config, environment, environ)
@@ -74,7 +74,7 @@ class RemoveBanner(Feature):
     label_use = None
     job = JobNeeds(
         due=DueRuns(
-            _find_due_runs,
+            _find_banners_to_remove,
             lambda environment: bool(environment.runtime and BANNER_SWITCH in environment.runtime.switches),
         )
     )

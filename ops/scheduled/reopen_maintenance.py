@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ops.core.redaction import Redactor
 
 
-def _find_due_runs(
+def _find_windows_to_reopen(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
 ) -> Iterator[DueRun | DueNotice | str]:
     with ExitStack() as ending:
@@ -58,7 +58,7 @@ class ReopenMaintenance(Maintenance):
     when = "No incident: a schedule starts it"
     label_use = None
     schedule = Schedule("reopen-maintenance", minute=7)
-    job = replace(Maintenance.job, due=DueRuns(_find_due_runs))
+    job = replace(Maintenance.job, due=DueRuns(_find_windows_to_reopen))
     example = Maintenance.Params(state="off", service="api")
 
     def opening_methods(

@@ -135,7 +135,7 @@ def read_maintenance_at_edge(session: Session, program: str) -> EdgeStatus:
         )
         more, lack = try_status_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = drift.find_open_ways(windows, live, session.web.check_maintenance)
+    openings, unknown = drift.find_maintenance_gaps(windows, live, session.web.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise_open_closures(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))

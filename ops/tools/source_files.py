@@ -67,7 +67,7 @@ def read_source_files(
         files = root.read_folders(commit, paths)
     except git.GitError as error:
         raise _unreadable_source(str(error)) from None
-    return SourceFiles(branch, commit, files, _find_repository_address(root, environ))
+    return SourceFiles(branch, commit, files, _find_source_address(root, environ))
 
 
 def save_for_later_job(value: Any, into: Path) -> str:
@@ -122,7 +122,7 @@ def _check_repository(root: git.GitRepository, source: Path, repository: str, en
         raise _unreadable_source(f"{source} is a checkout of {origin}, not of {repository}")
 
 
-def _find_repository_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:
+def _find_source_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:
     """Return the address of the repository on GitHub; empty for a remote elsewhere."""
     origin = root.origin() or ""
     host, name = git.parse_remote(origin) or ("", "")

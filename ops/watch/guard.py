@@ -237,7 +237,7 @@ def list_deployed(session: Session, service: "Service") -> list[Deployed]:
             if each.split
         ]
     sites = (each for each in session.cloudflare.pages.list_deployments(service.pages) if each.can_serve_production)
-    return [_deployed_from_site(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
+    return [_describe_site_deployment(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
 
 
 def _deployed_from_worker(each: "WorkerDeployment") -> Deployed:
@@ -255,7 +255,7 @@ def _deployed_from_worker(each: "WorkerDeployment") -> Deployed:
     )
 
 
-def _deployed_from_site(each: "PagesDeployment") -> Deployed:
+def _describe_site_deployment(each: "PagesDeployment") -> Deployed:
     text = f"{short_id(each.id)}, deployed at {format_utc(each.created_on)}"
     return Deployed(each.id, each.created_on, text, commits=(each.commit,))
 
