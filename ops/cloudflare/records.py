@@ -32,6 +32,7 @@ from ops.cloudflare.types.records import (
     WorkerTraffic,
 )
 from ops.core.clock import Period, format_rfc3339, parse_utc
+from ops.core.errors import ProviderError, Reason
 
 MAX_AUDIT_ENTRIES = 5000
 """Most entries to read for one period."""
@@ -150,11 +151,14 @@ def _parse_audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
 
 
 @reads("GET /zones")
-def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
-    """Return the ID of the host's zone; None if the token can read none, as for workers.dev and pages.dev."""
+def find_zone(client: CloudflareClient, account_id: str, host: str) -> str:
+    """Return the ID of the host's zone. Raises ProviderError, also if the token sees none, as for workers.dev."""
     read = client.list_reader("/zones", "the zones", _parse_zone_name, params={"account.id": account_id})
     holding = [(name, zone) for name, zone in paginate_by_total(read) if host == name or host.endswith(f".{name}")]
-    return max(holding, key=lambda found: len(found[0]))[1] if holding else None
+    if not holding:
+        raise ProviderError(f"the token can read no zone of {host}", reason=Reason.PROVIDER_REFUSED)
+    zone: str = max(holding, key=lambda found: len(found[0]))[1]
+    return zone
 
 
 def _parse_zone_name(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -143,9 +143,6 @@ class _CloudflareSources:
 
         client = self.session.client
         zone = records.find_zone(client, self.account, host)
-        if zone is None:
-            message = f"the token can read no zone of this account for {host}"
-            raise ProviderError(message, reason=Reason.NOT_AUTHORISED)
         limits = records.read_zone_limits(client, zone)
         return (
             self._query_analytics(

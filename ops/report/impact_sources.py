@@ -11,7 +11,7 @@ from ops.app.session import Session
 from ops.cloudflare.types.records import HostTraffic, WorkerTraffic
 from ops.core.bounded_http import PROBE_AGENT
 from ops.core.clock import Period
-from ops.core.errors import OpsError, ProviderError, Reason
+from ops.core.errors import OpsError, Reason
 from ops.core.permissions import graphql_permissions, needed_permission
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_impact_window
@@ -119,8 +119,6 @@ def _read_responses(session: Session, impact: ServiceImpact, now: datetime) -> H
     from ops.cloudflare import records
 
     zone = records.find_zone(session.client, session.account_id, impact.host)
-    if zone is None:
-        raise ProviderError(f"the token can read no zone of {impact.host}", reason=Reason.PROVIDER_REFUSED)
     return records.read_host_traffic(
         session.client,
         zone,

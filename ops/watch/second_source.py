@@ -15,7 +15,7 @@ from ops.app.session import Session
 from ops.cloudflare import records
 from ops.core.bounded_http import MAX_PAGE_URLS, PROBE_AGENT
 from ops.core.clock import Period
-from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.errors import ConfigError, ProviderError
 from ops.core.sequential_test import Count, judge_share
 from ops.core.verdict import Verdict
 from ops.watch.judgment import MINUTE, RATES, SETTLED, GuardedDeployment
@@ -123,8 +123,6 @@ def _count_host(session: Session, service: "Service", period: Period) -> tuple[s
     if others := [each.name for each in services if each.host == host and each.name != service.name]:
         raise ConfigError(f"{host} is also the host of {', '.join(others)}")
     zone = records.find_zone(session.client, session.account_id, host)
-    if zone is None:
-        raise ProviderError(f"the token can read no zone of {host}", reason=Reason.PROVIDER_REFUSED)
     rows = records.read_host_minutes(
         session.client, zone, host, period, without_agent=PROBE_AGENT, timeout=QUERY_TIMEOUT
     )
