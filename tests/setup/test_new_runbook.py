@@ -14,7 +14,7 @@ from check.__main__ import CHECKS
 from tests.conftest import REFERENCE, ROOT, WORKER, World
 from tests.support import team_files
 from tests.support.commands import Command
-from tests.support.tracked import tracked
+from tests.support.tracked import copy_compiled, tracked
 from tests.support.workflows import generated
 
 NAME = "turn-off-address"
@@ -102,20 +102,15 @@ def test_report_token_gets_only_read_permissions(world: World) -> None:
 
 
 def copy_repository(copy: Path) -> Path:
-    """Copy the tracked files with their times, and with the compiled modules and types, which hold for these times.
-
-    pytest's compiled tests name the files of this folder. A file with a number is one that another process writes.
-    """
+    """Copy the tracked files, and with them the compiled modules and the types."""
     with team_files.allowed():
         for path in tracked():
             target = copy / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
-    kept = {path.parent / "__pycache__" for path in tracked() if path.suffix == ".py"}
-    ignored = shutil.ignore_patterns("*-pytest-*", "*.pyc.*")
-    for folder in (*kept, TYPE_CACHE):
-        if folder.exists():
-            shutil.copytree(folder, copy / folder.relative_to(ROOT), ignore=ignored)
+    copy_compiled(copy)
+    if TYPE_CACHE.exists():
+        shutil.copytree(TYPE_CACHE, copy / TYPE_CACHE.relative_to(ROOT))
     return copy
 
 
