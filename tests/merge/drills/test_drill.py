@@ -441,7 +441,7 @@ def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     with TemporaryDirectory() as folder:
         secrets = DRILLS[name].environ(Path(folder)).values()
 
-    result = assert_recovered(run)
+    result = assert_recovered(run, *switch_arguments("pages_propagation_seconds=1"))
 
     if trigger in IN_A_JOB:
         assert result["workflow_run"]["event"] == IN_A_JOB[trigger]
