@@ -28,6 +28,8 @@ from tests.support.adoption import (
 from tests.support.commands import set_origin
 
 MOST_FILES = 25
+LONGEST_LABEL = 50
+"""Limit of GitHub."""
 PLACE = "1Password: cloudflare-recovery"
 
 
@@ -139,6 +141,32 @@ def test_pages_site_is_compared_at_two_paths(blog: Team) -> None:
         "recover:notes": {"runbook": "rollback-pages", "environment": "production", "params": {"service": "notes"}}
     }
     assert 7 <= len(blog.config.read_text().splitlines()) <= 40
+
+
+def test_second_release_is_found_behind_failed_builds(blog: Team) -> None:
+    """Cloudflare lists at most 25 deployments of a project on a page, failed ones among them."""
+    for _ in range(23):
+        blog.world.sandbox.pages.add_deployment("notes", files={}, status="failure")
+
+    assert blog.init().code == 0
+
+    assert services(blog)["notes"]["compare"] == ["/", "/feed.xml"]
+
+
+def test_label_of_a_long_name_is_the_longest_of_github(tmp_path: Path) -> None:
+    with team(GAME, tmp_path) as found, Sandbox(account_id=GAME_STAGING, virtual_clock=True) as staging:
+        for sandbox in (found.world.sandbox, staging):
+            sandbox.pages.add_project("a" * 36)
+            sandbox.pages.add_deployment("a" * 36, files={"index.html": b"<h1>Long</h1>"})
+        staging.add_token(READER, EVERY_READ)
+        found.world.sandbox.add_account(staging)
+
+        outcome = found.init("--account", f"production={GAME}", "--account", f"staging={GAME_STAGING}")
+
+        label = f"recover:{'a' * 36}"
+        assert outcome.code == 0, outcome.err
+        assert [*config(found)["labels"]] == [label, f"{label}-staging"[:LONGEST_LABEL]]
+        assert found.ops("config", "check").code == 0
 
 
 @pytest.mark.slow
