@@ -116,6 +116,18 @@ def test_worse_version_than_the_live_one_is_no_target(busy: Shop) -> None:
     assert busy.live == {busy.bad: 100}
 
 
+@pytest.mark.parametrize(("requests", "target"), [(99, "good"), (100, "bad")])
+def test_rate_of_less_than_a_hundred_requests_keeps_no_version_from_being_chosen(
+    busy: Shop, requests: int, target: str
+) -> None:
+    count(busy, busy.bad, requests, 1)
+    count_failures_of_earlier_versions(busy)
+
+    busy.ops(*ROLLBACK, "--yes")
+
+    assert busy.live == {getattr(busy, target): 100}
+
+
 def test_chosen_version_with_many_errors_has_a_warning(busy: Shop) -> None:
     count(busy, busy.good, 120, 24, minutes_ago=26 * 60)
 
