@@ -289,6 +289,25 @@ def test_second_press_within_a_minute_of_a_kill_waits(library: Library) -> None:
     assert (len(library.restores), library.migrations) == (1, ["0001_first.sql"])
 
 
+@pytest.mark.parametrize("damage", ["short", "long"])
+def test_damaged_bookmark_of_a_record_is_in_no_command(library: Library, damage: str) -> None:
+    asked = presses(library, incident=False)
+    asked.signaled(signal.SIGKILL)
+    (path,) = (library.world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
+    bookmark = library.restores[0]
+    damaged = bookmark[:-1] if damage == "short" else f"{bookmark}0"
+    assert bookmark in path.read_text()
+    path.write_text(path.read_text().replace(bookmark, damaged))
+
+    refused = asked.press("-5m")
+
+    assert ended(refused) == (3, "refused", "world_moved")
+    assert damaged not in refused.out + refused.err
+    library.world.sandbox.clock.advance(60)
+    asked.press("-5m")
+    assert len(library.restores) == 1
+
+
 @pytest.mark.slow
 def test_dry_run_prints_the_absolute_target(library: Library) -> None:
     planned = library.restore("-5m", "--dry-run")
