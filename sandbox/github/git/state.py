@@ -53,7 +53,7 @@ class FileChange:
     def sha(self) -> str:
         return blob_sha(self.before or b"" if self.after is None else self.after)
 
-    @property
+    @cached_property
     def patch(self) -> str:
         """Unified diff without the two lines that name the files, as in the API."""
         before, after = (
