@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -260,6 +260,7 @@ GRAPHQL = "/graphql"
 _DATA = {"data": (dict, None), "errors": ([dict], None)}
 
 
+@lru_cache(maxsize=256)  # a run asks the same paths again
 def expected_answer(method: str, path: str) -> tuple[str, Shape]:
     """Return the name of the route and its shape. A route that is not listed may return any object or list."""
     if path == "/user":
