@@ -59,8 +59,7 @@ class HeldShop:
         words = [word for text in message for word in ("-m", self.fill(text))]
         name: str = given.get("as") or given.get("commit") or given.get("empty") or ""
         if "commit" in given:
-            self.repository.commit(f"Do {name}", **{f"{name.lower()}_txt": name})
-            git("commit", "-q", "--amend", "-m", f"Do {name}", *words)
+            self.repository.commit(f"Do {name}", *map(self.fill, message), **{f"{name.lower()}_txt": name})
         elif "empty" in given:
             git("commit", "-q", "--allow-empty", "-m", f"Do {name}", *words)
         elif "branch" in given:

@@ -31,14 +31,14 @@ class SiteRepository:
         done = subprocess.run(argv, env=environ, check=True, capture_output=True, text=True, input=stdin)
         return done.stdout.strip()
 
-    def commit(self, subject: str, **files: str) -> str:
-        """Commit files. In a name, `_` stands for a dot, and `__` for a slash."""
+    def commit(self, *message: str, **files: str) -> str:
+        """Commit files; `message` is its paragraphs. In a name, `_` stands for a dot, and `__` for a slash."""
         for name, text in files.items():
             path = self.folder / name.replace("__", "/").replace("_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.git("add", "--all")
-        self.git("commit", "-q", "--allow-empty", "-m", subject)
+        self.git("commit", "-q", "--allow-empty", *(word for text in message for word in ("-m", text)))
         return self._head()
 
     def blob(self, content: bytes) -> str:
