@@ -158,14 +158,14 @@ def find_migration(name: str, migrations: Sequence[Migration], held: Sequence[Mi
     Raises:
         Refused: it is not known.
     """
+    place = next((place for place, each in enumerate(migrations) if each.name == name), None)
+    if place is None and any(each.migration == name for each in held):
+        return None
     if not migrations:
         raise Refused("no migration is applied", reason=Reason.NO_TARGET, hint="There is nothing to revert.")
     last = migrations[-1]
     if name == LAST:
         return last
-    place = next((place for place, each in enumerate(migrations) if each.name == name), None)
-    if place is None and any(each.migration == name for each in held):
-        return None
     if place is None:
         raise Refused(
             f"no migration {quote_name(name)} is applied{did_you_mean(name, [each.name for each in migrations])}",

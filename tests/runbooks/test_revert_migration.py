@@ -8,7 +8,7 @@ import pytest
 from ops.core.sql import hash_migration
 from tests.support import reverts
 from tests.support.commands import ended, texts
-from tests.support.orders import ID
+from tests.support.orders import ID, TABLE
 from tests.support.reverts import BATCH, DOWN, NAME, UP, Desk
 from tests.support.shop import Shop
 from tests.support.site_repository import SiteRepository
@@ -64,6 +64,18 @@ def test_undo_restores_the_state_before_and_removes_the_hold(desk: Desk) -> None
 
     assert desk.state == before
     assert desk.holds == {}
+
+
+@pytest.mark.slow
+def test_repeated_revert_of_the_only_migration_runs_the_checks(desk: Desk) -> None:
+    desk.query(f"DELETE FROM {TABLE} WHERE name = ?", FIRST)
+    assert ended(desk.revert())[1] == "recovered"
+
+    again = desk.revert()
+
+    assert ended(again) == (0, "nothing_to_do", "already_live"), again.err
+    assert desk.state[0] == []
+    assert desk.batches == 1
 
 
 @pytest.mark.slow
