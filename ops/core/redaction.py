@@ -404,6 +404,7 @@ def _escape_patterns(character: str) -> Iterator[str]:
         yield rf"&(?:amp;)?{_HTML[character]};"
     if character == "'":
         yield from (r"'\\{0,3}\"'\\{0,3}\"'", r"'\\{1,4}''")  # in a shell, and that in JSON
+        yield r"\\{1,3}'"  # in Python's repr of a text with both quotes
     if character == "&":
         yield "&(?:amp;){1,2}"
     if character in _BASE64_OF_URLS:

@@ -37,6 +37,7 @@ REDACTED: dict[str, tuple[str, str, str]] = {
     "URL-encoded twice": ("a/b+c=d", "?to=%2F%3Ft%3Da%252Fb%252Bc%253Dd", "?to=%2F%3Ft%3D***"),
     "in a form": ("pass word!", "p=pass+word%21", "p=***"),
     "in JSON within JSON": ('say "hi"\n', json.dumps(json.dumps('say "hi"\n')), '"\\"***\\""'),
+    "in Python's repr": ('it\'s "so" secret', "got " + repr('it\'s "so" secret'), "got '***'"),
     "in HTML": ("<b>&'x'", "<p>&lt;b&gt;&amp;&#39;x&#x27;</p>", "<p>***</p>"),
     "a line of a key": ("first-line\nsecond-line\n", "x second-line", "x ***"),
     "with a stray newline": ("hunter2-x\n", "hunter2-x", "***"),
