@@ -188,10 +188,11 @@ def _list_repositories(config: Path, redactor: Redactor) -> Iterator[str]:
     from ops.app.configuration import choose_repository, read_config
     from ops.platform.team_use import list_repositories
 
-    for name in ("GITHUB_REPOSITORY", ""):
-        environ = {key: value for key, value in os.environ.items() if name or key != "GITHUB_REPOSITORY"}
-        with suppress(ConfigError):
-            yield choose_repository("", environ, config.parent, redactor)
+    if named := os.environ.get("GITHUB_REPOSITORY"):
+        yield named
+    environ = {key: value for key, value in os.environ.items() if key != "GITHUB_REPOSITORY"}
+    with suppress(ConfigError):
+        yield choose_repository("", environ, config.parent, redactor)
     if config.exists():
         yield from list_repositories(read_config(config)[0])
 

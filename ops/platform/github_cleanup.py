@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from ops.core.errors import ProviderError, Reason
 from ops.core.verification_name import PREFIX, is_verification_name, make_verification_name
@@ -39,12 +39,17 @@ class RepositoryCleanup:
         A pull request that removes the workflow, and its branch, wait for a person and are none.
         """
         try:
-            kept = {branch for branch, _ in self._find_removals()}
+            pulls = self._list_pulls()
+            kept = {branch for branch, _ in self._choose_removals(pulls)}
         except ProviderError as error:
             return [], [error]
-        of_branches = (self._find_runs, self._find_pulls, self._find_branches)
-        others = (self._find_environments, self._find_labels, self._find_issues)
-        return list_leftovers((*(partial(find, kept) for find in of_branches), *others))
+        read_branches = cache(self.list_branches)  # once, and again after an error
+        of_branches = (
+            partial(self._find_runs, read_branches, kept),
+            partial(self._find_pulls, pulls, kept),
+            partial(self._find_branches, read_branches, kept),
+        )
+        return list_leftovers((*of_branches, self._find_environments, self._find_labels, self._find_issues))
 
     def delete_leftovers(self) -> int:
         """Delete what is left, and return how many things that were.
@@ -81,7 +86,7 @@ class RepositoryCleanup:
         """
         if not self._repository.holds_workflow():
             return ""
-        if removals := self._find_removals():
+        if removals := self._choose_removals(self._list_pulls()):
             return removals[0][1]
         name = self._name or make_verification_name()
         self._repository.guard.own_name(name)
@@ -112,27 +117,26 @@ class RepositoryCleanup:
         names = [str(row["ref"]).removeprefix("refs/heads/") for row in rows]
         return [name for name in names if self._is_own(own_branch_of(name))]
 
-    def _list_pulls(self, *, is_every_run: bool = False) -> list[tuple[int, str, str]]:
-        """Return number, branch and address of the open pull requests of own branches."""
+    def _list_pulls(self) -> list[tuple[int, str, str]]:
+        """Return number, branch and address of the open pull requests of every run."""
         found = list[tuple[int, str, str]]()
         for row in self._repository.list_rows("/pulls", state="open"):
             head = row["head"]
             branch, source = str(head["ref"]), (head.get("repo") or {}).get("full_name", "")
-            name = own_branch_of(branch)
-            is_own = is_verification_name(name) if is_every_run else self._is_own(name)
-            if is_own and source.lower() == self._repository.name.lower():
+            is_of_run = is_verification_name(own_branch_of(branch))
+            if is_of_run and source.lower() == self._repository.name.lower():
                 found.append((int(row["number"]), branch, str(row["html_url"])))
         return found
 
-    def _find_removals(self) -> list[tuple[str, str]]:
+    def _choose_removals(self, pulls: Iterable[tuple[int, str, str]]) -> list[tuple[str, str]]:
         """Return branch and address of each open pull request that removes the workflow from the default branch."""
-        found = [(branch, url) for _, branch, url in self._list_pulls(is_every_run=True) if branch.endswith(REMOVING)]
+        found = [(branch, url) for _, branch, url in pulls if branch.endswith(REMOVING)]
         return found if found and self._repository.holds_workflow() else []
 
-    def _find_runs(self, kept: set[str]) -> list[Leftover]:
+    def _find_runs(self, read_branches: Callable[[], list[str]], kept: set[str]) -> list[Leftover]:
         """Return the runs of own branches that go on. A token without that permission started none."""
         found = list[Leftover]()
-        self._branches.update(self.list_branches())
+        self._branches.update(read_branches())
         for branch in sorted(self._branches - kept):
             try:
                 rows = self._repository.list_rows("/actions/runs", "workflow_runs", branch=branch)
@@ -153,16 +157,19 @@ class RepositoryCleanup:
                 raise
         self._cancelled.add(run)
 
-    def _find_pulls(self, kept: set[str]) -> list[Leftover]:
-        pulls = [(number, branch) for number, branch, _ in self._list_pulls() if branch not in kept]
-        return [Leftover(PULL, f"#{number}", partial(self._close_pull, number, branch)) for number, branch in pulls]
+    def _find_pulls(self, pulls: Iterable[tuple[int, str, str]], kept: set[str]) -> list[Leftover]:
+        return [
+            Leftover(PULL, f"#{number}", partial(self._close_pull, number, branch))
+            for number, branch, _ in pulls
+            if branch not in kept and self._is_own(own_branch_of(branch))
+        ]
 
     def _close_pull(self, number: int, branch: str) -> None:
         self._repository.guard.own_pull(number, branch)
         self._api.close_pull(number)
 
-    def _find_branches(self, kept: set[str]) -> list[Leftover]:
-        names = [name for name in self.list_branches() if name not in kept]
+    def _find_branches(self, read_branches: Callable[[], list[str]], kept: set[str]) -> list[Leftover]:
+        names = [name for name in read_branches() if name not in kept]
         return [Leftover(BRANCH, name, partial(self._delete_branch, name)) for name in names]
 
     def _delete_branch(self, branch: str) -> None:
