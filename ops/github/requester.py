@@ -92,7 +92,7 @@ def is_folder_entry(value: Any) -> bool:
     """Return whether the value is a timeline entry. Entries of kinds that Backout does not read may have any fields."""
     if not isinstance(value, dict):
         return False
-    return _shape_problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
+    return _shape_problem(_ENTRIES.get(str(value.get("event")), {}), value) is None
 
 
 TEXT = (str, None)
@@ -290,7 +290,7 @@ def check_answer(method: str, path: str, status: int, text: str) -> None:
         why = "an HTML page" if text.lstrip()[:1] == "<" else f"{len(text)} characters that are not JSON"
         raise malformed_answer(method, name, status, why) from None
     if problem := _shape_problem(shape, value):
-        why = "an empty body" if not text else f"unexpected JSON ({problem})"
+        why = "an empty body" if not text else f"unexpected JSON ({problem[0].lstrip('.') or 'it'} {problem[1]})"
         raise malformed_answer(method, name, status, why)
 
 
@@ -303,30 +303,32 @@ def refusal_body(text: str) -> str:
     return text if isinstance(value, dict) and isinstance(value.get("message"), str) else "{}"
 
 
-def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
-    """Return where the value differs from the shape; "" if it matches."""
+def _shape_problem(shape: Shape, value: Any) -> tuple[str, str] | None:
+    """Return the first field that differs from the shape, and how; None if the value matches."""
     match shape:
         case tuple():
-            problems = [_shape_problem(one, value, field) for one in shape]
-            return "" if "" in problems else problems[0]
+            problems = [_shape_problem(one, value) for one in shape]
+            return None if None in problems else problems[0]
         case list():
             if not isinstance(value, list):
-                return f"{field or 'it'} is not a list"
-            return next(filter(None, (_shape_problem(shape[0], item, f"{field}[]") for item in value)), "")
+                return "", "is not a list"
+            return next((_name_field("[]", found) for item in value if (found := _shape_problem(shape[0], item))), None)
         case Mapping():
             if not isinstance(value, dict):
-                return f"{field or 'it'} is not an object"
-            problems = [
-                _shape_problem(one, value.get(name), f"{field}.{name}".lstrip(".")) for name, one in shape.items()
-            ]
-            return next(filter(None, problems), "")
+                return "", "is not an object"
+            fields = ((name, _shape_problem(one, value.get(name))) for name, one in shape.items())
+            return next((_name_field(f".{name}", found) for name, found in fields if found), None)
         case type():
             is_other = not isinstance(value, shape) or (shape is int and isinstance(value, bool))
-            return f"{field or 'it'} is missing or has another type" if is_other else ""
+            return ("", "is missing or has another type") if is_other else None
         case None:
-            return "" if value is None else f"{field or 'it'} is not empty"
+            return None if value is None else ("", "is not empty")
         case _:
-            return "" if shape(value) else f"{field or 'it'} is missing or has another form"
+            return None if shape(value) else ("", "is missing or has another form")
+
+
+def _name_field(field: str, problem: tuple[str, str]) -> tuple[str, str]:
+    return f"{field}{problem[0]}", problem[1]
 
 
 class TypedRequester(Requester):
