@@ -39,4 +39,4 @@ class FakeClock:
 
 def timestamp(instant: datetime) -> str:
     """Format a time as the Cloudflare API does: UTC, microseconds, Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{instant.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"  # strftime takes four times as long

@@ -6,10 +6,10 @@ import selectors
 import socket
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -31,12 +31,12 @@ class HttpRequest:
     headers: Message
     body: bytes
 
-    @property
+    @cached_property
     def path(self) -> str:
         return urlsplit(self.target).path
 
-    @property
-    def query(self) -> dict[str, str]:
+    @cached_property
+    def query(self) -> Mapping[str, str]:
         return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
 
 

@@ -4,9 +4,9 @@ Handlers run under the repository's lock.
 """
 
 import json
-import uuid
 from collections.abc import Mapping
 from email.utils import format_datetime
+from itertools import count
 from typing import Any, cast
 
 from sandbox.github.actions import api as actions
@@ -62,6 +62,8 @@ class FakeGitHubApi:
         """`repository` is the one of calls that name none."""
         self._repository = repository
         self._tokens = tokens
+        self._numbers = count(0xC0DE_0000_0000_0000_0001)
+        """IDs of requests."""
 
     def knows(self, request: HttpRequest) -> bool:
         """Return whether there is a route with that method and path."""
@@ -172,7 +174,7 @@ class FakeGitHubApi:
             ("server", "github.com"),
             ("date", format_datetime(self._repository.clock.now(), usegmt=True)),
             ("x-github-media-type", "github.v3; format=json"),
-            ("x-github-request-id", uuid.uuid4().hex.upper()[:20]),
+            ("x-github-request-id", f"{next(self._numbers):X}"),
         ]
         if token is None:
             return headers

@@ -29,7 +29,7 @@ def node_id(kind: str, number: int) -> str:
 
 def timestamp(instant: datetime) -> str:
     """Format a time as GitHub does: UTC, whole seconds, Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{instant.astimezone(UTC).isoformat()[:19]}Z"  # strftime takes four times as long
 
 
 def timestamp_or_none(instant: datetime | None) -> str | None:

@@ -5,6 +5,7 @@ docs.github.com/rest/users/users, docs.github.com/rest/repos/repos#get-a-reposit
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sandbox.github.issues.state import Fork
@@ -26,18 +27,24 @@ _USER_LINKS = {
 
 
 def user(user: User, urls: Urls) -> dict[str, Any]:
-    own = urls.user(user.login)
-    slug = user.login.removesuffix("[bot]")
+    return {**_user(user.login, user.id, user.type, urls)}
+
+
+@lru_cache
+def _user(login: str, number: int, kind: str, urls: Urls) -> Mapping[str, Any]:
+    """Return a user. A list of issues shows some in each row."""
+    own = urls.user(login)
+    slug = login.removesuffix("[bot]")
     return {
-        "login": user.login,
-        "id": user.id,
-        "node_id": node_id("U", user.id),
-        "avatar_url": f"{urls.html}/avatars/u/{user.id}?v=4",
+        "login": login,
+        "id": number,
+        "node_id": node_id("U", number),
+        "avatar_url": f"{urls.html}/avatars/u/{number}?v=4",
         "gravatar_id": "",
         "url": own,
-        "html_url": f"{urls.html}/{slug}" if slug == user.login else f"{urls.html}/apps/{slug}",
+        "html_url": f"{urls.html}/{slug}" if slug == login else f"{urls.html}/apps/{slug}",
         **{name: own + path for name, path in _USER_LINKS.items()},
-        "type": user.type,
+        "type": kind,
         "site_admin": False,
     }
 
@@ -144,8 +151,13 @@ def minimal_repository(repository: Repository, urls: Urls) -> dict[str, Any]:
         "description": repository.description,
         "fork": False,
         "url": urls.repo(),
-        **{name: urls.repo(path) for name, path in _REPOSITORY_LINKS.items()},
+        **_repository_links(urls),
     }
+
+
+@lru_cache
+def _repository_links(urls: Urls) -> Mapping[str, str]:
+    return {name: urls.repo(path) for name, path in _REPOSITORY_LINKS.items()}
 
 
 def repository(repository: Repository, urls: Urls) -> dict[str, Any]:
