@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
     from ops.cloudflare.types.workers import WorkerDeployment
     from ops.config import Service
+    from ops.pages.snapshot import SiteContent
 
 INTERVAL = timedelta(seconds=10)
 """Time from round to round: ten minutes of them can show that a deployment is good, also if one round fails."""
@@ -102,10 +103,14 @@ class Guard(WatchObserver):
         *,
         redactor: Redactor,
         on_round: Callable[[GuardResult], object],
+        content: "SiteContent | None" = None,
     ) -> None:
-        """`probe` runs one round, in which only these versions count; `on_round` gets each state."""
+        """`probe` runs one round, in which only these versions count; `on_round` gets each state.
+
+        `content` finds the deployment that a site shows.
+        """
         super().__init__(session, service, redactor)
-        self._probe, self._on_round = probe, on_round
+        self._probe, self._on_round, self._content = probe, on_round, content
 
     def rounds(self, request: GuardRequest, duration: timedelta) -> Rounds:
         """Guard the deployment until the end of its window.
@@ -203,12 +208,32 @@ class Guard(WatchObserver):
             return self._build_guard_result(deployment, state, Decision.NO_EVIDENCE, Reason.ALREADY_STEPPED_BACK)
         if deployment.replacement:
             return self._build_guard_result(deployment, state, Decision.NOTHING_TO_DO, Reason.REPLACED)
+        verdict = self._build_guard_result(deployment, state).judgment.verdict
+        if verdict == Verdict.HEALTHY and self._site_shows_other(deployment):
+            verdict = Verdict.INCONCLUSIVE
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.STILL_UNHEALTHY, Reason.BAD_DEPLOYMENT),
             Verdict.HEALTHY: (Decision.NOTHING_TO_DO, Reason.GOOD_DEPLOYMENT),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
-        }[self._build_guard_result(deployment, state).judgment.verdict]
+        }[verdict]
         return self._build_guard_result(deployment, state, decision, reason)
+
+    def _site_shows_other(self, deployment: GuardedDeployment) -> bool:
+        """Return whether a site shows another deployment, and note it; also if that is unknown.
+
+        Cloudflare lists no rollback of a site, and does not document that `canonical_deployment` follows one, so only
+        the content shows it [unsure: pages-canonical].
+        """
+        if self._content is None:
+            return False
+        self._content.forget()
+        shown = self._content()
+        if shown is None:
+            self._problem = "which deployment the site shows is unknown"
+        elif not deployment.id.startswith(shown.name):
+            self._problem = f"the site shows {shown.name}, not this deployment: it was rolled back, or a cache answers"
+            return True
+        return False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sandbox.cloudflare.analytics.state import SUCCESS, THREW
 from sandbox.faults import Fault
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.gate.support import parse_outputs
-from tests.support.shop import WORKER, Shop, answering, open_shop
+from tests.support.shop import SITE, WORKER, Shop, answering, open_shop
 from tests.support.webhooks import receiving
 
 PROBES = """\
@@ -289,6 +289,35 @@ def test_site_is_judged_by_its_probes_alone(shop: Shop) -> None:
 
     assert (lost.code, lost.result["reason"], lost.result["incident"]) == (6, "bad_deployment", 1)
     assert refused.code == 2
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_site_that_somebody_rolled_back_in_the_dashboard_is_not_called_good(shop: Shop, *, follows: bool) -> None:
+    """Cloudflare keeps no deployment for a rollback, and its canonical one may stay: only the content shows it."""
+    sandbox = shop.world.sandbox
+    sandbox.switches.pages_canonical_follows_rollbacks = follows
+    before, new = (sandbox.pages.add_deployment(SITE, files={"index.html": text}) for text in (b"docs", b"new docs"))
+    at_pauses(shop, {20: lambda: sandbox.pages.rollback(SITE, before)})
+
+    done = shop.ops("guard", "--service", "docs", "--json", **sandbox.github.environ())
+
+    assert done.result["deployment"] == new
+    assert (done.code, done.result["reason"]) == (8, "no_evidence"), done.result
+    if follows:
+        assert before[:8] in " ".join(done.result["notes"])
+    else:
+        assert "u" not in done.result["rounds"], "answers of a cache prove nothing"
+
+
+def test_site_is_good_although_nobody_can_say_which_deployment_it_shows(shop: Shop) -> None:
+    sandbox = shop.world.sandbox
+    new = sandbox.pages.add_deployment(SITE, files={"index.html": b"new docs"})
+    at_pauses(shop, {50: lambda: sandbox.edge_fault(host=f"{new[:8]}.*", status=503, times=None)})
+
+    done = shop.ops("guard", "--service", "docs", "--json", **sandbox.github.environ())
+
+    assert (done.code, done.result["reason"]) == (0, "good_deployment"), done.result
+    assert "which deployment" in " ".join(done.result["notes"])
 
 
 @pytest.mark.parametrize("fault", ["no token", "refused", "down"])
