@@ -166,14 +166,14 @@ def drill(
     `ops drill all` runs every drill by every trigger, and prints one scorecard. A drill without a target fails there.
     """
     from ops import drills
-    from ops.drills.faults import read_rules
+    from ops.drills.faults import read_fault_rules
     from ops.drills.settings import DrillSettings
     from ops.drills.suite import ALL, SuiteSettings
     from ops.drills.support import EDGES, TRIGGERS
 
     path = config or drills.REFERENCE
     environment = environment or drills.default_environment(path)
-    rules = read_rules(faults) if faults else ()
+    rules = read_fault_rules(faults) if faults else ()
     profile = _read_profile(platform, switches) if platform else None
     _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)
     if name == ALL:
@@ -278,7 +278,7 @@ def sandbox(
     as_json: bool,
 ) -> None:
     """Serve a local Cloudflare on this machine until stopped."""
-    from ops.drills.faults import add_rules, read_rules
+    from ops.drills.faults import add_rules, read_fault_rules
     from ops.drills.observation import break_example
     from ops.drills.settings import prepare_switches, require_sandbox
 
@@ -288,7 +288,7 @@ def sandbox(
 
     if example and (edge == "workerd" or as_json):
         raise click.UsageError("--example needs the embedded edge, and prints no JSON")
-    rules = read_rules(faults) if faults else ()
+    rules = read_fault_rules(faults) if faults else ()
     parsed = prepare_switches(edge, switches)
     try:
         server = Sandbox(edge=edge, port=port, switches=parsed)

@@ -24,7 +24,7 @@ def describe_progress(running: Sequence[PlannedDrill], ended: int, total: int) -
 def describe_drill_end(drill: ScoredDrill, ended: int, total: int) -> str:
     """Return the line for a drill that ended."""
     word = WORDS[drill.result.outcome]
-    return f"[{ended}/{total}] {word}  {drill.planned}: verified {_describe_time(drill.result.verified)}"
+    return f"[{ended}/{total}] {word}  {drill.planned}: verified {_describe_drill_time(drill.result.verified)}"
 
 
 def summarize(scorecard: Scorecard) -> str:
@@ -94,10 +94,10 @@ def _score_row(drill: ScoredDrill) -> tuple[str, ...]:
 
 
 def _describe_times(drill: ScoredDrill) -> tuple[str, str]:
-    return _describe_time(drill.result.write), _describe_time(drill.result.verified)
+    return _describe_drill_time(drill.result.write), _describe_drill_time(drill.result.verified)
 
 
-def _describe_time(time: DrillTime) -> str:
+def _describe_drill_time(time: DrillTime) -> str:
     seconds = "unknown" if time.seconds is None else f"{time.seconds:.1f} s"
     return seconds if time.target is None else f"{seconds} of {format_duration(time.target)}"
 

@@ -403,10 +403,10 @@ def refuse_review(review: Approval, requesters: Collection[str], environment: st
         raise _refused_approval(Reason.SAME_PERSON, text, hint)
     if not -MAX_CLOCK_SKEW <= (age := now - review.at) <= REQUEST_LIFETIME:
         ago, late = format_duration(age.total_seconds()), f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
-        raise not_reviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
+        raise refuse_unreviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
 
 
-def not_reviewed(message: str) -> Refused:
+def refuse_unreviewed(message: str) -> Refused:
     hint = "Add the label or press the button again, and let a reviewer approve the run in time."
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
 

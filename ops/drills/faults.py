@@ -87,7 +87,7 @@ def parse_rules(text: str, *, path: str) -> tuple[Rule, ...]:
     return model.root
 
 
-def read_rules(path: Path) -> tuple[Rule, ...]:
+def read_fault_rules(path: Path) -> tuple[Rule, ...]:
     """Return the rules of a YAML or JSON file. Raises ConfigError with every problem and its line."""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")

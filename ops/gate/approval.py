@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app import registry
 from ops.app.scope import AnyRunbook, scope_of
 from ops.config.labels import format_params
-from ops.core.approval import Approval, WaitingRequest, find_request, not_reviewed, refuse_approval, refuse_review
+from ops.core.approval import Approval, WaitingRequest, find_request, refuse_approval, refuse_review, refuse_unreviewed
 from ops.core.clock import current_time
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -95,9 +95,9 @@ def require_review(
         review = approvals.find_review(repository, run_id, attempt, name, requesters=requesters, is_next=is_next)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
-        raise not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
+        raise refuse_unreviewed(f"GitHub does not say whether it was approved ({why})") from None
     if review is None:
-        raise not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
+        raise refuse_unreviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
     refuse_review(review, requesters, name, current_time(environ))
     refuse_requester(environ, redactor, requester, PRESS_AGAIN, scope_of(environment, runbook.name, params))
     return review

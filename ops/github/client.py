@@ -234,7 +234,7 @@ _USUAL_HINTS = {307: MOVED_HINT, 308: MOVED_HINT, 401: EXPIRED_HINT, 403: ACCESS
 STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
-def failure_text(error: Exception) -> str:
+def github_failure(error: Exception) -> str:
     """Return the failure as status or type only: GitHub's message may contain what was sent. Our own is shown."""
     if isinstance(error, ConfigError):
         return error.message

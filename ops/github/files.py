@@ -52,7 +52,7 @@ class CommittedFile:
 
     def text(self) -> str:
         """Return the text of the file. Raises ConfigError if it cannot be read."""
-        return read_text_file(self._folder / self._name)
+        return read_local_limits(self._folder / self._name)
 
     def states(self, commit: str, since: datetime) -> tuple[FileState, ...]:
         """Return the states up to `commit`, oldest first: those since then, and the two before.
@@ -121,7 +121,7 @@ def file_states_in_git(repository: git.GitRepository, name: str, commit: str, si
     return tuple(FileState(at, text) for at, text in reversed(texts) if text is not None)
 
 
-def read_text_file(path: Path) -> str:
+def read_local_limits(path: Path) -> str:
     """Return the text of a file. Raises ConfigError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")

@@ -107,7 +107,7 @@ class IssuePublisher:
             try:
                 runs = finish()
             except Exception as error:  # noqa: BLE001  a recovery does without
-                warn(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
+                warn(f"cannot read the earlier runs of the incident ({client.github_failure(error)})")
                 return PreviousRuns()
             if runs.doubts and runs.doubts not in warned:
                 warned.append(runs.doubts)
@@ -146,7 +146,7 @@ class IssuePublisher:
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,
-                f"the incident of this run may be missing ({client.failure_text(error)}): look for it, or open one",
+                f"the incident of this run may be missing ({client.github_failure(error)}): look for it, or open one",
             )
             return {}
         self.is_recorded = True
@@ -160,7 +160,7 @@ class IssuePublisher:
             start_call(lambda: self._post_notices(incident, notices)).result(timeout=self._remaining())
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             others = ", ".join(f"#{number}" for number in notices)
-            text = f"the comment on {others} may be missing ({client.failure_text(error)}): tell the people there"
+            text = f"the comment on {others} may be missing ({client.github_failure(error)}): tell the people there"
             timeline.record(EventKind.WARNING, text)
 
     def _post_notices(self, incident: int | None, notices: Mapping[int, str]) -> None:
@@ -362,4 +362,4 @@ class CommentWriter:
         warn, self._warn = self._warn, None
         if warn is not None:
             advice = f"; issue #{self._number} does not exist there" if getattr(error, "status", 0) == 404 else ""
-            warn(f"cannot update the comment on the incident issue ({client.failure_text(error)}{advice})")
+            warn(f"cannot update the comment on the incident issue ({client.github_failure(error)}{advice})")

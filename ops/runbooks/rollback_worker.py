@@ -262,7 +262,7 @@ def _build_plan(
     warnings = (
         *schema_age.schema_age_warnings(ages),
         *plan_text.rollback_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
-        *plan_text.list_proof_warnings(service),
+        *plan_text.list_version_proof_warnings(service),
     )
     next_step, repair = _next_step(ctx, history, choice, split, by_rule=by_rule), _secret_repair(ctx, history, split)
     obstacle = _rehearsal_obstacle(ctx, service, history, split)

@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
-from ops.github.files import file_states_in_git, read_text_file
+from ops.github.files import file_states_in_git, read_local_limits
 from ops.github.pulls import FileState, PullRequests
 from ops.limits.diff import (
     LimitsDiff,
@@ -169,7 +169,7 @@ def _read_checkout(
 ) -> ComparedFiles:
     """Read the files of a checkout. Base: the commit `base`, else the merge base with the default branch, else HEAD."""
     path = file or folder / FILE
-    proposed = read_text_file(path)
+    proposed = read_local_limits(path)
     repository = git.GitRepository(folder, environ, redactor)
     try:
         sha = _find_base(repository, base)
@@ -216,7 +216,7 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
         content = pulls.file(FILE, head)
         proposed = None if content is None else content.text
         try:
-            text: str | None = read_text_file(folder / FILE)
+            text: str | None = read_local_limits(folder / FILE)
         except ConfigError:
             text = None
         is_changed = proposed != text and pulls.changes_file(number, FILE)

@@ -105,13 +105,13 @@ def describe_switch(value: SwitchValue, now: datetime) -> str:
     since = format_duration(max(0.0, (now - value.since).total_seconds()))
     owners = value.active_owners(now)
     if len(owners) > 1:
-        paths = _describe_purpose(None, map(quote_name, value.paths))
+        paths = _describe_switch_purpose(None, map(quote_name, value.paths))
         return ", ".join([value.state, f"set {since} ago", f"held by {describe_owners(owners)}", *paths])
     parts = [
         value.state,
         f"by {quote_name(value.owner.removesuffix(UNTIL_RUN_ENDS))} {since} ago",
         *([UNTIL_RUN_ENDS.removeprefix(", ")] if value.owner.endswith(UNTIL_RUN_ENDS) else []),
-        *_describe_purpose(value.incident, map(quote_name, value.paths)),
+        *_describe_switch_purpose(value.incident, map(quote_name, value.paths)),
     ]
     if value.until:
         parts.append(f"{'ended' if value.is_over(now) else 'until'} {format_utc(value.until)}")
@@ -124,13 +124,13 @@ def describe_planned(value: SwitchValue) -> str:
     """Describe a value that this run will write: state, incident, paths and end, or its owners."""
     if len(value.owners) > 1:
         return ", ".join(
-            [value.state, f"held by {describe_owners(value.owners)}", *_describe_purpose(None, value.paths)]
+            [value.state, f"held by {describe_owners(value.owners)}", *_describe_switch_purpose(None, value.paths)]
         )
     until = [f"until {format_utc(value.until)}"] if value.until else []
-    return ", ".join([value.state, *_describe_purpose(value.incident, value.paths), *until])
+    return ", ".join([value.state, *_describe_switch_purpose(value.incident, value.paths), *until])
 
 
-def _describe_purpose(incident: int | None, paths: Iterable[str]) -> list[str]:
+def _describe_switch_purpose(incident: int | None, paths: Iterable[str]) -> list[str]:
     """Return the incident and the closed paths, if there are any; `paths` are already quoted."""
     closed = ", ".join(paths)
     return [*([f"for incident #{incident}"] if incident else []), *([f"for {closed}"] if closed else [])]

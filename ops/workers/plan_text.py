@@ -217,7 +217,7 @@ def rollback_warnings(
     return tuple(warnings)
 
 
-def list_proof_warnings(service: "Service") -> Iterator[str]:
+def list_version_proof_warnings(service: "Service") -> Iterator[str]:
     """Yield the warning about a proof that takes long, or is impossible, because no probe reads the version."""
     verify, needed = service.verify, service.verify.successes_without_version
     if not service.hides_version:

@@ -33,7 +33,7 @@ class DoubtfulValue:
 
 def find_rotation(history: WorkerHistory, secret: str) -> WorkerDeployment | None:
     """Return the newest deployment that the history confirms to rotate the secret; None if there is none."""
-    return next((d for d, mark in history.confirmed_marks if _names_secret(mark.rotated, secret)), None)
+    return next((d for d, mark in history.confirmed_marks if _includes_secret(mark.rotated, secret)), None)
 
 
 def age_of_value(history: WorkerHistory, version: str, secret: str) -> ValueAge:
@@ -46,9 +46,9 @@ def age_of_value(history: WorkerHistory, version: str, secret: str) -> ValueAge:
         return ValueAge.UNKNOWN
     for deployment, mark in history.confirmed_marks:
         if deployment.serving_versions == (version,):
-            if _names_secret(mark.restored, secret):
+            if _includes_secret(mark.restored, secret):
                 return ValueAge.OLD
-            if _names_secret((*mark.rotated, *mark.revoked), secret):
+            if _includes_secret((*mark.rotated, *mark.revoked), secret):
                 return ValueAge.NEW
         if deployment is rotation:
             break
@@ -104,7 +104,7 @@ def find_revoked_among(names: Collection[str], history: WorkerHistory, split: Sp
 def is_marked_revoked(history: WorkerHistory, split: Split, secret: str) -> bool:
     """Return whether a deployment of this split has the mark that earlier values of the secret are revoked."""
     return any(
-        is_same_split(d.split, split) and _names_secret(mark.revoked, secret) for d, mark in history.confirmed_marks
+        is_same_split(d.split, split) and _includes_secret(mark.revoked, secret) for d, mark in history.confirmed_marks
     )
 
 
@@ -159,11 +159,13 @@ def _rotated_names(history: WorkerHistory, version: str) -> Iterator[str]:
 
 def _has_revocation_ended(history: WorkerHistory, secret: str, rotation: WorkerDeployment) -> bool:
     return any(
-        d.created_on > rotation.created_on for d, mark in history.confirmed_marks if _names_secret(mark.revoked, secret)
+        d.created_on > rotation.created_on
+        for d, mark in history.confirmed_marks
+        if _includes_secret(mark.revoked, secret)
     )
 
 
-def _names_secret(names: Collection[str], secret: str) -> bool:
+def _includes_secret(names: Collection[str], secret: str) -> bool:
     return secret in names or ANY_NAME in names
 
 

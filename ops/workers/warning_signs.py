@@ -88,13 +88,13 @@ def _later_revert_signs(history: WorkerHistory, version: str) -> Iterator[str]:
         for serving in deployment.serving_versions:
             if serving in versions_of_release or not history.is_older(version, serving):
                 continue
-            if _says_revert(history.version(serving).message[:MAX_MESSAGE_LENGTH], subject, own.tag):
+            if _is_revert_of_version(history.version(serving).message[:MAX_MESSAGE_LENGTH], subject, own.tag):
                 if not history.has_served_well(versions_of_release, before=index):
                     yield f"{short_id(serving)} reverts it, by its message"
                 return
 
 
-def _says_revert(message: str, subject: str, tag: str) -> bool:
+def _is_revert_of_version(message: str, subject: str, tag: str) -> bool:
     quoted, commit = _QUOTED.match(message.partition("\n")[0].strip()), _COMMIT.search(message)
     if quoted and subject and quoted[1] == subject:
         return True

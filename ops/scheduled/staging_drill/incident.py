@@ -57,7 +57,7 @@ def open_drill(repository: "Repository", run: str, place: "Place", text: str, no
     )
     title = f"Drill: recover {place.service} in {place.environment}"
     with provider_errors(CHECK_HINT):
-        return _parse_drill(repository.create_issue(title, body, labels=[INCIDENT, DRILL_LABEL]))
+        return _parse_staging_drill(repository.create_issue(title, body, labels=[INCIDENT, DRILL_LABEL]))
 
 
 def split_open_drills(repository: "Repository") -> tuple[list[StagingDrillIncident], "list[Issue]"]:
@@ -65,7 +65,7 @@ def split_open_drills(repository: "Repository") -> tuple[list[StagingDrillIncide
     with provider_errors(CHECK_HINT):
         listed = list_open_incidents(repository)
         ours = {each.number for each in _filter_drill_issues(repository, listed)}
-    drills = [_parse_drill(each) for each in listed if each.number in ours]
+    drills = [_parse_staging_drill(each) for each in listed if each.number in ours]
     return drills, [each for each in listed if each.number not in ours]
 
 
@@ -73,13 +73,15 @@ def find_last_drill(repository: "Repository") -> StagingDrillIncident | None:
     """Return the newest drill of ours that ended. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
         listed = repository.get_issues(state="closed", labels=[INCIDENT, DRILL_LABEL], sort="created", direction="desc")
-        return next((_parse_drill(each) for each in _filter_drill_issues(repository, islice(listed, NEWEST))), None)
+        return next(
+            (_parse_staging_drill(each) for each in _filter_drill_issues(repository, islice(listed, NEWEST))), None
+        )
 
 
 def read_staging_drill(repository: "Repository", number: int) -> StagingDrillIncident:
     """Return the drill with this number, as it is now. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
-        return _parse_drill(repository.get_issue(number))
+        return _parse_staging_drill(repository.get_issue(number))
 
 
 def _filter_drill_issues(repository: "Repository", listed: "Iterable[Issue]") -> "Iterator[Issue]":
@@ -92,7 +94,7 @@ def _filter_drill_issues(repository: "Repository", listed: "Iterable[Issue]") ->
             yield each
 
 
-def _parse_drill(issue: "Issue") -> StagingDrillIncident:
+def _parse_staging_drill(issue: "Issue") -> StagingDrillIncident:
     opened = issue.created_at.astimezone(UTC).replace(microsecond=0)
     is_open = issue.state == "open"
     record = read_record(issue.body or "")
