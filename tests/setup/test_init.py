@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -153,19 +154,26 @@ def test_second_release_is_found_behind_failed_builds(blog: Team) -> None:
     assert services(blog)["notes"]["compare"] == ["/", "/feed.xml"]
 
 
-def test_label_of_a_long_name_is_the_longest_of_github(tmp_path: Path) -> None:
-    with team(GAME, tmp_path) as found, Sandbox(account_id=GAME_STAGING, virtual_clock=True) as staging:
-        for sandbox in (found.world.sandbox, staging):
+def test_service_with_a_long_name_has_a_label_in_each_environment(tmp_path: Path) -> None:
+    """A label of GitHub has at most 50 characters."""
+    with team(GAME, tmp_path) as found, ExitStack() as stack:
+        accounts = {"production": GAME, "staging-asia": GAME_STAGING, "staging-europe": "5d" * 16}
+        others = [Sandbox(account_id=each, virtual_clock=True) for each in [*accounts.values()][1:]]
+        for sandbox in (found.world.sandbox, *map(stack.enter_context, others)):
             sandbox.pages.add_project("a" * 36)
             sandbox.pages.add_deployment("a" * 36, files={"index.html": b"<h1>Long</h1>"})
-        staging.add_token(READER, EVERY_READ)
-        found.world.sandbox.add_account(staging)
+        for other in others:
+            other.add_token(READER, EVERY_READ)
+            found.world.sandbox.add_account(other)
 
-        outcome = found.init("--account", f"production={GAME}", "--account", f"staging={GAME_STAGING}")
+        outcome = found.init(*(text for each in accounts.items() for text in ("--account", "=".join(each))))
 
-        label = f"recover:{'a' * 36}"
+        labels = config(found)["labels"]
         assert outcome.code == 0, outcome.err
-        assert [*config(found)["labels"]] == [label, f"{label}-staging"[:LONGEST_LABEL]]
+        assert {each["environment"] for each in labels.values()} == {*accounts}
+        assert max(map(len, labels)) == LONGEST_LABEL
+        for label, each in labels.items():
+            assert label.endswith(each["environment"].removeprefix("production") or "a" * 36)
         assert found.ops("config", "check").code == 0
 
 

@@ -48,6 +48,7 @@ MOST_COMPARED = 2
 """Proved paths to compare: the second one identifies a release that lacks the first."""
 MORE_PATHS = "add a file of every release to `compare`, such as /version.txt."
 PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@=+-]*( [A-Za-z0-9_./:@=+-]+)*")
+LABEL_PREFIX = "recover:"
 MAX_LABEL_LENGTH = 50
 LONGEST_PROPOSAL = 400
 RUNBOOKS = {"worker": "rollback-worker", "pages": "rollback-pages"}
@@ -409,8 +410,19 @@ def label_names(
     for number, environment in enumerate(environments, start=int(has_others)):
         for service in (each for each in environment.services if each.name in labeled):
             ending = f"-{environment.name}" if number else ""
-            labels.setdefault(f"recover:{service.name}{ending}"[:MAX_LABEL_LENGTH], (environment.name, service))
+            labels[_name_label(service.name, ending, labels)] = (environment.name, service)
     return labels
+
+
+def _name_label(name: str, ending: str, taken: Collection[str]) -> str:
+    """Return a label that is not taken. A long one has a shorter name, so that it still ends with its environment."""
+    room = max(MAX_LABEL_LENGTH - len(LABEL_PREFIX) - len(ending), 1)
+    label = f"{LABEL_PREFIX}{name[:room]}{ending}"[:MAX_LABEL_LENGTH]
+    used, number = {each.casefold() for each in taken}, 2
+    numbered = label
+    while numbered.casefold() in used:  # GitHub ignores the case
+        numbered, number = f"{label[: MAX_LABEL_LENGTH - len(str(number)) - 1]}-{number}", number + 1
+    return numbered
 
 
 def label_lines(
