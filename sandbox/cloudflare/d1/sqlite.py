@@ -23,6 +23,10 @@ Statement = tuple[str, Sequence[Any]]
 """SQL, and the values of its question marks."""
 
 MAX_SQL_BYTES = 100_000
+MAX_SECONDS = 30.0
+"""Longest time of a query in real seconds, here of a transaction."""
+STEPS_BETWEEN_LOOKS = 10_000
+"""Instructions of SQLite after which it looks whether it must end: some milliseconds."""
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 2_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
@@ -97,8 +101,8 @@ class StatementResult:
 class D1Sqlite:
     """A SQLite database in memory. Not safe for threads, apart from `cancel`."""
 
-    def __init__(self, now: Callable[[], datetime], content: bytes = b"") -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], datetime], content: bytes = b"", *, longest: float = MAX_SECONDS) -> None:
+        self._now, self._longest = now, longest
         # Without cached statements, the authorizer sees each statement each time.
         self._connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False, cached_statements=0
@@ -110,6 +114,8 @@ class D1Sqlite:
             self._connection.create_function(name, -1, self._clock_function(calculates), deterministic=True)
         self._refusal = ""
         self._cancelled = False
+        self._ends = math.inf
+        """End of the running transaction, in seconds of `time.monotonic`."""
         self.wrote = False
         """Whether a statement of the latest transaction could write."""
         self._pragmas = self._schema_changed = False
@@ -124,9 +130,12 @@ class D1Sqlite:
         Raises:
             SqlError: a statement was refused or failed, or `cancel` was called; nothing was changed.
         """
-        self._refusal, self.wrote, self._pragmas, self._cancelled = "", False, False, False
+        self._refusal, self.wrote, self._pragmas = "", False, False
+        self._ends = time.monotonic() + self._longest
         self._connection.execute("BEGIN")
         self._connection.set_authorizer(self._authorize)
+        # `interrupt` ends no statement that begins after it.
+        self._connection.set_progress_handler(self._must_end, STEPS_BETWEEN_LOOKS)
         try:
             results = [self._run_statement(sql, params) for sql, params in statements]
             self._connection.set_authorizer(None)
@@ -135,6 +144,7 @@ class D1Sqlite:
             raise SqlError(self._describe(error)) from None
         finally:
             self._connection.set_authorizer(None)
+            self._connection.set_progress_handler(None, 0)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if self._pragmas:
@@ -143,9 +153,16 @@ class D1Sqlite:
         return results
 
     def cancel(self) -> None:
-        """End the running transaction with an error."""
+        """End the running transaction with an error, and each later one until `allow`."""
         self._cancelled = True
         self._connection.interrupt()
+
+    def allow(self) -> None:
+        """Forget an earlier `cancel`."""
+        self._cancelled = False
+
+    def _must_end(self) -> bool:
+        return self._cancelled or time.monotonic() > self._ends
 
     def content(self) -> bytes:
         return self._connection.serialize()
@@ -221,6 +238,8 @@ class D1Sqlite:
         """Return the text of D1: that of SQLite and the names of its codes."""
         if self._cancelled:
             return "Internal error in D1 DB storage caused object to be reset."
+        if time.monotonic() > self._ends:  # developers.cloudflare.com/d1/observability/debug-d1
+            return "D1 DB storage operation exceeded timeout which caused object to be reset."
         if self._refusal:
             return self._refusal
         if isinstance(error, sqlite3.ProgrammingError):

@@ -79,6 +79,7 @@ class DatabaseStore:
         """
         seen = self._restores
         with self._lock:
+            self._sqlite.allow()  # a restore counts itself before it cancels, so this look misses none
             if self._restores != seen:
                 raise SqlError(_RESET)
             if self._is_exporting():

@@ -2,8 +2,9 @@
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,6 +120,10 @@ def test_eleventh_restore_in_ten_minutes_is_refused(database: Database, baked: l
     assert database.restore(bookmark=baked[0]).status == 200
 
 
+COUNT_FOR_LONG = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000000) SELECT max(i) FROM n"
+"""A query of a second."""
+
+
 def test_running_query_is_canceled_by_restore(database: Database, baked: list[str]) -> None:
     """The endless query runs without the account's lock, so that the restore reaches its database."""
     endless = "INSERT INTO loaves (flour) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT i FROM n"
@@ -136,6 +141,29 @@ def test_running_query_is_canceled_by_restore(database: Database, baked: list[st
     assert answers[0].error == (400, 7500)
     assert "caused object to be reset" in answers[0].message
     assert database.rows() == [["rye"]]
+
+
+def test_query_that_is_canceled_right_before_its_first_step_ends() -> None:
+    """An interrupt of SQLite ends no statement that begins after it."""
+    sqlite = D1Sqlite(lambda: datetime.now(UTC))
+
+    class Values(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            sqlite.cancel()
+            return super().__iter__()
+
+    with pytest.raises(SqlError, match="caused object to be reset"):
+        sqlite.run([(COUNT_FOR_LONG, Values())])
+
+    sqlite.allow()
+    assert sqlite.run([("SELECT 1", [])])[0].rows == [[1]]
+
+
+def test_query_ends_after_the_longest_time() -> None:
+    sqlite = D1Sqlite(lambda: datetime.now(UTC), longest=0.01)
+    with pytest.raises(SqlError, match="exceeded timeout"):
+        sqlite.run([(COUNT_FOR_LONG, [])])
+    assert sqlite.run([("SELECT 1", [])])[0].rows == [[1]]
 
 
 def test_backdated_write_has_its_own_time(database: Database) -> None:
