@@ -342,6 +342,7 @@ def run_workflow(
         return result
     second = next((each for each in config.responders if each != incident.world.responder), SECOND_PERSON)
     incident.github.add_user(second)
+    incident.world.sandbox.clock.advance(1)  # times of GitHub have whole seconds, and nobody reads a plan in less
     return run_action(incident, second, second_person_action(incident, second), say, changed_at=changed_at)
 
 
