@@ -87,6 +87,22 @@ def _read_live_content(reader: SiteReader, service: "Service") -> WantedContent 
     return live_deployment.wanted_content(service, observed.deployments, live) if live else None
 
 
+def find_shown_instead(reader: SiteReader, service: "Service", deployment: str) -> tuple[str, ...] | None:
+    """Return the deployments that the site shows instead of this one; none if it shows this one.
+
+    None if that is unknown: a page could not be read, or the site shows no deployment.
+    """
+    try:
+        observed = _observe_site_again(reader, service, _read_project_and_target(reader, service, ""))
+    except OpsError:
+        return None
+    shown = observed.matching_deployments(observed.site)
+    if deployment in shown:
+        return ()
+    is_read = deployment in observed.own and live_deployment.site_digest(observed.own[deployment]) is not None
+    return tuple(each for each in observed.own if each in shown) if shown and is_read else None
+
+
 @dataclass(frozen=True)
 class PagesSnapshot:
     """State of a Pages project before a change."""

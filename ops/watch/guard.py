@@ -15,9 +15,10 @@ from ops.app.session import Session
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import format_rfc3339, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason, Refused
-from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
+from ops.core.names import first_of, is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
+from ops.pages.snapshot import find_shown_instead
 from ops.watch.judgment import GuardedDeployment, LiveVersions, ObservedService, judge_watch
 from ops.watch.state import WatchState, new_watch_owner
 from ops.watch.watch import WatchObserver
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
     from ops.cloudflare.types.workers import WorkerDeployment
     from ops.config import Service
-    from ops.pages.snapshot import SiteContent
 
 INTERVAL = timedelta(seconds=10)
 """Time from round to round: ten minutes of them can show that a deployment is good, also if one round fails."""
@@ -103,14 +103,10 @@ class Guard(WatchObserver):
         *,
         redactor: Redactor,
         on_round: Callable[[GuardResult], object],
-        content: "SiteContent | None" = None,
     ) -> None:
-        """`probe` runs one round, in which only these versions count; `on_round` gets each state.
-
-        `content` finds the deployment that a site shows.
-        """
+        """`probe` runs one round, in which only these versions count; `on_round` gets each state."""
         super().__init__(session, service, redactor)
-        self._probe, self._on_round, self._content = probe, on_round, content
+        self._probe, self._on_round = probe, on_round
 
     def rounds(self, request: GuardRequest, duration: timedelta) -> Rounds:
         """Guard the deployment until the end of its window.
@@ -224,16 +220,15 @@ class Guard(WatchObserver):
         Cloudflare lists no rollback of a site, and does not document that `canonical_deployment` follows one, so only
         the content shows it [unsure: pages-canonical].
         """
-        if self._content is None:
+        if not self._service.pages:
             return False
-        self._content.forget()
-        shown = self._content()
-        if shown is None:
-            self._problem = "which deployment the site shows is unknown"
-        elif not deployment.id.startswith(shown.name):
-            self._problem = f"the site shows {shown.name}, not this deployment: it was rolled back, or a cache answers"
-            return True
-        return False
+        others = find_shown_instead(self._session, self._service, deployment.id)
+        if others is None:
+            self._problem = self._problem or "whether the site shows this deployment is unknown"
+        elif others:
+            names = ", ".join(first_of([short_id(each) for each in others]))
+            self._problem = f"the site shows {names} instead of this deployment: it was rolled back, or a cache answers"
+        return bool(others)
 
 
 @dataclass(frozen=True)
@@ -262,7 +257,7 @@ def list_deployed(session: Session, service: "Service") -> list[Deployed]:
             if each.split
         ]
     sites = (each for each in session.cloudflare.pages.list_deployments(service.pages) if each.can_serve_production)
-    return [_describe_site_deployment(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
+    return [_deployed_from_site(each) for each in sorted(sites, key=lambda each: each.created_on, reverse=True)]
 
 
 def _deployed_from_worker(each: "WorkerDeployment") -> Deployed:
@@ -280,7 +275,7 @@ def _deployed_from_worker(each: "WorkerDeployment") -> Deployed:
     )
 
 
-def _describe_site_deployment(each: "PagesDeployment") -> Deployed:
+def _deployed_from_site(each: "PagesDeployment") -> Deployed:
     text = f"{short_id(each.id)}, deployed at {format_utc(each.created_on)}"
     return Deployed(each.id, each.created_on, text, commits=(each.commit,))
 

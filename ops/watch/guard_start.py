@@ -134,9 +134,7 @@ class Guards:
             service = self._session.environment.service(name)
             content = live_content(self._session, service) if service.pages else None
             probe = partial(_probe_deployment, self._run_round, service, content)
-            self._guards[name] = Guard(
-                self._session, service, probe, redactor=self._redactor, on_round=self._on_round, content=content
-            )
+            self._guards[name] = Guard(self._session, service, probe, redactor=self._redactor, on_round=self._on_round)
         return self._guards[name]
 
 

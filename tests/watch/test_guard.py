@@ -296,6 +296,7 @@ def test_site_that_somebody_rolled_back_in_the_dashboard_is_not_called_good(shop
     """Cloudflare keeps no deployment for a rollback, and its canonical one may stay: only the content shows it."""
     sandbox = shop.world.sandbox
     sandbox.switches.pages_canonical_follows_rollbacks = follows
+    sandbox.switches.static_files_answer_hit = False  # else the probes of the older content prove nothing
     before, new = (sandbox.pages.add_deployment(SITE, files={"index.html": text}) for text in (b"docs", b"new docs"))
     at_pauses(shop, {20: lambda: sandbox.pages.rollback(SITE, before)})
 
@@ -303,10 +304,9 @@ def test_site_that_somebody_rolled_back_in_the_dashboard_is_not_called_good(shop
 
     assert done.result["deployment"] == new
     assert (done.code, done.result["reason"]) == (8, "no_evidence"), done.result
-    if follows:
-        assert before[:8] in " ".join(done.result["notes"])
-    else:
-        assert "u" not in done.result["rounds"], "answers of a cache prove nothing"
+    print(done.result)
+    assert "i" not in done.result["rounds"], "the probes alone would call it good"
+    assert before[:8] in " ".join(done.result["notes"])
 
 
 def test_site_is_good_although_nobody_can_say_which_deployment_it_shows(shop: Shop) -> None:
@@ -317,7 +317,7 @@ def test_site_is_good_although_nobody_can_say_which_deployment_it_shows(shop: Sh
     done = shop.ops("guard", "--service", "docs", "--json", **sandbox.github.environ())
 
     assert (done.code, done.result["reason"]) == (0, "good_deployment"), done.result
-    assert "which deployment" in " ".join(done.result["notes"])
+    assert [note for note in done.result["notes"] if "unknown" in note]
 
 
 @pytest.mark.parametrize("fault", ["no token", "refused", "down"])
