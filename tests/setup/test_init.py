@@ -154,26 +154,30 @@ def test_second_release_is_found_behind_failed_builds(blog: Team) -> None:
     assert services(blog)["notes"]["compare"] == ["/", "/feed.xml"]
 
 
-def test_service_with_a_long_name_has_a_label_in_each_environment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["a" * 36], ["b" * 35 + "1", "b" * 35 + "2"]], ids=["one", "two alike"])
+def test_services_with_long_names_have_a_label_in_each_environment(tmp_path: Path, names: list[str]) -> None:
     """A label of GitHub has at most 50 characters."""
     with team(GAME, tmp_path) as found, ExitStack() as stack:
         accounts = {"production": GAME, "staging-asia": GAME_STAGING, "staging-europe": "5d" * 16}
         others = [Sandbox(account_id=each, virtual_clock=True) for each in [*accounts.values()][1:]]
         for sandbox in (found.world.sandbox, *map(stack.enter_context, others)):
-            sandbox.pages.add_project("a" * 36)
-            sandbox.pages.add_deployment("a" * 36, files={"index.html": b"<h1>Long</h1>"})
+            for name in names:
+                sandbox.pages.add_project(name)
+                sandbox.pages.add_deployment(name, files={"index.html": name.encode()})
         for other in others:
             other.add_token(READER, EVERY_READ)
             found.world.sandbox.add_account(other)
 
-        outcome = found.init(*(text for each in accounts.items() for text in ("--account", "=".join(each))))
+        options = [text for each in accounts.items() for text in ("--account", "=".join(each))]
+        outcome = found.init(*options, *(text for name in names for text in ("--label", name)))
 
-        labels = config(found)["labels"]
         assert outcome.code == 0, outcome.err
-        assert {each["environment"] for each in labels.values()} == {*accounts}
+        labels = config(found)["labels"]
+        started = {(each["environment"], each["params"]["service"]): label for label, each in labels.items()}
+        assert started.keys() == {(environment, name) for environment in accounts for name in names}
         assert max(map(len, labels)) == LONGEST_LABEL
-        for label, each in labels.items():
-            assert label.endswith(each["environment"].removeprefix("production") or "a" * 36)
+        for (environment, name), label in started.items():
+            assert label.endswith(name if environment == "production" else f"-{environment}")
         assert found.ops("config", "check").code == 0
 
 

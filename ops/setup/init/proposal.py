@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,6 +51,7 @@ MORE_PATHS = "add a file of every release to `compare`, such as /version.txt."
 PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@=+-]*( [A-Za-z0-9_./:@=+-]+)*")
 LABEL_PREFIX = "recover:"
 MAX_LABEL_LENGTH = 50
+LABEL_ROOM = MAX_LABEL_LENGTH - len(LABEL_PREFIX)
 LONGEST_PROPOSAL = 400
 RUNBOOKS = {"worker": "rollback-worker", "pages": "rollback-pages"}
 """Kind of a service → runbook that its label starts."""
@@ -415,14 +417,11 @@ def label_names(
 
 
 def _name_label(name: str, ending: str, taken: Collection[str]) -> str:
-    """Return a label that is not taken. A long one has a shorter name, so that it still ends with its environment."""
-    room = max(MAX_LABEL_LENGTH - len(LABEL_PREFIX) - len(ending), 1)
-    label = f"{LABEL_PREFIX}{name[:room]}{ending}"[:MAX_LABEL_LENGTH]
-    used, number = {each.casefold() for each in taken}, 2
-    numbered = label
-    while numbered.casefold() in used:  # GitHub ignores the case
-        numbered, number = f"{label[: MAX_LABEL_LENGTH - len(str(number)) - 1]}-{number}", number + 1
-    return numbered
+    """Return a label that is not taken, and ends with its environment. A long name is cut, and numbered if needed."""
+    used = {each.casefold() for each in taken}  # GitHub ignores the case
+    endings = (ending if number == 1 else f"-{number}{ending}" for number in count(1))
+    labels = (f"{LABEL_PREFIX}{name[: max(LABEL_ROOM - len(each), 1)]}{each}"[:MAX_LABEL_LENGTH] for each in endings)
+    return next(each for each in labels if each.casefold() not in used)
 
 
 def label_lines(
