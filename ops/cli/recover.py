@@ -192,7 +192,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
-        given |= {"comment": parse_comment_id(comment), "review": review, "requesters": _parse_ids(requesters)}
+        given |= {"comment": _parse_comment_id(comment), "review": review, "requesters": _parse_ids(requesters)}
         if relapsed is None:
             return start(file, chosen, redactor, given)
         return _start_step(*plan_step(file, chosen, relapsed, redactor, config=config, options=given), file, given)
@@ -289,7 +289,7 @@ def _recover_options() -> list[click.Parameter]:
     ]
 
 
-def parse_comment_id(comment: str) -> int | None:
+def _parse_comment_id(comment: str) -> int | None:
     """Return the id of a comment; None if it is malformed: the run then gets a comment of its own."""
     return int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None
 

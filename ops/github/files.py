@@ -122,7 +122,7 @@ def file_states_in_git(repository: git.GitRepository, name: str, commit: str, si
 
 
 def read_local_limits(path: Path) -> str:
-    """Return the text of a file. Raises ConfigError if it cannot be read."""
+    """Return the text of `limits.yml` in a checkout. Raises ConfigError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:

@@ -172,7 +172,7 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     failing = [each for each, verdict in zip(services, verdicts, strict=True) if verdict == Verdict.UNHEALTHY]
     page = _judge_page(cloudflare, environment, failing, services)
     api = max((state for state, _ in reads), key=tuple(ApiState).index)
-    near = dict(_list_ai_addresses(environment, [each.name for each in failing or services]))
+    near = dict(_list_ai_providers(environment, [each.name for each in failing or services]))
     used = {name: verdict for name, verdict in providers.items() if name in near}
     evidence = OutageEvidence((page,), api, signs, used, github)
     contacts = config.contacts if api == ApiState.SUSPENDED else ()
@@ -241,12 +241,12 @@ def _read_github(session: Session, config: "Config") -> StatusReport | None:
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
     """Return AI provider of these services → whether it answers to a random key."""
-    providers = dict(_list_ai_addresses(environment, services))
+    providers = dict(_list_ai_providers(environment, services))
     verdicts = run_parallel([partial(_check_provider, session, spec) for spec in providers.values()])
     return dict(zip(providers, verdicts, strict=True))
 
 
-def _list_ai_addresses(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
+def _list_ai_providers(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
     """Yield the address and settings of each AI provider of these services. A key without `consumers` counts."""
     for secret in environment.secrets.values():
         if secret.provider is not None and (not secret.consumers or set(secret.consumers) & set(services)):

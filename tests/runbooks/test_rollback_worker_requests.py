@@ -117,9 +117,7 @@ def test_worse_version_than_the_live_one_is_no_target(busy: Shop) -> None:
 
 
 @pytest.mark.parametrize(("requests", "target"), [(99, "good"), (100, "bad")])
-def test_rate_of_less_than_a_hundred_requests_keeps_no_version_from_being_chosen(
-    busy: Shop, requests: int, target: str
-) -> None:
+def test_rate_of_the_live_version_counts_from_a_hundred_requests_on(busy: Shop, requests: int, target: str) -> None:
     count(busy, busy.bad, requests, 1)
     count_failures_of_earlier_versions(busy)
 
