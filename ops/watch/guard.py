@@ -227,7 +227,9 @@ class Guard(WatchObserver):
             self._problem = self._problem or "whether the site shows this deployment is unknown"
         elif others:
             names = ", ".join(first_of([short_id(each) for each in others]))
-            self._problem = f"the site shows {names} instead of this deployment: it was rolled back, or a cache answers"
+            self._problem = (
+                f"the site shows the content of {names}, not of this deployment: it was rolled back, or a cache answers"
+            )
         return bool(others)
 
 

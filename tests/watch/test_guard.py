@@ -304,7 +304,6 @@ def test_site_that_somebody_rolled_back_in_the_dashboard_is_not_called_good(shop
 
     assert done.result["deployment"] == new
     assert (done.code, done.result["reason"]) == (8, "no_evidence"), done.result
-    print(done.result)
     assert "i" not in done.result["rounds"], "the probes alone would call it good"
     assert before[:8] in " ".join(done.result["notes"])
 
