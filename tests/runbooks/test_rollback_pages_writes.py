@@ -1,9 +1,10 @@
 """`ops rollback-pages`: lost answers, concurrent changes and interruption at any step."""
 
 import signal
-import time
 from datetime import timedelta
 from functools import partial
+from itertools import chain, count, repeat
+from threading import Barrier, Lock
 from typing import Any
 
 import pytest
@@ -312,30 +313,29 @@ def test_interruption_matrix_covers_every_request(world: World, sites: Releases)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["", "oldest"])
-def test_write_is_answered_after_three_rounds_of_requests(world: World, sites: Releases, to: str) -> None:
-    """All calls take equally long, so a call that starts after an earlier one ended belongs to a later round."""
+@pytest.mark.parametrize(("to", "reads"), [("", [4, 11]), ("oldest", [5, 12])])
+def test_write_is_sent_after_two_rounds_of_reads(world: World, sites: Releases, to: str, reads: list[int]) -> None:
+    """No request is answered before all of its round have begun, so a later round cannot be part of an earlier one."""
     oldest = world.site(timedelta(days=9), "good")
     for number in range(30):
         world.site(timedelta(days=3, minutes=number), f"older {number}")
-    delay, began = 0.3, list[float]()
+    rounds = chain.from_iterable(repeat(Barrier(size, timeout=30), size) for size in reads)
+    order, begun, at_write = Lock(), count(), list[int]()
 
-    def note() -> None:
-        began.append(time.monotonic())
+    def meet() -> None:
+        with order:
+            barrier, _ = next(rounds, None), next(begun)
+        if barrier is not None:
+            barrier.wait()
 
-    world.sandbox.fault(before=note, delay=delay, times=None)
-    world.sandbox.edge_fault(before=note, delay=delay, times=None)
-    answered: list[int] = []
-    world.sandbox.fault(**WRITE, before=lambda: answered.append(len(began)))
+    world.sandbox.fault(before=meet, times=None)
+    world.sandbox.edge_fault(before=meet, times=None)
+    world.sandbox.fault(**WRITE, before=lambda: at_write.append(next(begun)))
 
     outcome = world.rollback_pages(*(["--to", oldest] if to else []))
 
     assert outcome.code == 0, outcome.err
-    rounds: list[float] = []
-    for moment in began[: answered[0]]:
-        if not rounds or moment >= rounds[-1] + delay:
-            rounds.append(moment)
-    assert len(rounds) == 3
+    assert at_write == [sum(reads) + 1]
 
 
 @pytest.mark.slow
