@@ -99,7 +99,7 @@ def _describe_recovered(evidence: IncidentEvidence, service: ServiceState, at: d
 def _describe_duration(evidence: IncidentEvidence) -> str:
     start, end = evidence.start.at, evidence.state.mitigated.at
     if start and end and end >= start:
-        return f"the incident lasted {format_duration((end - start).total_seconds())}"
+        return f"it took {format_duration((end - start).total_seconds())} from the start to the last recovery"
     missing = [name for name, at in (("start", start), ("recovery", end)) if at is None]
     if missing:
         return f"the duration is unknown without {' and '.join(missing)}"

@@ -171,9 +171,17 @@ def test_start_by_a_note_counts_for_sentence_times_and_duration() -> None:
     page = issue.render_report(evidence(broken, ran("rollback-pages", "docs", 30), service="", started=None))
 
     assert "docs in live broke at 2026-11-24 03:31 UTC" in page
-    assert "the incident lasted 10 min" in page
+    assert "10 min from the start to the last recovery" in page
     assert "| 03:31:00 | **Started**: " in page
     assert "Duration **10 min**" in page
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_sentence_ends_an_incident_that_is_open(case: str) -> None:
+    assert CASES[case][0].closed_at is None
+
+    for sentence in describe_incident(CASES[case][0]):
+        assert not re.search(r"incident (lasted|ended|is over|was over)", sentence)
 
 
 def test_record_that_does_not_count_is_shown_as_such() -> None:

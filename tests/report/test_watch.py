@@ -116,7 +116,7 @@ def test_second_recovery_after_a_relapse_counts(incident: Incident, shop: Shop) 
     text = report(incident, shop)
 
     assert text.count("after it ended **relapsed**") == 1
-    assert re.search("rollback-worker recovered web at .*; the incident lasted", text)
+    assert re.search("rollback-worker recovered web at .*; it took .* from the start to the last recovery", text)
     assert "probes of the run healthy in all required rounds" in moment(text, "**Mitigated**")
 
 
