@@ -126,7 +126,8 @@ def page_sql(
     """Return the next page of rows behind the place `after`, in the order of the shape; empty for the first page."""
     literals = [f"{literal_sql(each, exact=exact)} AS c{n}" for n, each in enumerate(shape.columns)]
     literals += [f"quote({quote_identifier(shape.rowid)}) AS {PLACE}"] if shape.rowid else []
-    order = ", ".join(map(quote_identifier, shape.order))
+    # Without its table, SQLite reads a name behind ORDER BY as that of a result first (sqlite.org/lang_select.html).
+    order = ", ".join(f"{quote_identifier(shape.name)}.{quote_identifier(each)}" for each in shape.order)
     rules = [f"({order}) > ({', '.join(after)})"] if after else []
     rules += [rule] if rule else []
     rules += [f"{size_sql(shape.columns)} <= {MAX_ROW}"] if skips_large else []

@@ -186,6 +186,25 @@ def test_pages_and_statements_hold_many_rows(shop: Shopdesk) -> None:
     assert content(shop.world, DATABASE, "customers") == before
 
 
+@pytest.mark.parametrize("key", ["c0", "C1"])
+def test_pages_of_a_table_skip_no_row_with_any_name_of_its_key(shop: Shopdesk, key: str) -> None:
+    """The key has the name of a column that Backout's own queries return."""
+    shop.write(f"CREATE TABLE seats (label TEXT, {key} INTEGER PRIMARY KEY) WITHOUT ROWID")
+    shop.world.edit_config("orders: {keep: true}}", "seats: {keep: true}}")
+    shop.world.sandbox.clock.advance(60)
+    many = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 2500)"
+    shop.write(f"INSERT INTO seats ({key}, label) {many} SELECT i, 9999 - i FROM n")
+    before = content(shop.world, DATABASE, "seats")
+
+    done = shop.restore("-90s")
+
+    assert done.code == 0, done.err
+    (file,) = kept_files(shop.world)
+    put_back(shop.world, DATABASE, file)
+    assert content(shop.world, DATABASE, "seats") == before
+    assert texts(done, "warning") == [done.result["message"].rpartition("; ")[2]]
+
+
 def test_only_rows_since_the_target_are_read(shop: Shopdesk) -> None:
     """Orders have a time: those of long ago cannot be lost. One without a readable time may be."""
     shop.world.sandbox.clock.advance(3600)
