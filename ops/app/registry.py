@@ -208,10 +208,10 @@ def parameter_types() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
 
     Parameters that only a laptop has are left out.
     """
-    return LazyMapping(runbook_names(), _parameter_types)
+    return LazyMapping(runbook_names(), _runbook_parameter_types)
 
 
-def _parameter_types(name: str) -> Mapping[str, tuple[type, bool]]:
+def _runbook_parameter_types(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
         field.name: (str, True) if field.default is MISSING else (type(field.default), False)
         for field in job_parameters(params_type(load_runbook(name)))

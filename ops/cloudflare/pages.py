@@ -123,7 +123,7 @@ def _parse_pages_deployment(row: Mapping[str, Any]) -> PagesDeployment:
     aliases = row.get("aliases")
     return PagesDeployment(
         id=require_answer_id(row["id"], UUID),
-        url=_parse_pages_address(row["url"]),
+        url=_parse_deployment_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
         environment=require_answer_text(row["environment"]),
         stage=answer_text_or_empty(stage.get("name")),
@@ -172,7 +172,7 @@ def _most_files(jwt: str) -> int:
     return int(claims.get("max_file_count_allowed", DEFAULT_FILE_LIMIT))
 
 
-def _parse_pages_address(value: Any) -> str:
+def _parse_deployment_address(value: Any) -> str:
     parts = urlsplit(require_answer_text(value))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)

@@ -54,7 +54,7 @@ class ReleaseAnswer:
         values: dict[str, Any] = {}
         for probe in self.probes:
             values |= {**probe.json_, **({probe.version: VERSION} if probe.version else {})}
-        return _nest_values(values)
+        return _nest_answers(values)
 
     @property
     def is_html(self) -> bool:
@@ -153,7 +153,7 @@ def _candidate_texts(text: str) -> Iterator[str]:
         yield text
 
 
-def _nest_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nest_answers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON with these values at these paths (keys joined by dots)."""
     whole: dict[str, Any] = {}
     for path, value in values.items():

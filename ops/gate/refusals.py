@@ -404,14 +404,15 @@ def render_refusal_comment(
         f"**Refused, and nothing was changed:** {_end_refusal_sentence(refusal.message.format_map(safe))}",
         f"**Next step:** {refusal.hint.format_map(safe)}",
         "\n".join(
-            f"- {where}: {_format_command(where, command)}{more.get(where, '')}" for where, command in commands.items()
+            f"- {where}: {_format_suggestion(where, command)}{more.get(where, '')}"
+            for where, command in commands.items()
         ),
         f"Reason: {linked(f'`{refusal.reason}`', page)}",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _format_command(where: str, command: str) -> str:
+def _format_suggestion(where: str, command: str) -> str:
     return button_text(SuggestedCommand("", command), "") if where == BUTTON else code_span(command)
 
 

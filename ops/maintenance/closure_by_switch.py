@@ -13,7 +13,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.maintenance import plan_by_switch, refusals
-from ops.maintenance.ownership import SameIntent, describe_switch_owners
+from ops.maintenance.ownership import SameIntent, describe_closure_owners
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
@@ -173,7 +173,7 @@ def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, 
     value, now = current.value if current.is_on(ctx.clock.now()) else None, ctx.clock.now()
     if value is None:
         return SwitchClosure(service)
-    run, owner_text = intent.find_run_of_switch(service.name, value, current.key), describe_switch_owners(value, now)
+    run, owner_text = intent.find_run_of_switch(service.name, value, current.key), describe_closure_owners(value, now)
     shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if run else None
     if shown is not None and current.differs_from(shown):  # one of them is up to a minute behind
         if shown.state == plan_by_switch.ON:

@@ -187,10 +187,10 @@ def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple
     read = {zone.id for zone in live.zones}
     for each in window.closed:
         if each.zone in read and (leads_to := _find_answering_worker(each, live)) != WORKER:
-            yield _describe_pattern(each.pattern), leads_to
+            yield _describe_route_pattern(each.pattern), leads_to
     for route in live.routes:
         if window.worker and route.script == window.worker and route.prefix.startswith(window.path):
-            yield _describe_pattern(route.pattern), window.worker
+            yield _describe_route_pattern(route.pattern), window.worker
     for domain in live.domains:
         if domain.worker == window.worker and domain.zone in read:
             answers = _most_specific(live, domain.zone, domain.hostname, window.path)
@@ -217,7 +217,7 @@ def _most_specific(live: LiveWays, zone: str, host: str, path: str) -> WorkerRou
     return most_specific_route((each for each in live.routes if each.zone == zone), host, path or "/")
 
 
-def _describe_pattern(pattern: str) -> str:
+def _describe_route_pattern(pattern: str) -> str:
     return pattern.removesuffix("/*")
 
 

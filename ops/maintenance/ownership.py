@@ -215,7 +215,7 @@ def describe_window_owners(window: MaintenanceWindow, now: datetime) -> str:
     return f"held by {describe_owners(owners)}" if owners else ""
 
 
-def describe_switch_owners(value: SwitchValue, now: datetime) -> str:
+def describe_closure_owners(value: SwitchValue, now: datetime) -> str:
     """Describe who keeps a service closed by its switch, which names the person of a run and not the run."""
     owners = value.active_owners(now)
     if run := name_only_run(owners):

@@ -104,7 +104,7 @@ class MaintenanceStep(Step):
             case UploadState() as store:
                 return _check_uploaded(ctx, self.stored, store)
             case DeployState() as deploy:
-                return _check_deployed(ctx, self.stored, deploy)
+                return _check_maintenance_deployed(ctx, self.stored, deploy)
             case RepointRoute() | AddRoute() | RemoveRoute() | SetSubdomain() as way:
                 return _check_guarded_write(ctx, self.stored, way, self.target)
 
@@ -421,7 +421,7 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
     return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")
 
 
-def _check_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState) -> ObservedState:
+def _check_maintenance_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState) -> ObservedState:
     """Check our deployment; any deployment between the planned one and ours must store the same windows."""
     deployments = ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if deployments and deployments[0].id == deploy.live_deployment.id:

@@ -130,6 +130,19 @@ Workers = Mapping[str, tuple[str, ...]]
 OBJECTS_RESTART = "Durable Objects of these Workers restart at once: memory is lost, storage is kept"
 
 
+def check_generated_copies(secrets: RotationValues, unwritten: Mapping[str, str]) -> None:
+    """Refuse if a generated value could not be copied to GitHub: it would be lost with this run.
+
+    `unwritten`: name → why its copy on GitHub may not be written.
+    """
+    if lost := [name for name in unwritten if name not in secrets]:
+        raise Refused(
+            f"{', '.join(lost)} is generated, so only this run can copy it to GitHub, but {unwritten[lost[0]]}",
+            reason=Reason.VALUES_UNUSABLE,
+            hint="Correct GH_SECRETS_TOKEN (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY), or `github` in ops.yml.",
+        )
+
+
 @dataclass(frozen=True)
 class RotationStatements:
     """What a person states without a proof: revoked secrets, and new values of live versions."""

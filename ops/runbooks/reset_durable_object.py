@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.marks import DeploymentMark
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, format_split
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
@@ -19,7 +19,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
-from ops.workers import object_reset, refusals, reupload
+from ops.workers import object_reset, reupload
 from ops.workers.object_reset import ResetObject, RestartObjects, TrackedObject
 from ops.workers.reupload import Reupload
 
@@ -162,7 +162,7 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
             ),
         ]
     )
-    live = _require_live_deployment(ctx, service, deployments)
+    live = object_reset.require_live_deployment(ctx, service, deployments)
     tracked, closed = [], []
     for tracked_object, now in zip(readable, seen, strict=True):
         if isinstance(now, ConfigError):
@@ -196,24 +196,6 @@ def _foreign_objects_refusal(ctx: Context[ResetDurableObject.Params], service: "
         hint=f"Reset the objects of {owner}." if other else f"Add {owner} to ops.yml as a service, and reset that one.",
         suggested_command=ctx.suggest("reset-durable-object", service=other) if other else None,
     )
-
-
-def _require_live_deployment(
-    ctx: Context[ResetDurableObject.Params], service: "Service", deployments: tuple[WorkerDeployment, ...]
-) -> WorkerDeployment:
-    if not deployments:
-        hint = "Deploy the Worker first."
-        raise Refused(f"{service.worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
-    live = deployments[0]
-    refusals.check_not_superseded(live, ctx.request.requested_at)
-    if len(live.split) > 1:
-        raise Refused(
-            f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it all to one",
-            reason=Reason.NOT_REBUILDABLE,
-            hint="Give all traffic to one of them with this command (replace VERSION), then run the reset again.",
-            suggested_command=ctx.suggest("rollback-worker", service=ctx.params.service, to="VERSION"),
-        )
-    return live
 
 
 def _plan_reupload(

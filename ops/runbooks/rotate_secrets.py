@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.marks import DeploymentMark
 from ops.config.probes import Probe, ProbeSet
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
 from ops.core.threads import run_parallel_mixed
@@ -175,7 +175,7 @@ def _build_plan(
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
     copying = [copy for copy in on_github.values() if isinstance(copy, GitHubSecretCopy)]
     read_failure = {copy.name: copy.read_failure for copy in copying if copy.read_failure}
-    _check_generated_copies(secrets, {**by_hand, **read_failure})
+    confirmation.check_generated_copies(secrets, {**by_hand, **read_failure})
     without_proof = ", ".join(selected.secrets_without_proof)
     unproved = f"ops.yml has no `proofs` for {without_proof}" if without_proof else ""
     return StepPlan(
@@ -243,19 +243,6 @@ def _list_proof_limits(ctx: Context[RotateSecrets.Params], delays: Mapping[str, 
     yield from (f"{worker}: {delay}" for worker, delay in delays.items())
     if not ctx.params.restore:
         yield "the previous values are not proved revoked yet"
-
-
-def _check_generated_copies(secrets: RotationValues, unwritten: Mapping[str, str]) -> None:
-    """Refuse if a generated value could not be copied to GitHub: it would be lost with this run.
-
-    `unwritten`: name → why its copy on GitHub may not be written.
-    """
-    if lost := [name for name in unwritten if name not in secrets]:
-        raise Refused(
-            f"{', '.join(lost)} is generated, so only this run can copy it to GitHub, but {unwritten[lost[0]]}",
-            reason=Reason.VALUES_UNUSABLE,
-            hint="Correct GH_SECRETS_TOKEN (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY), or `github` in ops.yml.",
-        )
 
 
 def _has_old_value(ctx: Context[RotateSecrets.Params], name: str) -> bool:

@@ -169,7 +169,7 @@ class SiteBuilder:
         committed = self._read_committed_files(service, commit)
         if self._prebuilt is not None:
             written = files.read_configuration_files(self._prebuilt)
-            files.check_unchanged({name: committed.get(name, b"") for name in written}, written)
+            files.check_configuration_unchanged({name: committed.get(name, b"") for name in written}, written)
             files.copy_prebuilt(self._prebuilt, folder)
         else:
             self._check_no_token()
@@ -220,7 +220,7 @@ class SiteBuilder:
         self._run_build_program(
             list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout
         )
-        files.check_unchanged(committed, files.read_configuration_files(folder))
+        files.check_configuration_unchanged(committed, files.read_configuration_files(folder))
         output = files.folder_within(tree, folder / build.output)
         if output is None:
             raise files.unusable_build(f"the build of {commit.short} did not create the folder {build.output}")

@@ -162,7 +162,7 @@ def read_configuration_files(folder: Path) -> ConfigurationFiles:
     return files
 
 
-def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:
+def check_configuration_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:
     """Refuse if a build added, changed or removed a configuration file."""
     if names := [name for name in CONFIGURATION_PATHS if before.get(name) != now.get(name)]:
         raise _refused_build(

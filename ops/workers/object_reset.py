@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.errors import ConfigError, OpsError, Refused
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import ObjectObservation, is_number
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, WriteAttempt
+from ops.workers import refusals
 from ops.workers.reupload import DeployUpload
 
 if TYPE_CHECKING:
@@ -157,6 +158,25 @@ def refuse_with_alternative(ctx: Context[Any], error: OpsError) -> Refused:
 
 def suggest_full_reset(ctx: Context[Any]) -> SuggestedCommand:
     return ctx.suggest("reset-durable-object", service=ctx.params.service)
+
+
+def require_live_deployment(
+    ctx: Context[Any], service: "Service", deployments: tuple[WorkerDeployment, ...]
+) -> WorkerDeployment:
+    """Return the live deployment; refuse if it is newer than the request, or if versions share the traffic."""
+    if not deployments:
+        hint = "Deploy the Worker first."
+        raise Refused(f"{service.worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
+    live = deployments[0]
+    refusals.check_not_superseded(live, ctx.request.requested_at)
+    if len(live.split) > 1:
+        raise Refused(
+            f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it all to one",
+            reason=Reason.NOT_REBUILDABLE,
+            hint="Give all traffic to one of them with this command (replace VERSION), then run the reset again.",
+            suggested_command=ctx.suggest("rollback-worker", service=ctx.params.service, to="VERSION"),
+        )
+    return live
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -79,15 +79,14 @@ def _ways_to_repair(result: CheckResult, title: str) -> Iterator[str]:
 
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
     """Yield the checks without an answer here, except blocked ones; equal reasons become one group."""
-    unproved = sorted(
-        (each for each in results_with_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_repair_reason
-    )
-    for _, group in groupby(unproved, key=_repair_reason):
+    unknown = results_with_answer(results, Answer.NOT_PROVABLE)
+    unproved = sorted((each for each in unknown if not each.blocked_by), key=_advice_of_result)
+    for _, group in groupby(unproved, key=_advice_of_result):
         members = list(group)
         yield list(dict.fromkeys(f"{each.id}{_subject_suffix(each)}" for each in members)), members[0]
 
 
-def _repair_reason(result: CheckResult) -> tuple[str, str, str]:
+def _advice_of_result(result: CheckResult) -> tuple[str, str, str]:
     return result.text, result.fix, result.command
 
 
