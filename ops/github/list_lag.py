@@ -5,6 +5,7 @@ answer, a second request would make a second issue or comment. Everything else t
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ F = TypeVar("F")
 LIST_PAUSES = (1.0, 1.5, 2.0, 2.5)
 """Seconds before each further look for our own write in a list."""
 ROUNDING = timedelta(seconds=2)
-"""GitHub's times are whole seconds."""
+"""GitHub's times are whole seconds, and the clocks of its servers may differ."""
 BOT = "github-actions[bot]"
 """The author of everything written with GITHUB_TOKEN. A person's login cannot contain brackets."""
 _CREATION = re.compile(r"/repos/[^/]+/[^/]+/issues(/\d+/comments)?")
@@ -51,9 +52,11 @@ def may_have_created(verb: str, path: str, error: Exception) -> bool:
 
 
 def find_created(
-    requester: "Requester", path: str, sent: Mapping[str, Any], seconds: float, find_clock: Callable[[], Clock]
+    requester: "Requester", path: str, sent: Mapping[str, Any], began: float, find_clock: Callable[[], Clock]
 ) -> dict[str, Any] | None:
-    """Return GitHub's entry of the issue or comment that a POST without an answer created `seconds` ago, at most.
+    """Return GitHub's entry of the issue or comment that a POST without an answer created.
+
+    `began`: when it was sent, by `time.monotonic`.
 
     None if the list does not show it in time, or fails. The list may be behind, so this costs some seconds of the
     clock. Another job of the same author may have sent the same text at the same time: its entry counts too.
@@ -65,7 +68,9 @@ def find_created(
 
     with suppress(GithubException, requests.RequestException, ValueError, OpsError):
         clock = find_clock()
-        since = f"{_read_time(requester, path, clock) - timedelta(seconds=seconds) - ROUNDING:%Y-%m-%dT%H:%M:%SZ}"
+        read_at = _read_time(requester, path, clock)  # it may be slow, so the length of the request ends after it
+        sent_at = read_at - timedelta(seconds=time.monotonic() - began) - ROUNDING
+        since = f"{sent_at:%Y-%m-%dT%H:%M:%SZ}"
         return await_listed(lambda: _find_ours(requester, path, sent, since), clock)
     return None
 

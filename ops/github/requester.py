@@ -384,8 +384,7 @@ class TypedRequester(Requester):
         except Exception as error:
             if not may_have_created(verb, path, error):
                 raise
-            sent, seconds = options.get("input") or {}, time.monotonic() - began
-            created = find_created(self, path, sent, seconds, self.find_clock)
+            created = find_created(self, path, options.get("input") or {}, began, self.find_clock)
             if created is None:
                 raise
             return {}, created

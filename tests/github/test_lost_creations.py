@@ -105,6 +105,24 @@ def test_incident_is_found_where_answers_have_a_strange_date(shop: Shop) -> None
     assert press(shop, command, 1, times=None, lost="after") == comments
 
 
+def test_incident_is_found_although_the_read_of_the_time_is_slow(shop: Shop) -> None:
+    """GitHub's clock passes four seconds meanwhile, and this machine's one: servers may differ by two, besides parts.
+
+    Two or three seconds of the four are the margin, so that the test waits for one only.
+    """
+    command, comments = OPENING["incident"]
+    hub, clock = shop.world.sandbox.github, shop.world.sandbox.clock
+    hub.fault(
+        method="GET",
+        path=CREATIONS[0],
+        when=lambda asked: asked.query.get("per_page") == "1",  # the read of GitHub's time
+        before=lambda: clock.advance(4),
+        delay=1.0,
+    )
+
+    assert press(shop, command, 1, times=None, lost="after") == comments
+
+
 def test_equal_text_of_another_job_is_not_taken_for_ours(shop: Shop) -> None:
     """A minute ago another job of the bot opened its own incident with the same text. Ours gets lost on its way."""
     hub = shop.world.sandbox.github
