@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from typing import Any, Self
 
 from ops.config.types import LONGEST_WATCH, extend_watch
@@ -141,7 +141,9 @@ def parse_watch_state(data: Mapping[str, Any], now: datetime | None) -> WatchSta
         start, until = parse_utc(data["started_at"]), parse_utc(data["until"])
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
         usual = float(data.get("usual_failures", 0.0))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    if MAXYEAR in {start.year, until.year}:  # times after it cannot be computed
         return None
     is_extended, is_unhealthy = (data.get(each) is True for each in ("extended", "unhealthy"))  # 0.1.1 wrote neither
     state = WatchState(

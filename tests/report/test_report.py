@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.watch.state import WatchState
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.support.commands import LIST, WRITE
@@ -386,6 +387,26 @@ def test_outsider_gets_report_only_with_runs(night: Night, releases: Releases) -
     assert night.report("--only-if-recorded").code == 0
     assert len(night.reports) == 1
     assert "1001.1-abcd" not in night.text
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("name", ["row", "watch"])
+def test_record_at_an_end_of_the_calendar_keeps_no_report_away(
+    night: Night, releases: Releases, name: str, value: str
+) -> None:
+    """A person with write access forged it. Times before or after it cannot be computed."""
+    at = parse_utc(value)
+    watch = {**WatchState("20261124T034000-00ab", NOW, NOW + timedelta(minutes=30), rounds="hhh").to_json()}
+    watch |= {"started_at": f"{value[:10]}T23:00:00Z", "until": f"{value[:10]}T23:59:59Z"}
+    record = {
+        "row": RunRecord("1001.1-abcd", rows=(RecordRow(at, "written", "applied"), RecordRow(NOW, "ended", "failed"))),
+        "watch": RunRecord("watch-20261124T034000-00ab", source="watch", watch=watch),
+    }[name]
+    record = replace(record, runbook="rollback-worker", environment="production", service="api")
+    night.github.comment(night.number, embed_record("x", record), "alice")
+
+    assert night.report().code == 0
+    assert len(night.reports) == 1
 
 
 @pytest.mark.slow

@@ -70,11 +70,20 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
         {"newer": [["d", "2026-11-24T03:40:00Z"]]},
         {"newer": 5},
         {"started_at": "2026-11-24T03:59:00Z"},
+        {"until": "9999-12-31T23:59:59Z"},
+        {"usual_failures": 10**400},
     ],
 )
 def test_malformed_state_is_ignored(change: dict[str, Any]) -> None:
     assert parse_watch_state({**STATE.to_json(), **change}, START) is None
     assert parse_watch_state({}, START) is None
+
+
+def test_state_at_the_end_of_the_calendar_is_ignored() -> None:
+    """Times after it cannot be computed. A report reads states of any age."""
+    last = {"started_at": "9999-12-31T23:00:00Z", "until": "9999-12-31T23:59:59Z", "rounds": "h" * 9}
+
+    assert parse_watch_state({**STATE.to_json(), **last}, None) is None
 
 
 def test_old_state_is_ignored() -> None:

@@ -446,11 +446,16 @@ def test_forged_state_is_not_continued(shop: Shop, incident: Incident, workflow:
     assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 40)
 
 
-def test_forged_end_does_not_stop_a_watch(shop: Shop, incident: Incident) -> None:
-    """A maintainer writes into its comment that it ended: the watch reads that, goes on, and finds the relapse."""
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"decision":""', '"decision":"mitigated"'), ('"newer":[]', f'"newer":[],"usual_failures":{10**400}')],
+    ids=["ended", "unusable"],
+)
+def test_forged_state_does_not_stop_a_watch(shop: Shop, incident: Incident, old: str, new: str) -> None:
+    """A maintainer edits its comment, such as that it ended: the watch reads that, goes on, and finds the relapse."""
 
     def end() -> None:
-        edit_by_maintainer(shop, incident, '"decision":""', '"decision":"mitigated"')
+        edit_by_maintainer(shop, incident, old, new)
 
     found = watch(shop, incident.number, actions={7: end, 8: fail(shop)})  # the eighth round reads its comment
 
