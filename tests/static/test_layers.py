@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ops.setup.workflows import SCRIPTS
 from tests.conftest import ROOT
-from tests.support.syntax import nodes, parsed
+from tests.support.syntax import named, nodes, parsed
 
 OPS, SANDBOX = ROOT / "ops", ROOT / "sandbox"
 
@@ -307,29 +308,26 @@ def test_hints_are_sentences() -> None:
 
 
 WITHOUT_COMMAND = Path(__file__).with_name("hints_without_command.json")
-"""Hints that name no command: each says what a person does instead, and somebody decided that no command can do it."""
+"""Function → how many of its hints name no command: each says what a person does instead, and somebody decided that no
+command can do it."""
 GIVES_COMMAND = {"suggested_command", "accept"}
 
 
-def hints() -> Iterator[tuple[str, str, bool]]:
-    """Yield module and literal text of each hint in ops, with {} for filled-in values, and whether it has a command."""
-    for path in sources():
-        for node in nodes(path):
-            given = {each.arg: each.value for each in node.keywords} if isinstance(node, ast.Call) else {}
-            if "hint" in given and (text := text_of(given["hint"])).strip("{} "):
-                yield path.relative_to(ROOT).as_posix(), text, "`" in text or bool(GIVES_COMMAND & given.keys())
+def hints(node: ast.AST, place: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the place of each hint with a literal text below the node, and whether it has a command."""
+    for child in ast.iter_child_nodes(node):
+        given = {each.arg: each.value for each in child.keywords} if isinstance(child, ast.Call) else {}
+        if "hint" in given and (text := text_of(given["hint"])).strip("{} "):
+            yield place, "`" in text or bool(GIVES_COMMAND & given.keys())
+        yield from hints(child, named(child, place))
 
 
 def test_hint_without_a_command_is_in_the_closed_list(update_golden: bool) -> None:
     """A new one fails. Name a command in backticks, or add it by `--update-golden` with a reason in the commit."""
-    found = list(hints())
-    bare: dict[str, set[str]] = {}
-    for path, text, has_command in found:
-        if not has_command:
-            bare.setdefault(path, set()).add(text)
-    listed = {path: sorted(texts) for path, texts in sorted(bare.items())}
+    found = [(f"{path.relative_to(ROOT)} {place}", has) for path in sources() for place, has in hints(parsed(path))]
+    listed = dict(sorted(Counter(place for place, has_command in found if not has_command).items()))
     if update_golden:
-        WITHOUT_COMMAND.write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        WITHOUT_COMMAND.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
     assert json.loads(WITHOUT_COMMAND.read_text(encoding="utf-8")) == listed
     assert len(found) > 200

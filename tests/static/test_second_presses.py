@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tests.conftest import ROOT
 from tests.support.commands import PROMISE
-from tests.support.syntax import parsed
+from tests.support.syntax import named, parsed
 
 HERE = "tests/merge/engine/test_second_press.py::test_command_is_pressed_three_times"
 RANDOM = "tests/test_claims.py::test_run_result_is_true_and_next_run_continues"
@@ -98,15 +98,6 @@ def promises(node: ast.AST, place: str = "") -> Iterator[str]:
             yield place
         elif not isinstance(child, ast.JoinedStr):
             yield from promises(child, named(child, place))
-
-
-def named(node: ast.AST, place: str) -> str:
-    """Return the dotted name of the node's place: functions and classes, or a constant of the module."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return f"{place}.{node.name}".lstrip(".")
-    if isinstance(node, ast.Assign | ast.AnnAssign) and not place:
-        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
-    return place
 
 
 def test_each_text_names_the_test_of_its_second_press() -> None:

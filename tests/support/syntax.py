@@ -17,3 +17,12 @@ def parsed(path: Path) -> ast.Module:
 @cache
 def nodes(path: Path) -> list[ast.AST]:
     return list(ast.walk(parsed(path)))
+
+
+def named(node: ast.AST, place: str) -> str:
+    """Return the dotted name of the node's place: functions and classes, or a constant of the module."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return f"{place}.{node.name}".lstrip(".")
+    if isinstance(node, ast.Assign | ast.AnnAssign) and not place:
+        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    return place
