@@ -79,7 +79,7 @@ def read_migration_holds(d1: "D1Api", database_id: str) -> tuple[MigrationHold, 
             return ()
         if error.reason == Reason.PROVIDER_REFUSED and "no such column" in error.message:
             text = f"the database has a table {TABLE} that Backout did not make"
-            hint = f"Rename it: ALTER TABLE {TABLE} RENAME TO other_holds (a view: drop it). Then run this again."
+            hint = f"Rename it: `ALTER TABLE {TABLE} RENAME TO other_holds` (a view: drop it). Then run this again."
             raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
     return tuple(hold for hold in map(_parse_hold, result.rows) if is_hold(hold))

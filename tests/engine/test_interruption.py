@@ -24,7 +24,7 @@ from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import Outcome, Releases, World
 from tests.support.claims import TOKEN, case_world
 from tests.support.claims import run as run_again
-from tests.support.commands import WRITE, Command, ended, interruptions, is_awaited, ours, timeline
+from tests.support.commands import PROMISE, WRITE, Command, ended, interruptions, is_awaited, ours, timeline
 from tests.support.scenarios import SECRETS, Case, Given, all_cases, part_of, program_of
 
 REQUESTS = 9
@@ -43,7 +43,7 @@ def assert_interrupted(world: World, number: signal.Signals, outcome: Outcome) -
     state, _, said = result["message"].rpartition(": ")
     assert said == f"{number.name} ended the run"
     assert state in (SENT_STATES if sent else {"nothing was changed"})
-    assert "Start the same command again" in result["hint"]
+    assert PROMISE.search(result["hint"])
     assert [event["kind"] for event in timeline(world)[-2:]] == ["failed", "ended"]
     assert result["timeline"] == timeline(world)
 

@@ -57,10 +57,10 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
         'no service "(hidden)"',
         "Name one of: api, frontend.",
     ),
-    "three shares": (("--to", "a@50,b@25,c@25"), 2, "a deployment has at most two versions", "--to A@90,B@10"),
-    "shares of 90": (("--to", "{good}@80,{bad}@10"), 2, "the shares add up to 90, not 100", "--to A@90,B@10"),
-    "no percentage": (("--to", "{good}@x,{bad}@10"), 2, '"x" is not a percentage', "--to A@90,B@10"),
-    "one version twice": (("--to", "{good}@50,{good}@50"), 2, "both shares name the same version", "--to A@90,B@10"),
+    "three shares": (("--to", "a@50,b@25,c@25"), 2, "a deployment has at most two versions", "A@90,B@10"),
+    "shares of 90": (("--to", "{good}@80,{bad}@10"), 2, "the shares add up to 90, not 100", "A@90,B@10"),
+    "no percentage": (("--to", "{good}@x,{bad}@10"), 2, '"x" is not a percentage', "A@90,B@10"),
+    "one version twice": (("--to", "{good}@50,{good}@50"), 2, "both shares name the same version", "A@90,B@10"),
 }
 
 

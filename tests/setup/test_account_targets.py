@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ops.setup.init.account_targets import HEADING
 from sandbox import Sandbox
 from tests.conftest import REFERENCE, ROOT, Outcome, World
 from tests.support.adoption import ACTIONS, EVERY_READ, READER, release, releases
@@ -99,7 +100,7 @@ def test_table_is_grouped_by_account_and_says_what_was_not_checked(kites: World)
     outcome = targets(kites)
 
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("Without an ops.yml of your own: ")
+    assert lines[0] == HEADING
     first, second = (
         lines.index(f"kite-works: Kite Works ({LIVE}), 3 services"),
         lines.index(f"sandbox: Sandbox ({TEST}), 1 service"),
@@ -213,7 +214,7 @@ def test_reasons_of_the_exit_code_are_shown_before_many_other_lines(kites: World
 
 @pytest.mark.parametrize(
     ("token", "text"),
-    [(None, "permissionGroupKeys="), ("wrong", "no account of the token"), ("a b", "invalid character")],
+    [(None, "permissionGroupKeys="), ("wrong", "CLOUDFLARE_ACCOUNT_ID=ID"), ("a b", "invalid character")],
     ids=["missing", "unknown", "malformed"],
 )
 def test_unusable_token_is_refused_without_a_question(kites: World, token: str | None, text: str) -> None:

@@ -18,6 +18,7 @@ from tests.conftest import REFERENCE, Outcome
 from tests.support.adoption import ACTIONS, EVERY_READ, READER, SHOP, Team, build_shop, team
 from tests.support.bakery import PERMISSIONS
 from tests.support.commands import set_origin
+from tests.support.message_sheet import is_shown
 from tests.support.write_kills import Killed
 
 PERSON = "ghp_secretofdana"
@@ -211,7 +212,7 @@ def test_name_in_use_is_refused_with_another_way(shop: Team) -> None:
 
     assert refused.code == 2
     assert "the name dana/operations is in use" in refused.err
-    assert "ops adopt --repo OWNER/NAME" in refused.err
+    assert "`ops adopt --repo OWNER/NAME`" in refused.err
     assert (other.code, other.result["repository"]) == (0, "dana/recovery")
     third = adopt(shop, "--yes", "--repo", "dana/others")
     assert "this folder belongs to dana/recovery" in third.err
@@ -329,9 +330,11 @@ def test_folder_of_another_repository_is_refused(shop: Team, tmp_path: Path) -> 
     (shop.folder / ".ops" / "adopt.new").mkdir(parents=True)
     unwritable = adopt(shop, "--yes", "--repo", "shopdesk/web")
 
-    texts = ("is inside the git repository", "is another repository", "as a record", "cannot be written")
-    answers = (inside, other, broken, unwritable)
-    assert [(each.code, text in each.err) for text, each in zip(texts, answers, strict=True)] == [(2, True)] * 4
+    assert is_shown(inside.err, "ops/setup/adopt/git_folder.py require_adopt_folder ConfigError")
+    assert is_shown(other.err, "ops/setup/adopt/git_folder.py GitFolder.has_own_origin ConfigError")
+    assert ".ops/adopt.json" in broken.err
+    assert is_shown(unwritable.err, "ops/setup/adopt/record.py AdoptRecord.save ConfigError")
+    assert [each.code for each in (inside, other, broken, unwritable)] == [2] * 4
 
 
 @pytest.mark.parametrize("has_example", [True, False])

@@ -17,6 +17,7 @@ from tests.setup.test_adopt import adopt, adopt_and_drill, repository, shop, sta
 from tests.support.adoption import SHOP, Team
 from tests.support.in_process import answered_in_process
 from tests.support.label_jobs import LabelJobs
+from tests.support.message_sheet import is_shown
 from tests.support.write_kills import Killed
 
 __all__ = ["shop"]
@@ -24,6 +25,8 @@ LABS = "9d" * 16
 LABS_TOKEN = "cfut_of-the-labs"
 OF_A_PERSON = f"{DRILL_PREFIX}old-shop"
 IN_LABS = ("--yes", "--json", "--drill-account", LABS)
+WAIT = "ops/setup/adopt/label_drill.py _RunWait"
+REFUSED_COMMIT = "ops/setup/adopt/drill_repository.py DrillRepository._refused_commit ProviderError provider_refused"
 
 
 @pytest.fixture
@@ -238,7 +241,7 @@ def test_incident_deleted_in_between_ends_the_drill(shop: Team, labs: Sandbox) -
 
     done = drill(shop, *IN_LABS)
 
-    assert (done.code, "was deleted during the drill" in details(done)) == (4, True)
+    assert (done.code, is_shown(details(done), f"{WAIT}._is_recovered _drill_failure")) == (4, True)
     assert (left(shop, labs), state(shop)) == (NOTHING, before)
 
 
@@ -249,7 +252,7 @@ def test_run_that_does_not_recover_is_named(shop: Team, labs: Sandbox) -> None:
 
     done = drill(shop, *IN_LABS)
 
-    assert (done.code, "run ended without a recovery" in details(done)) == (4, True)
+    assert (done.code, is_shown(details(done), f"{WAIT}.await_end _drill_failure")) == (4, True)
     assert left(shop, labs) == NOTHING
     assert state(shop)["branch"] == before["branch"]
 
@@ -268,7 +271,7 @@ def test_branch_that_the_person_may_not_write_and_a_changed_folder_are_named(sho
     shop.config.write_text(f"{shop.config.read_text()}# ours\n")
     changed = drill(shop, "--yes", "--drill-account", LABS)
 
-    assert "a rule, a newer commit" in details(refused)
+    assert is_shown(details(refused), REFUSED_COMMIT)
     assert (left(shop, labs), state(shop)["branch"]) == (NOTHING, before["branch"])
     assert "`git pull`" in changed.err
 

@@ -100,7 +100,7 @@ def test_team_with_access_approves(shop: Shop) -> None:
     result = shop.result(*teams)
 
     assert (stranger.code, f'no team "{owner}/On-Call" has access' in stranger.err) == (2, True)
-    assert f"`gh api -X PUT orgs/{owner}/teams/On-Call/repos/{REPOSITORY}" in stranger.err
+    assert f"PUT orgs/{owner}/teams/On-Call/repos/{REPOSITORY}" in stranger.err
     rules = shop.github.environments["approve-live"]
     assert ([one.slug for one in rules.teams], [one.login for one in rules.reviewers]) == (["on-call"], ["rita"])
     assert (result["decision"], shop.result(*teams)["decision"]) == ("done", "nothing_to_do")

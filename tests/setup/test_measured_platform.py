@@ -124,7 +124,7 @@ def test_measurement_that_proved_too_little_is_not_right(world: Bakery) -> None:
     """The token had no permission for Pages: its rows say nothing about the recovery of a site."""
     measured = measure(world)
     row = next(row for row in measured["assumptions"] if row["id"] == "pages-propagation")
-    row |= {"outcome": "not_provable", "measured": None, "seconds": None, "reason": "the token may not read it"}
+    row |= {"outcome": "not_provable", "measured": None, "seconds": None, "reason": "no permission"}
     (world.folder / "platform.json").write_text(json.dumps(measured))
 
     (found,) = examine(world)

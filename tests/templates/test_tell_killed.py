@@ -20,13 +20,16 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
 
     job = labeled_run.github.urls.html
     said, _, last = body.partition(f"<!-- backout:answered run={labeled_run.run} attempt=1 -->\n\n")
-    assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
+    title, step, end = said.split("\n\n")
+    assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", title) == (
         "**Unknown whether anything was changed, because the run stopped in its middle:** `recover:api` from "
-        f"`@alice` · job `recovery-production` lost its runner in step `Recover` · [log]({job}/acme/operations/actions/runs/N)\n\n"
-        "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
-        "the label on again. If that fails too, run on a laptop: `./run ops label recover:api "
-        f"--incident {labeled_run.workflow.incident}`\n\n"
+        f"`@alice` · job `recovery-production` lost its runner in step `Recover` · [log]({job}/acme/operations/actions/runs/N)"
     )
+    assert re.findall("`(.+?)`", step) == [
+        "./run ops status --environment production",
+        f"./run ops label recover:api --incident {labeled_run.workflow.incident}",
+    ]
+    assert (step.startswith("**Next step:** "), end) == (True, "")
     assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
     assert "the run stopped in its middle" in done.summary
     assert "::error title=request::Unknown whether anything was changed" in done.out

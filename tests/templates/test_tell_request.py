@@ -63,7 +63,7 @@ def test_rerun_of_single_job_is_refused_in_new_comment(labeled_run: LabeledRun, 
     assert second.startswith(
         "**Refused, and nothing was changed:** `@bob` started one job of the run for `recover:api`"
     )
-    assert "Put the label on again" in second
+    assert "Put the label on" in second
     assert "Reason: `rerun`" in second
     assert second.splitlines()[-1] == f"<!-- backout:answered run={labeled_run.run} attempt=2 -->"
     assert "::error title=request::Refused" in done.out

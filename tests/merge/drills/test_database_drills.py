@@ -83,7 +83,7 @@ def test_database_drill_recovers_on_an_incident(run: Run) -> None:
     if run[2] == "command":
         assert "acts alone (--one-person)" in approved[0]
         return
-    assert "by drill-approver, another person than the requester" in approved[0]
+    assert re.search(r"\bdrill-approver\b", approved[0])
     assert result["workflow_run"]["event"] == IN_A_JOB["button"]
     ended = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
     assert (ended["gate"], ended["database-production"]) == ("success", "success")

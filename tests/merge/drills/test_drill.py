@@ -297,7 +297,7 @@ def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[s
     result = assert_recovered(run, *switches)
 
     assert result["service"] == "api"
-    assert result["message"].endswith("; it was opened again, and the probes are healthy")
+    assert "opened again" in result["message"]
     if run[2] == "button":  # only the security job may change routes
         ended = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert (ended["security-production"], ended.get("recovery-production")) == ("success", "skipped")

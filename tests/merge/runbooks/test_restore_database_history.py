@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
+from ops.database.restore import UNDO_PREFIX
 from tests.conftest import World
 from tests.support import databases
 from tests.support.claims import case_world
@@ -84,7 +85,7 @@ def interrupt(world: World, fault: dict[str, Any], moment: str) -> None:
     world.sandbox.faults.clear()
     if library.migrations == ["0001_first.sql"]:
         text = next((world.folder / ".ops" / "runs").glob("*/timeline.jsonl")).read_text()
-        bookmark = text.partition("undo of the restore of lib: bookmark ")[2].partition('"')[0]
+        bookmark = text.partition(f"{UNDO_PREFIX}lib: bookmark ")[2].partition('"')[0]
         world.sandbox.clock.advance(60)
         assert library.restore(bookmark).code == 0
     assert content(library) == before

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ops.database.restore import UNDO_PREFIX
 from tests.runbooks.test_restore_database import BEFORE_LAST, library
 from tests.support.commands import ended, texts
 from tests.support.databases import RESTORE, Library
@@ -56,4 +57,4 @@ def test_lost_answer_that_nothing_settles_is_unknown(library: Library) -> None:
 
     assert ended(done)[:2] == (5, "unknown_outcome")
     assert len(library.restores) == 1
-    assert any(text.startswith("undo of the restore of lib: bookmark") for text in texts(done, "prepared"))
+    assert any(text.startswith(f"{UNDO_PREFIX}lib: bookmark ") for text in texts(done, "prepared"))

@@ -84,7 +84,7 @@ REFUSALS: dict[str, tuple[Callable[[DrillWorld], None], str]] = {
     "production that fails": (_break_production, "still_unhealthy"),
     "a version that cannot be uploaded again": (_use_static_assets, "not_rebuildable"),
     "a secret with the name of the drill's variable": (_keep_the_variable_secret, "not_rebuildable"),
-    "the bad version of a drill that was left": (_leave_the_bad_version, "world_moved"),
+    "the bad version of an earlier drill": (_leave_the_bad_version, "world_moved"),
 }
 
 
