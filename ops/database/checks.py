@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError
-from ops.core.names import quote_name
+from ops.core.names import count_of, quote_name
 from ops.core.sql import cut_semicolon
 from ops.core.threads import start_call
 from ops.core.verdict import Verdict, worst_verdict
@@ -149,7 +149,19 @@ def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
 def _judge_query(query: Query, result: SqlResult) -> str:
     value = _first_check_value(result)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
-    return "" if value == expected else f"{quote_name(str(value))}, and {quote_name(str(expected))} is expected"
+    if value == expected:
+        return ""
+    found = _describe_check_value(value) if result.rows else "no row"
+    return f"{found}, and {_describe_check_value(expected)} is expected"
+
+
+def _describe_check_value(value: object) -> str:
+    """Return a value with what tells it from others, such as a text "2" from the number 2."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return f'text "{quote_name(value)}"'
+    return f"a BLOB of {count_of(len(value), 'byte')}" if isinstance(value, list) else str(value)
 
 
 def _first_check_value(result: SqlResult) -> object:

@@ -188,6 +188,26 @@ def test_check_that_fails_or_is_refused(library: Library, query: str, verdict: s
     assert f"loans-of-books: {verdict}" in done.result["message"]
 
 
+@pytest.mark.parametrize(
+    ("query", "expect", "says"),
+    [
+        ("SELECT title FROM books WHERE 0", "0", "no row, and 0 is expected"),
+        ("SELECT NULL", "0", "NULL, and 0 is expected"),
+        ("SELECT '2'", "2", 'text "2", and 2 is expected'),
+        ("SELECT 2", "'2'", '2, and text "2" is expected'),
+        ("SELECT x'00ff'", "0", "a BLOB of 2 bytes, and 0 is expected"),
+    ],
+)
+def test_value_of_another_kind_is_named_with_its_kind(library: Library, query: str, expect: str, says: str) -> None:
+    library.world.edit_config("SELECT count(*) FROM loans WHERE book NOT IN (SELECT id FROM books)", query)
+    library.world.edit_config("            expect: 0", f"            expect: {expect}")
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 6
+    assert f"loans-of-books: unhealthy ({says})" in done.result["message"]
+
+
 def test_row_without_parent_is_unhealthy(library: Library) -> None:
     store = library.world.sandbox.d1.store(ID)
     with closing(sqlite3.connect(":memory:")) as damaged:
