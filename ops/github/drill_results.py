@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ops.core.clock import Clock
 from ops.core.drill_result import (
     MOST_RESULTS,
     DrillTrend,
@@ -95,7 +96,7 @@ def _list_counted(judged: JudgedRecord) -> Iterator[RecordedDrill]:
         yield from parse_earlier(judged.record.drill) if is_ours else ()
 
 
-def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Issue":
+def open_tracking_issue(repository: "Repository", title: str, text: str, clock: Clock) -> "Issue":
     """Open the issue for the results. If another drill opened one at the same time, close ours, and return that one.
 
     Raises ConfigError, and what PyGithub raises.
@@ -104,7 +105,7 @@ def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Iss
     def find_first() -> "Issue | None":
         return next(iter(list_tracking_issues(repository, None)), None)
 
-    return create_first(repository, title, f"{MARKER}\n{text}", DRILL_LABEL, find_first)[0]
+    return create_first(repository, title, f"{MARKER}\n{text}", DRILL_LABEL, find_first, clock=clock)[0]
 
 
 def add_result(issue: "Issue", text: str, record: RunRecord) -> str:

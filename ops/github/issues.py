@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ops.core.clock import parse_utc
+from ops.core.clock import Clock, parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, DRILL_LABEL, NAME_PATTERN, join_sentences, quote_name
@@ -31,6 +31,7 @@ from ops.github.comments import (
     own_login,
     run_records,
 )
+from ops.github.list_lag import await_listed
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
@@ -240,22 +241,29 @@ def find_recorded_incidents(repository: "Repository", run: str, *, since: dateti
 
 
 def create_first(
-    repository: "Repository", title: str, body: str, label: str, find_first: "Callable[[], Issue | None]"
+    repository: "Repository",
+    title: str,
+    body: str,
+    label: str,
+    find_first: "Callable[[], Issue | None]",
+    *,
+    clock: Clock,
 ) -> "tuple[Issue, bool]":
     """Create an issue. If another run created one at the same time, close ours, and return that one.
 
-    The second value is whether it is ours. Raises what PyGithub raises.
+    A list that lacks ours may also lack an earlier one, so this waits for it. The second value is whether it is ours.
+    Raises what PyGithub raises.
     """
     created = repository.create_issue(clean_title(title), body, labels=[label])
-    first = find_first() or created
+    first = await_listed(find_first, clock) or created
     if first.number < created.number:
-        created.edit(state="closed", state_reason="not_planned")
+        close_duplicate(repository, created.number, first.number)
         return first, False
     return created, True
 
 
 def close_duplicate(repository: "Repository", number: int, first: int) -> None:
-    """Close an incident that another one came before."""
+    """Close an issue that another one came before."""
     issue = repository.get_issue(number)
     issue.create_comment(f"Duplicate of #{first}, which was opened at the same time.")
     issue.edit(state="closed", state_reason="not_planned")

@@ -21,7 +21,7 @@ from ops.cloudflare.types.workers import (
     list_traffic_changes,
 )
 from ops.core.anonymization import anonymize_text
-from ops.core.clock import current_time
+from ops.core.clock import current_time, find_clock
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
@@ -96,14 +96,14 @@ def write_report(
     if config.action_items:
         evidence = replace(evidence, action_items=_read_actions(repository, number, environ))
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
-    text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):
         written = issue.publish_report(
             repository,
             number,
             title=issue.report_title(evidence),
-            new=lambda: text,
+            new=lambda: issue.render_report(evidence),
             renew=lambda body: issue.update_report(body, evidence),
+            clock=find_clock(environ),
         )
     _tick_comments(repository, number, proved_steps(evidence))
     with suppress(ProviderError):

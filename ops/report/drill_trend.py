@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ops.app.registry import record_rules
-from ops.core.clock import current_time
+from ops.core.clock import find_clock
 from ops.core.drill_result import DrillResult, DrillTrend, RecordedDrill, merge_drills, pack_results
 from ops.core.redaction import Redactor
 from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord
@@ -28,11 +28,12 @@ def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, 
     """
     drill = config.staging_drill
     number = drill.tracking_issue if drill else None
+    clock = find_clock(environ)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        trend = drill_results.read_trend(repository, number, record_rules(config), current_time(environ))
+        trend = drill_results.read_trend(repository, number, record_rules(config), clock.now())
         issues = drill_results.list_tracking_issues(repository, number)
-        issue = issues[0] if issues else drill_results.open_tracking_issue(repository, TITLE, TEXT)
+        issue = issues[0] if issues else drill_results.open_tracking_issue(repository, TITLE, TEXT, clock)
         drills = merge_drills([*trend.drills, RecordedDrill(result)])
         body = redactor.redact_text(render_drill_result(result, replace(trend, drills=drills)))
         record = redactor.redact_value(build_drill_record(result, trend, environ))

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
+from ops.core.clock import Clock
 from ops.core.incident_state import IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, is_pull_request, is_saved
@@ -361,7 +362,13 @@ class PublishedReport:
 
 
 def publish_report(
-    repository: "Repository", incident: int, *, title: str, new: Callable[[], str], renew: Callable[[str], str]
+    repository: "Repository",
+    incident: int,
+    *,
+    title: str,
+    new: Callable[[], str],
+    renew: Callable[[str], str],
+    clock: Clock,
 ) -> PublishedReport:
     """Create or update the incident's report. Raises what PyGithub raises, and CommentNotSaved.
 
@@ -370,7 +377,7 @@ def publish_report(
     """
     report_issue = find_report(repository, incident)
     if report_issue is None:
-        return _create_report(repository, incident, title, new())
+        return _create_report(repository, incident, title, new(), clock)
     edited = edit_text(report_issue, renew)
     if edited.is_changed and not is_saved(repository.get_issue(report_issue.number).body or "", edited.body):
         raise CommentNotSaved
@@ -397,7 +404,9 @@ def find_report(repository: "Repository", incident: int) -> "Issue | None":
     )
 
 
-def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:
+def _create_report(repository: "Repository", incident: int, title: str, body: str, clock: Clock) -> PublishedReport:
     """Create the report. If two runs create one at the same time, the later one closes its own."""
-    issue, is_new = create_first(repository, title, body, LABEL, partial(find_report, repository, incident))
+    issue, is_new = create_first(
+        repository, title, body, LABEL, partial(find_report, repository, incident), clock=clock
+    )
     return PublishedReport(issue.number, issue.html_url, body if is_new else issue.body or "", is_new=is_new)

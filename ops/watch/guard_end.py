@@ -9,6 +9,7 @@ owner of this token, or of a person with write access.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from ops.app.configuration import load_config, published_prefix, read_config
 from ops.app.menu import build_menu
 from ops.app.scope import Place
 from ops.cloudflare.types.workers import short_id
-from ops.core.clock import format_utc
+from ops.core.clock import Clock, find_clock, format_utc
 from ops.core.errors import OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.names import first_of, join_sentences
 from ops.core.next_step import build_command
@@ -27,6 +28,7 @@ from ops.core.sequential_test import ShareVerdict
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
 from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
+from ops.github.list_lag import await_listed
 from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.comment import render_incident_body
 from ops.publish.incident_chat import post_message
@@ -93,7 +95,7 @@ def open_guard_incident(
     with write_errors(CHECK_HINT):
         opened = open_incident(repository, title, lambda _: body, guard_menu, [SEVERITY])
     found = GuardIncident(opened.number, opened.url)
-    first = _find_incident_or_none(repository, result)
+    first = _find_first_incident(repository, result, find_clock(environ))
     if first is not None and first.number < found.number:
         with suppress(ProviderError), provider_errors():
             close_duplicate(repository, found.number, first.number)
@@ -103,10 +105,10 @@ def open_guard_incident(
     return replace(found, is_new=True)
 
 
-def _find_incident_or_none(repository: "Repository", result: GuardResult) -> GuardIncident | None:
-    """Return the oldest incident of the deployment; None also if GitHub does not show it now."""
+def _find_first_incident(repository: "Repository", result: GuardResult, clock: Clock) -> GuardIncident | None:
+    """Return the oldest incident of the deployment, once GitHub lists one; None if it does not show it."""
     with suppress(ProviderError):
-        return find_guard_incident(repository, result)
+        return await_listed(partial(find_guard_incident, repository, result), clock)
     return None
 
 

@@ -10,7 +10,7 @@ from ops.core.errors import Decision
 from ops.core.run_record import read_record
 from ops.watch.judgment import WatchResult
 from sandbox.faults import Fault
-from tests.conftest import Incident, Outcome, World
+from tests.conftest import Incident, Outcome, World, job_environ
 from tests.gate.conftest import job
 from tests.gate.support import Job
 from tests.gate.test_label import add_two_labels
@@ -87,6 +87,28 @@ def test_two_automatic_steps_at_once_are_one_step_back(relapse: Relapse, nth: in
         assert each.code in {0, 3, 4}, each.err
         assert each.code == 0 or each.result["reason"] in {"world_moved", "no_automatic_step"}, each.result
         assert each.code != 3 or "nothing was changed" in each.result["message"]
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("nth", range(1, 23, 3))
+def test_two_reports_at_once_leave_one_report(shop: Shop, incident: Incident, nth: int) -> None:
+    """GitHub's lists are behind both of them. The one that came later closes its own report, and says why."""
+    hub, number = incident.github, str(incident.number)
+    rolled_back = ("rollback-worker", "--service", "web", "--environment", "live", "--yes", "--incident", number)
+    assert shop.ops(*rolled_back, **job_environ(hub)).code == 0
+
+    def report() -> Outcome:
+        return shop.ops("incident", "report", number, **job_environ(hub))
+
+    with before_call(shop.world, nth, report) as other:
+        results = [report()]
+    results += [each for each in other if isinstance(each, Outcome)]
+
+    assert [each.code for each in results] == [0, 0]
+    first, *others = (issue for issue in hub.issues if issue.find_label("post-incident"))
+    assert first.state == "open"
+    assert all(each.out.startswith(f"#{first.number} ") for each in results)
+    assert [(each.state, f"#{first.number}" in each.comments[0].body) for each in others] in ([], [("closed", True)])
 
 
 @pytest.mark.sampled(3)

@@ -381,7 +381,6 @@ def test_incident_of_somebody_else_with_the_same_record_is_none_of_ours(shop: Sh
 
 
 def test_two_guards_that_open_at_the_same_time_leave_one_incident(shop: Shop) -> None:
-    shop.world.sandbox.github.switches.lists_lag_seconds = 0.0  # otherwise neither sees the other
     release(shop, "new", 500)
     others: list[Outcome] = []
     second = Fault(method="POST", path="/repos/*/*/issues", is_prompt=True, before=lambda: others.append(guard(shop)))
