@@ -4,8 +4,8 @@ A row is one line of SQL literals, which D1 itself writes: no number loses digit
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
@@ -61,6 +61,8 @@ class TableShape:
     rowid: str = ""
     """Name of the rowid, by which pages are read; empty for a table WITHOUT ROWID, which has its key."""
     parents: tuple[ForeignKey, ...] = ()
+    has_nullable_key: bool = False
+    """Whether several rows may have the same key, because NULL is in it (sqlite.org/quirks.html)."""
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -188,7 +190,8 @@ def _statement_lines(
     yield f"INSERT INTO {table} ({columns})"
     yield from rows_sql(shape.columns, rows).split("\n")
     known = [each for each in checked if each.parent_columns and set(each.columns) <= set(present)]
-    yield f"SELECT {columns} FROM {ROWS} WHERE {' AND '.join(map(_has_parent, known)) or '1'}"  # noqa: S608
+    rules = [*map(_has_parent, known), *([_is_absent(table, shape.key, present)] if shape.has_nullable_key else [])]
+    yield f"SELECT {columns} FROM {ROWS} WHERE {' AND '.join(rules) or '1'}"  # noqa: S608
     yield "ON CONFLICT DO NOTHING;"
 
 
@@ -206,6 +209,21 @@ def _has_parent(foreign: ForeignKey) -> str:
     equal = " AND ".join(f"{parent}.{quote_identifier(column)} = {value}" for column, value in pairs)
     absent = " OR ".join(f"{each} IS NULL" for each in own)
     return f"({absent} OR EXISTS (SELECT 1 FROM {parent} WHERE {equal}))"  # noqa: S608
+
+
+def _is_absent(table: str, key: Sequence[str], columns: Iterable[str]) -> str:
+    """Return SQL that is false for a row with NULL in its key if the table has a row with all of its values.
+
+    No key tells such a row from others. `table` is quoted.
+    """
+    has_null = " OR ".join(f"{ROWS}.{quote_identifier(each)} IS NULL" for each in key)
+    return f"NOT (({has_null}) AND EXISTS (SELECT 1 FROM {table} AS same WHERE {_has_same_values('same', columns)}))"  # noqa: S608
+
+
+def _has_same_values(row: str, columns: Iterable[str]) -> str:
+    """Return SQL that is true if a row has the values of the kept one, as they are stored."""
+    names = map(quote_identifier, columns)
+    return _join_balanced([f"{row}.{each} COLLATE BINARY IS {ROWS}.{each}" for each in names], "AND")
 
 
 def _batch_rows(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -264,14 +282,15 @@ class KeptBatch:
         live, kept = "live", ROWS
         own = [quote_identifier(each) for each in self.key]
         on = " AND ".join(f"{live}.{each} = {kept}.{each}" for each in own)
-        names = [quote_identifier(each) for each in self.columns if each in present]
-        same = _join_balanced([f"{live}.{each} COLLATE BINARY IS {kept}.{each}" for each in names], "AND")
+        names = [each for each in self.columns if each in present]
+        table = quote_identifier(self.table)
         shown = ", ".join(f"quote({kept}.{each}) AS k{n}" for n, each in enumerate(own))
         columns = ", ".join(map(quote_identifier, self.columns))
         is_free = f"{live}.{own[0]} IS NULL"
         return SqlStatement(
             f"WITH {kept} ({columns}) AS (VALUES\n{self.rows}\n) SELECT {shown}, {is_free} AS is_free FROM {kept} "  # noqa: S608
-            f"LEFT JOIN {quote_identifier(self.table)} AS {live} ON {on} WHERE {is_free} OR NOT {same}"
+            f"LEFT JOIN {table} AS {live} ON {on} WHERE ({is_free} OR NOT {_has_same_values(live, names)}) "
+            f"AND {_is_absent(table, self.key, names)}"
         )
 
 
@@ -329,8 +348,10 @@ def rewrite_kept_rows(text: str, shapes: Mapping[str, TableShape]) -> str:
     head = text.partition(MARK)[0].partition(END)[0].removesuffix(GONE)
     rows = dict[TableShape, list[Row]]()
     for batch in parse_batches(text):
-        parents = shapes[batch.table].parents if batch.table in shapes else ()
-        shape = TableShape(batch.table, batch.columns, batch.key, parents=parents)
+        shape = TableShape(batch.table, batch.columns, batch.key)
+        if batch.table in shapes:
+            now = shapes[batch.table]
+            shape = replace(shape, parents=now.parents, has_nullable_key=now.has_nullable_key)
         lines = (line.removesuffix(",")[1:-1] for line in batch.rows.split("\n"))
         rows.setdefault(shape, []).extend((line,) for line in lines)
     present = {name: each.columns for name, each in shapes.items()}

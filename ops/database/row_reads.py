@@ -5,7 +5,7 @@ Rows are read in pages with SELECT, up to a limit of seconds and bytes. An expor
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -235,9 +235,8 @@ def _table_shape(table: str, listed: SqlResult, columns: SqlResult, foreign: Sql
     if kind != "table":
         return f"it is a {kind}"
     stored = [str(row["name"]) for row in columns.rows if row["hidden"] == 0]
-    ranked = sorted(
-        (int(_sql_number(row["pk"])), str(row["name"])) for row in columns.rows if _sql_number(row["pk"]) > 0
-    )
+    of_key = [row for row in columns.rows if _sql_number(row["pk"]) > 0]
+    ranked = sorted((int(_sql_number(row["pk"])), str(row["name"])) for row in of_key)
     names = {fold_name(str(row["name"])) for row in columns.rows}
     rowid = "" if is_without_rowid else next((each for each in _ROWIDS if each not in names), "")
     if not rowid and not is_without_rowid:
@@ -246,7 +245,9 @@ def _table_shape(table: str, listed: SqlResult, columns: SqlResult, foreign: Sql
     stored = stored if key else [rowid, *stored]
     if len(stored) > MAX_COLUMNS:
         return f"it has over {MAX_COLUMNS} columns"
-    return TableShape(table, tuple(stored), key or (rowid,), rowid, tuple(_foreign_keys(foreign)))
+    is_number = [str(row["type"]).upper() for row in of_key] == ["INTEGER"]
+    is_nullable = bool(rowid) and not is_number and any(row["notnull"] == 0 for row in of_key)
+    return TableShape(table, tuple(stored), key or (rowid,), rowid, tuple(_foreign_keys(foreign)), is_nullable)
 
 
 def _foreign_keys(result: SqlResult) -> Iterator[ForeignKey]:
@@ -281,7 +282,7 @@ def _with_keys(shape: TableShape, keys: Mapping[str, tuple[str, ...]]) -> TableS
     for each in shape.parents:
         found = keys.get(each.parent, ()) if not each.parent_columns else each.parent_columns
         parents.append(ForeignKey(each.parent, each.columns, found if len(found) == len(each.columns) else ()))
-    return TableShape(shape.name, shape.columns, shape.key, shape.rowid, tuple(parents))
+    return replace(shape, parents=tuple(parents))
 
 
 SHOWN_KEYS = 20

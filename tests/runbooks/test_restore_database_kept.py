@@ -205,6 +205,29 @@ def test_pages_of_a_table_skip_no_row_with_any_name_of_its_key(shop: Shopdesk, k
     assert texts(done, "warning") == [done.result["message"].rpartition("; ")[2]]
 
 
+@pytest.mark.parametrize("key", ["plan TEXT PRIMARY KEY", "plan TEXT, PRIMARY KEY (id, plan)"])
+def test_rows_with_an_empty_key_are_put_back_once(shop: Shopdesk, key: str) -> None:
+    """SQLite keeps NULL in a key that is no number, also several times, and ON CONFLICT does not see it."""
+    shop.write(f"CREATE TABLE seats (id INTEGER, name TEXT COLLATE NOCASE, {key})")
+    shop.world.edit_config("orders: {keep: true}}", "seats: {keep: true}}")
+    shop.world.sandbox.clock.advance(60)
+    shop.write(
+        "INSERT INTO seats VALUES (1, 'Ana', NULL), (1, 'ana', NULL), (1, 'Bo', NULL), (1, 'Bo', 'a'), (2, '', 'b')"
+    )
+    before = content(shop.world, DATABASE, "seats")
+    assert shop.restore("-90s").code == 0
+    (file,) = kept_files(shop.world)
+    assert compared(shop, file)[-1] == "5 missing, 0 with other values"
+
+    for _ in range(2):
+        put_back(shop.world, DATABASE, file)
+
+        assert content(shop.world, DATABASE, "seats") == before
+        assert compared(shop, file)[-1] == "0 missing, 0 with other values"
+    shop.write("UPDATE seats SET name = 'BO' WHERE plan IS NULL AND name = 'bo'")
+    assert compared(shop, file)[-1] == "1 missing, 0 with other values"
+
+
 def test_only_rows_since_the_target_are_read(shop: Shopdesk) -> None:
     """Orders have a time: those of long ago cannot be lost. One without a readable time may be."""
     shop.world.sandbox.clock.advance(3600)
