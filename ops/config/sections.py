@@ -113,7 +113,8 @@ class Database(ConfigModel):
         default=DEFAULT_TABLE, description="Table in which wrangler records applied migrations."
     )
     created: Mapping[SqlName, SqlName] = Field(
-        default_factory=dict, description="Table → column with the time at which a row was added."
+        default_factory=dict,
+        description="Table → column with the time at which a row was added: text, Unix seconds or milliseconds.",
     )
     rows: Mapping[SqlName, RowBounds] = Field(
         default_factory=dict, description="Table → its expected number of rows after a restore, and what is kept."

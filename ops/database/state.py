@@ -219,12 +219,15 @@ def query_in_time(d1: "D1Api", database_id: str, statement: SqlStatement) -> Sql
 def sql_seconds(table: str, column: str) -> str:
     """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970.
 
+    NULL for another number, such as a Julian day or 20261124: as seconds, it would be long ago, and its row safe.
+
     Without its table, SQLite reads the quoted name of a missing column as a text (sqlite.org/quirks.html).
     """
     name = f"{quote_identifier(table)}.{quote_identifier(column)}"
     return (
         f"CASE typeof({name}) WHEN 'text' THEN unixepoch({name}) WHEN 'blob' THEN NULL "
-        f"ELSE CASE WHEN {name} > 100000000000 THEN {name} / 1000 ELSE {name} END END"
+        f"ELSE CASE WHEN {name} BETWEEN 1e8 AND 1e11 THEN {name} WHEN {name} BETWEEN 1e11 AND 1e14 THEN {name} / 1000 "
+        "END END"
     )
 
 

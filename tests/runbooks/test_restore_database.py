@@ -55,6 +55,34 @@ def test_rows_without_a_time_are_unknown_at_the_target(library: Library, undated
     assert loans.startswith(f"loans: {said}")
 
 
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ("unixepoch()", "1 of 1 row deleted, newest "),
+        ("1000 * unixepoch()", "1 of 1 row deleted, newest "),
+        ("julianday()", "an unknown number of 1 row deleted, 1 without a readable time"),
+        ("strftime('%Y%m%d')", "an unknown number of 1 row deleted, 1 without a readable time"),
+        ("unixepoch() / 60", "an unknown number of 1 row deleted, 1 without a readable time"),
+        ("1000000 * unixepoch()", "an unknown number of 1 row deleted, 1 without a readable time"),
+    ],
+)
+def test_number_that_is_no_unix_time_never_makes_a_row_old(library: Library, now: str, said: str) -> None:
+    """As Unix seconds, a Julian day is in January 1970: the plan would lose the row without a word."""
+    library.world.edit_config("          loans: lent_at\n", "          loans: lent_at\n          visits: at\n")
+    library.world.edit_config("          books:\n", "          visits: {keep: true}\n          books:\n")
+    library.write("CREATE TABLE visits (id INTEGER PRIMARY KEY, at NUMERIC)")
+    library.write(f"INSERT INTO visits (at) VALUES ({now})", minutes=30)
+
+    done = library.restore("-5m", "--dry-run")
+
+    assert done.code == 0, done.err
+    sections = done.result["plan"]["sections"]
+    (visits,) = [each for each in sections["Rows at the target"] if each.startswith("visits: ")]
+    assert visits.startswith(f"visits: {said}")
+    (kept,) = sections["Rows kept"]
+    assert kept.startswith("visits: 1 row, ")
+
+
 @pytest.mark.slow
 def test_migration_is_taken_back_and_undone(library: Library) -> None:
     done = library.restore(BEFORE_LAST, "--incident", "42")
