@@ -11,6 +11,7 @@ from ops.core.run_record import read_record
 from tests.conftest import Outcome
 from tests.support.commands import Command
 from tests.support.shop import Shop
+from tests.support.write_kills import WriteKills
 
 ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live")
 
@@ -99,6 +100,26 @@ def test_stop_on_an_incident_opens_no_issue(staffed: Shop) -> None:
     assert done.code == 0, done.err
     assert len(hub.issues) == 1
     assert {label.name for label in hub.issue(incident).labels} == {"incident", "ops:stopped"}
+
+
+def test_renewal_that_is_killed_at_any_write_is_finished_by_the_same_command(staffed: Shop) -> None:
+    """A kill between the removal of the label and its return leaves no stop, and each surface says so."""
+    hub, number = staffed.world.sandbox.github, stop(staffed)
+    hub.clock.advance(3600)
+    kills, shown = WriteKills(staffed.world.sandbox, staffed.folder), list[tuple[bool, bool]]()
+
+    def renew() -> Outcome:
+        listed = ops(staffed, "incident", "list", "--json").result["stop"]
+        shown.append((listed is not None, hub.issue(number).find_label("ops:stopped") is not None))
+        return ops(staffed, "stop", "--reason", "again", "--incident", str(number))
+
+    done = kills.press_to_the_end(renew)
+
+    assert done.code == 0, done.err
+    assert (False, False) in shown
+    assert all(says == is_on for says, is_on in shown), shown
+    until = ops(staffed, "incident", "list", "--json").result["stop"]["until"]
+    assert timedelta(minutes=239) < parse_utc(until) - hub.clock.now() <= timedelta(hours=4)
 
 
 @pytest.mark.parametrize("kind", ["closed issue", "pull request"])
