@@ -136,7 +136,7 @@ def _judge_integrity(result: SqlResult) -> str:
 
 
 def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
-    count = _first_check_value(result)
+    count = _first_check_value(result.rows)
     if not isinstance(count, int | float):
         return "no number"
     if count < bounds.at_least:
@@ -147,11 +147,16 @@ def _judge_row_count(bounds: "RowBounds", result: SqlResult) -> str:
 
 
 def _judge_query(query: Query, result: SqlResult) -> str:
-    value = _first_check_value(result)
+    return judge_rows(query, result.rows)
+
+
+def judge_rows(query: Query, rows: Sequence[Mapping[str, object]]) -> str:
+    """Return why the rows of a query do not have the expected first value; empty if they do."""
+    value = _first_check_value(rows)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
     if value == expected:
         return ""
-    found = _describe_check_value(value) if result.rows else "no row"
+    found = _describe_check_value(value) if rows else "no row"
     return f"{found}, and {_describe_check_value(expected)} is expected"
 
 
@@ -164,8 +169,8 @@ def _describe_check_value(value: object) -> str:
     return f"a BLOB of {count_of(len(value), 'byte')}" if isinstance(value, list) else str(value)
 
 
-def _first_check_value(result: SqlResult) -> object:
-    return next((value for row in result.rows[:1] for value in row.values()), None)
+def _first_check_value(rows: Sequence[Mapping[str, object]]) -> object:
+    return next((value for row in rows[:1] for value in row.values()), None)
 
 
 def _shorten_lines(lines: list[str]) -> str:

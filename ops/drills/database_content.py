@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError
-from ops.core.names import quote_name
+from ops.database.checks import judge_rows
 
 if TYPE_CHECKING:
     from ops.config.sections import Database
@@ -80,9 +80,7 @@ def create_tables(sandbox: "Sandbox", database: "Database") -> None:
     )
     apply(sandbox, database, GOOD, *(insert_rows(database, table) for table in tables.columns))
     for query in database.queries:
-        first_value = next((value for row in tables.run(query.sql)[:1] for value in row.values()), None)
-        if first_value != query.expect:
-            text = f"{quote_name(str(first_value))}, and {quote_name(str(query.expect))} is expected"
+        if text := judge_rows(query, tables.run(query.sql)):
             raise ConfigError(f"the drill's rows do not pass the query {query.name} of ops.yml: {text}", hint=_HINT)
 
 
