@@ -35,7 +35,7 @@ from ops.publish.incident_chat import post_message
 from ops.render import to_one_line
 from ops.watch.guard import GuardResult
 from ops.watch.guard_start import Guards
-from ops.watch.judgment import Metric
+from ops.watch.judgment import Metric, format_share
 
 if TYPE_CHECKING:
     from ops.core.run import EndedRun
@@ -294,7 +294,7 @@ def detail_lines(result: GuardResult) -> Iterator[str]:
 
 
 def _describe_limits(share: ShareVerdict) -> str:
-    good, bad = (f"{100 * limit:.2g} %" for limit in (share.limits.good, share.limits.bad))
+    good, bad = map(format_share, (share.limits.good, share.limits.bad))
     return f"; above {bad} is bad, below {good} is good"
 
 

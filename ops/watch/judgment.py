@@ -127,6 +127,11 @@ def _describe_bad(metric: Metric) -> str:
     return f"{metric.name}: {counted} since {share.since:%H:%M:%S} UTC"
 
 
+def format_share(share: float) -> str:
+    """Format a share in percent with two digits, such as 0.25 % or 15 %; a whole is 100 %, not 1e+02 %."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
 def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates, *, has_probes: bool = True) -> WatchJudgment:
     """Judge all rounds since the start."""
     probes = _judge_probes(state)
@@ -143,10 +148,9 @@ def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates, *, has
 def _compared_rates(state: WatchState) -> tuple[str, ...]:
     if not state.usual_failures:
         return ()
-    usual, bad = 100 * state.usual_failures, 100 * BASELINE_FACTOR * state.usual_failures
-    return (
-        f"{usual:.2g} % of the rounds failed before, as ops.yml says: over {max(bad, 100 * PROBES.bad):.2g} % is bad",
-    )
+    bad = max(BASELINE_FACTOR * state.usual_failures, PROBES.bad)
+    usual = format_share(state.usual_failures)
+    return (f"{usual} of the rounds failed before, as ops.yml says: over {format_share(bad)} is bad",)
 
 
 def _judge_probes(state: WatchState) -> Metric:
@@ -215,7 +219,7 @@ def _traffic_notes(
         yield f"error rates since {traffic.complete_until:%H:%M} UTC are incomplete"
         few = [each for each in measured if not each.share.can_decide]
         yield from (
-            f"{each.name} are too few to decide: up to {100 * each.share.most_unseen:.2g} % may fail unseen"
+            f"{each.name} are too few to decide: up to {format_share(each.share.most_unseen)} may fail unseen"
             for each in few
         )
     elif any(row.start >= state.started_at for row in traffic.minutes):

@@ -18,7 +18,7 @@ from ops.maintenance.drift import ClosureLook, advise_closing
 from ops.publish.chat import paging_action
 from ops.publish.chat_services import ChatMessage
 from ops.render import collapse_blank_lines, load_templates
-from ops.watch.judgment import FAILURES, MINUTE, WatchResult, sum_since
+from ops.watch.judgment import FAILURES, MINUTE, WatchResult, format_share, sum_since
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30
@@ -138,7 +138,7 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
             if requests:
                 yield f"{version[:8]}: {requests:,} requests, {100 * errors / requests:.1f} % failed (estimate)"
     for rate in result.judgment.rates:
-        good, bad = (f"{100 * share:.2g} %" for share in (rate.share.limits.good, rate.share.limits.bad))
+        good, bad = map(format_share, (rate.share.limits.good, rate.share.limits.bad))
         yield f"{rate.name}: {rate.share.verdict}; above {bad} failed is bad, below {good} is good"
     if result.state.is_extended:
         yield f"Extended once to {result.state.until:%H:%M} UTC, because the evidence was thin"
@@ -156,8 +156,8 @@ def _describe_confidence(result: WatchResult) -> Iterator[str]:
     elif result.decision == Decision.MITIGATED:
         yield "How sure: a service that fails more than it may is called mitigated in at most 5 % of the watches"
     elif result.decision == Decision.NO_EVIDENCE and result.judgment.probes.share.has_counts:
-        unseen = result.judgment.probes.share.most_unseen
-        yield f"How sure: up to {100 * unseen:.2g} % of the rounds of probes may fail unseen"
+        unseen = format_share(result.judgment.probes.share.most_unseen)
+        yield f"How sure: up to {unseen} of the rounds of probes may fail unseen"
 
 
 def count_rounds(state: WatchState) -> str:

@@ -208,6 +208,19 @@ def test_watch_that_lost_its_runner_is_extended_once(
     assert "Extended once to " in incident.bodies[0]
 
 
+def test_share_that_may_fail_unseen_is_a_plain_number(shop: Shop, incident: Incident) -> None:
+    """Two rounds of an hour had a runner, and the second one failed."""
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={5: kill}, duration=HALF_HOUR)
+    shop.world.sandbox.clock.advance(60 * 80)
+    fail(shop)()
+
+    found = watch(shop, incident.number)
+
+    assert (found.decision, found.state.rounds[-1]) == (Decision.NO_EVIDENCE, "u")
+    assert "up to 100 % of the rounds" in incident.bodies[0]
+
+
 @pytest.mark.slow
 def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
     def start_another() -> None:
