@@ -132,6 +132,10 @@ environments:
     services:
       site: {pages: site, url: "https://cafe.example"}
       api: {worker: api, url: "https://api.cafe.example"}
+  staging:
+    account_id: dddddddddddddddddddddddddddddddd
+    services:
+      site: {pages: site, url: "https://cafe.test", build: {command: [make]}}
 labels:
   recover:rebuild: {runbook: redeploy-pages, environment: production, params: {service: site}}
   recover:raise: {runbook: propose-limits, environment: production, params: {reason: launch}}
@@ -149,7 +153,7 @@ labels:
     ],
 )
 def test_runbook_without_a_job_is_refused(job: Job, label: str, called: str, goes: bool) -> None:
-    """The site has no `build`, and there are no limits and switches. all-clear has the job of rollback-worker."""
+    """The site has no `build` in production, and there are no limits and switches. all-clear has the job of rollback-worker."""
     job.world.config.write_text(CAFE)
 
     done = job.gate(job.label(name=label), OPS_CALLED=called)

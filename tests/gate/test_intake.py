@@ -240,7 +240,7 @@ def test_unknown_label_is_refused_with_known_names(label: str, near: str | None)
 
     assert isinstance(outcome, RefusedRequest)
     assert outcome.reason == Reason.UNKNOWN_LABEL
-    assert LABEL in outcome.values.values()
+    assert LABEL in outcome.hint.format_map(outcome.values)
     assert outcome.values.get("near") == near
 
 
