@@ -11,9 +11,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any
 
+from ops.core.clock import parse_utc
 from ops.core.errors import current_decision_name
 from ops.core.json_fields import require_text
 from ops.core.version import __version__
@@ -50,6 +51,9 @@ DRILL_SOURCE = "drill"
 """Source of the record of a finished drill."""
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
+
+MAX_SECONDS = 1e9
+"""Longest duration in a record. With greater ones, which are forged, no time can be computed."""
 
 _BLOCK = re.compile(r"<!-- backout:v1 (\{[^<>&@]*\}) -->\s*\Z")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
@@ -180,7 +184,7 @@ def _read_written_record(body: str) -> RunRecord | None:
     try:
         data = json.loads(match[1], parse_constant=_refuse_constant)
         return _parse_record_block(data) if data["v"] == RECORD_VERSION else None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -302,16 +306,19 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
 
 def _parse_event_row(row: Sequence[Any]) -> RecordRow:
     at, kind, text = row
-    moment = datetime.fromisoformat(at)
-    return RecordRow(
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC),
-        require_text(kind),
-        require_text(text),
-    )
+    moment = parse_utc(require_text(at))
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError("no time that can be computed with")
+    return RecordRow(moment, require_text(kind), require_text(text))
 
 
 def _parse_record_seconds(value: Any) -> float | None:
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    seconds = float(value)
+    if not -MAX_SECONDS <= seconds <= MAX_SECONDS:
+        raise ValueError("no duration of a run")
+    return seconds
 
 
 _UPLOADED = re.compile(r"version ([0-9a-f]{8}-[0-9a-f-]{27}), not deployed")

@@ -389,24 +389,40 @@ def test_outsider_gets_report_only_with_runs(night: Night, releases: Releases) -
     assert "1001.1-abcd" not in night.text
 
 
-@pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-@pytest.mark.parametrize("name", ["row", "watch"])
-def test_record_at_an_end_of_the_calendar_keeps_no_report_away(
-    night: Night, releases: Releases, name: str, value: str
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+@pytest.mark.parametrize("forged", ["row", "watch", "seconds"])
+def test_record_beyond_the_calendar_keeps_no_report_away(
+    night: Night, releases: Releases, forged: str, day: str
 ) -> None:
     """A person with write access forged it. Times before or after it cannot be computed."""
-    at = parse_utc(value)
-    watch = {**WatchState("20261124T034000-00ab", NOW, NOW + timedelta(minutes=30), rounds="hhh").to_json()}
-    watch |= {"started_at": f"{value[:10]}T23:00:00Z", "until": f"{value[:10]}T23:59:59Z"}
+    watch = WatchState("20261124T034000-00ab", NOW, NOW, rounds="hhh").to_json()
+    rows = (RecordRow(NOW, "written", "applied"), RecordRow(NOW, "ended", "recovered"))
     record = {
-        "row": RunRecord("1001.1-abcd", rows=(RecordRow(at, "written", "applied"), RecordRow(NOW, "ended", "failed"))),
-        "watch": RunRecord("watch-20261124T034000-00ab", source="watch", watch=watch),
-    }[name]
+        "row": RunRecord("1001.1-abcd", rows=(replace(rows[0], at=parse_utc(f"{day}T00:00:00Z")), *rows)),
+        "watch": RunRecord(
+            "watch-20261124T034000-00ab",
+            source="watch",
+            watch={**watch, "started_at": f"{day}T23:00:00Z", "until": f"{day}T23:59:59Z"},
+        ),
+        "seconds": RunRecord("1001.1-abcd", decision="recovered", durations={"total": 1e300}, rows=rows),
+    }[forged]
     record = replace(record, runbook="rollback-worker", environment="production", service="api")
     night.github.comment(night.number, embed_record("x", record), "alice")
 
     assert night.report().code == 0
     assert len(night.reports) == 1
+
+
+@pytest.mark.parametrize("durations", ["[]", "null", '"x"', "7"])
+def test_malformed_record_of_an_outsider_stops_neither_a_recovery_nor_a_report(
+    night: Night, releases: Releases, durations: str
+) -> None:
+    night.github.add_user("mallory", "read")
+    text = embed_record("x", RunRecord("1001.1-abcd"))
+    night.github.comment(night.number, text.replace('"durations":{}', f'"durations":{durations}'), "mallory")
+
+    assert (night.recover().code, night.report().code) == (0, 0)
+    assert night.moment("Mitigated") != "unknown"
 
 
 @pytest.mark.slow
