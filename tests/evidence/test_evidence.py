@@ -182,8 +182,10 @@ def test_only_private_repository_gets_full_addresses(recorded: Incident, visibil
         recorded.github.fault(path="/repos/acme/operations", status=503, times=None)
 
     addresses = {row["from"] for row in find_table(exhibits(recorded), "Audit log")["rows"]}
+    written = json.loads((recorded.world.folder / "evidence.json").read_text())
 
     assert (ADDRESS in addresses) == (visibility == "private")
+    assert (written["schema"], written["shortened"]) == (1, visibility != "private")
 
 
 @pytest.mark.slow

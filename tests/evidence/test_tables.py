@@ -49,6 +49,14 @@ def test_comment_stays_within_budget(rows: int, long: int) -> None:
     assert shown.rstrip().endswith("</details>")
 
 
+def test_comment_shows_numbers_and_times() -> None:
+    rows = (("GET /bread", 200, 1234),)
+    shown = render_evidence_comment(replace(collection("x"), tables=(replace(HANDLED, title="t", rows=rows),)))
+
+    assert "1234" in shown
+    assert f"{AT:%Y-%m-%d %H:%M:%S}" in render_evidence_comment(collection("x"))
+
+
 @pytest.mark.parametrize("reason", ["", "a reason of many words " * 14])
 @pytest.mark.parametrize("workers", [70, 400])
 def test_comment_with_many_sources_says_where_the_rest_is(workers: int, reason: str) -> None:

@@ -145,6 +145,14 @@ def test_calm_needs_complete_minutes_after_the_recovery(
     assert host_view(*rows, **{**usual, **more}).is_calm_afterwards == is_calm
 
 
+def test_source_says_from_when_on_it_is_incomplete() -> None:
+    early = NOW + timedelta(minutes=4)
+    of_worker = worker_view(minutes((0, 100, 4)), complete_until=early)
+
+    for view in (of_worker, host_view((0, 200, 96), complete_until=early)):
+        assert "incomplete from 03:24 on" in view.sources[0]
+
+
 def test_few_exceptions_of_a_worker_prove_no_calm() -> None:
     assert not worker_view(minutes((5, 100, 50), (12, 100, 0)), has_recovered=True).is_calm_afterwards
 

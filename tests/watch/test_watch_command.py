@@ -37,6 +37,14 @@ def test_mitigated_service_does_not_close_an_incident_with_a_broken_one(shop: Sh
     assert "docs" in incident.bodies[-1]
 
 
+def test_only_an_incident_without_a_broken_service_is_to_be_closed(shop: Shop, incident: Incident) -> None:
+    of_incident = command(shop, "--json", "--for", "2m").result
+    alone = shop.ops("watch", "--service", "web", "--json", "--for", "2m").result
+
+    assert {of_incident["decision"], alone["decision"]} == {"mitigated"}
+    assert ("Close the incident" in of_incident["next"], alone["next"]) == (True, "")
+
+
 @pytest.mark.slow
 def test_failed_start_is_an_output_of_the_job(shop: Shop, incident: Incident, tmp_path: Path) -> None:
     done = command(shop, number=77, GITHUB_OUTPUT=str(tmp_path / "outputs"))
