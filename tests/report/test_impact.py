@@ -315,6 +315,22 @@ def test_report_of_empty_and_failing_analytics(outage: Incident, shop: Shop) -> 
     assert "unknown: Cloudflare answered POST /graphql with HTTP 200, Internal server error" in report(outage, shop)
 
 
+@pytest.mark.parametrize(("status", "is_proved"), [(200, True), (500, False), (None, False)])
+def test_error_rates_are_checked_if_requests_after_the_recovery_succeed(
+    outage: Incident, shop: Shop, status: int | None, is_proved: bool
+) -> None:
+    sandbox = shop.world.sandbox
+    (zone,) = sandbox.zones.all
+    at = NOW + timedelta(minutes=5)
+    if status:
+        sandbox.analytics.add_requests(zone, "web.shop.example", "/cart", "203.0.113.1", at=at, status=status, count=9)
+
+    report(outage, shop)
+
+    (page,) = [issue for issue in outage.github.issues if issue.find_label("post-incident")]
+    assert ("- [x] Check error rates" in (page.body or "")) == is_proved
+
+
 def test_long_incident_shows_its_end(outage: Incident, shop: Shop) -> None:
     """A query covers a day at most, with the minutes that the picture shows around the window."""
     issue = outage.github.issue(outage.number)
