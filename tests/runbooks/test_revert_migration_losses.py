@@ -81,6 +81,8 @@ def test_difference_from_the_prediction_is_said(desk: Desk) -> None:
     sections = planned.result["plan"]["sections"].values()
     (lost,) = (line for lines in sections for line in lines if "(statement 3: DELETE FROM lines WHERE o = 1)" in line)
     assert lost.startswith("lines: 1 of 2 rows "), lost
+    (most,) = planned.result["plan"]["sections"]["Greatest loss"]
+    assert "102 rows of lines" in most, "twice the counted row, and 100 for writes until then"
     assert done.code == 0, done.err
     said = "lines has 0 rows now, 1 expected, and 2 before: other writes, or a loss that the prediction missed"
     assert said in texts(done, "warning")
