@@ -11,7 +11,7 @@ import click
 from ops.cli.help import ExampleCommand
 from ops.cli.options import AS_JSON, complete_drill
 from ops.cli.output import echo, echo_json, is_for_machine, show_headline, show_wait, silent
-from ops.core.clock import format_duration
+from ops.core.clock import format_seconds
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import count_of
 from ops.core.timeline import EventKind, RunEvent, event_from_json
@@ -239,9 +239,9 @@ def _show_score(result: dict[str, Any]) -> None:
     show_headline(result["decision"], result["message"], exit_code=result["exit_code"])
     for name in ("trigger_to_write", "trigger_to_verified"):
         seconds, target = result["durations"][name], result["targets"].get(name)
-        duration = "unknown" if seconds is None else f"{seconds:.2f} s"
+        duration = "unknown" if seconds is None else format_seconds(seconds)
         verdict = (
-            target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
+            target and f" (target {format_seconds(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
         )
         echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
     if not result["targets"]:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from ops.core.clock import format_duration
+from ops.core.clock import format_duration, format_seconds
 from ops.core.drill_result import DrillOutcome, DrillTime
 from ops.core.names import count_of
 from ops.drills.scorecard import PlannedDrill, Scorecard, ScoredDrill
@@ -98,8 +98,8 @@ def _describe_times(drill: ScoredDrill) -> tuple[str, str]:
 
 
 def _describe_drill_time(time: DrillTime) -> str:
-    seconds = "unknown" if time.seconds is None else f"{time.seconds:.1f} s"
-    return seconds if time.target is None else f"{seconds} of {format_duration(time.target)}"
+    seconds = "unknown" if time.seconds is None else format_seconds(time.seconds)
+    return seconds if time.target is None else f"{seconds} of {format_seconds(time.target)}"
 
 
 def _by_reason(unfit: Sequence[PlannedDrill]) -> Iterator[tuple[str, list[str]]]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_rounded_up, format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.json_fields import require_text
 from ops.core.names import quote_name
@@ -74,7 +74,7 @@ class LossLimit:
 
     def describe(self, uncounted: str) -> str:
         """Return the limit for people; `uncounted` is the loss without a time."""
-        time = uncounted if self.seconds is None else f"at most {format_duration(self.seconds)} of writes"
+        time = uncounted if self.seconds is None else f"at most {format_rounded_up(self.seconds)} of writes"
         rows = [f"{number} rows of {quote_name(table)}" for table, number in self.rows.items()]
         rows[MOST_TABLES:] = [f"fewer of {len(rows) - MOST_TABLES} more tables"] if len(rows) > MOST_TABLES else []
         rows += [f"{self.others} rows of each other table"] if self.others != SPARE_ROWS else []
@@ -84,8 +84,8 @@ class LossLimit:
         """Describe how a loss exceeds the limit; empty if it does not. Unknown is more than any number."""
         most = self.seconds
         if most is not None and (seconds is None or seconds > most):
-            now = "an unknown time" if seconds is None else format_duration(seconds)
-            return f"it would lose {now} of writes now, and at most {format_duration(most)} was {self.accepted}"
+            now = "an unknown time" if seconds is None else format_rounded_up(seconds)
+            return f"it would lose {now} of writes now, and at most {format_rounded_up(most)} was {self.accepted}"
         return self.find_more_rows(rows)
 
     def find_more_rows(self, rows: Mapping[str, int | None]) -> str:
@@ -402,7 +402,7 @@ def refuse_review(review: Approval, requesters: Collection[str], environment: st
         hint = "Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer."
         raise _refused_approval(Reason.SAME_PERSON, text, hint)
     if not -MAX_CLOCK_SKEW <= (age := now - review.at) <= REQUEST_LIFETIME:
-        ago, late = format_duration(age.total_seconds()), f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
+        ago, late = format_duration(age.total_seconds()), format_duration(REQUEST_LIFETIME.total_seconds())
         raise refuse_unreviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
 
 

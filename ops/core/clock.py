@@ -19,6 +19,8 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)
 """Longest time that GitHub's clock may be ahead of the runner's clock."""
 CLOCK_TIMEOUT = 5.0
 """Seconds to wait for an answer of the sandbox's clock, which runs on this machine."""
+LONG = 600.0
+"""Seconds from which minutes are precise enough."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
@@ -174,7 +176,7 @@ def format_optional(moment: datetime | None) -> str | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds for people in at most two units: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
+    """Format seconds for people in at most two units, rounded down: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
     total = int(seconds)
     if total < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{total} s"
@@ -185,6 +187,17 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(total // 3600, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def format_seconds(seconds: float) -> str:
+    """Format seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 12 min."""
+    return f"{seconds:.0f} s" if 10 <= seconds < LONG else format_duration(seconds)
+
+
+def format_rounded_up(seconds: float) -> str:
+    """Format seconds like `format_duration`, but rounded up: a loss and a wait must not look smaller than they are."""
+    unit = 0.1 if seconds < 10 else 1 if seconds < 60 else 60 if seconds < 86400 else 3600
+    return format_duration(math.ceil(seconds / unit) * unit)
 
 
 def format_planned_end(end: datetime, now: datetime) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import format_duration, format_optional, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import format_duration, format_optional, format_rfc3339, format_seconds, format_utc, parse_utc
 from ops.core.json_fields import mapping_in, mappings_in, text_in
 from ops.core.run_record import escape_hidden
 
@@ -21,14 +21,7 @@ MAX_NAME = 100
 MAX_LINK = 300
 MAX_SECONDS = 7 * 24 * 3600.0
 """A drill that took longer is no result: every drill ends by itself before."""
-LONG = 600.0
-"""Seconds from which minutes are precise enough."""
 _LINK = re.compile(r"https?://[^\s<>\"'()\[\]`|\\]+")
-
-
-def format_seconds(seconds: float) -> str:
-    """Return seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 12 min."""
-    return f"{seconds:.0f} s" if 10 <= seconds < LONG else format_duration(seconds)
 
 
 class DrillKind(StrEnum):

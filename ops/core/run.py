@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
+from ops.core.clock import format_seconds
 from ops.core.end_message import MOVED
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people, page_of
 from ops.core.json_fields import mapping_in, mappings_in, text_in
@@ -216,7 +217,7 @@ class Run:
         run = f"{self.runbook} for {self.service}" if self.service else self.runbook
         done = self.plan.done_message if self.plan and self.plan.done_message and self.has_written else run
         seconds = self.durations["trigger_to_verified"] or self.durations["total"]
-        after = f" after {seconds:.1f} s" if seconds else ""
+        after = f" after {format_seconds(seconds)}" if seconds else ""
         match self.decision:
             case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if self.plan and self.plan.proved_claim:
                 claim = re.sub("^the ", "The ", self._proved_claim)

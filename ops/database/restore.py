@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import D1Restore, Migration, session_of
+from ops.core.clock import format_rounded_up
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.threads import run_parallel_mixed
@@ -259,11 +260,11 @@ def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[st
 
 
 def describe_loss(at: datetime | None, now: datetime) -> str:
-    """Describe how many minutes of writes a restore to this time loses."""
+    """Describe the time whose writes a restore to this time loses, rounded up."""
     if at is None:
         return "unknown: a bookmark has no time"
-    minutes = (now - at).total_seconds() / 60
-    return f"{minutes:.0f} min" if minutes >= 1 else "less than 1 min"
+    seconds = (now - at).total_seconds()
+    return format_rounded_up(seconds) if seconds >= 60 else "less than 1 min"
 
 
 def check_taken_back(ctx: Context[Any], restore: DatabaseRestore) -> tuple[DatabaseCheckResult, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.clock import format_duration, format_rfc3339
+from ops.core.clock import format_rfc3339, format_seconds
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.errors import EXIT_CODES, Decision, most_urgent_exit_code
 from ops.core.run import DURATIONS
@@ -141,5 +141,6 @@ def _describe_late(result: Mapping[str, Any]) -> list[str]:
     for stage, target in result.get("targets", {}).items():
         seconds = time_taken(result["durations"], stage)
         if seconds is not None and seconds > target["seconds"]:
-            late.append(f"{SHOWN[stage]} after {seconds:.0f} s, and its target is {format_duration(target['seconds'])}")
+            target_text = format_seconds(target["seconds"])
+            late.append(f"{SHOWN[stage]} after {format_seconds(seconds)}, and its target is {target_text}")
     return late

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import format_duration, format_rounded_up, format_utc
 from ops.core.errors import (
     Interrupted,
     NotApplied,
@@ -306,7 +306,7 @@ def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None,
     read = f"As read at {format_utc(sent.ctx.clock.now())}, {world.text}. " if world else ""
     retry_after = error.retry_after if isinstance(error, NotApplied) else 0.0
     if retry_after > LONGEST_RETRY_AFTER:
-        wait = format_duration(retry_after)
+        wait = format_rounded_up(retry_after)
         hint = f"{read}The rate limit counts for the whole account: start the same command again in {wait}."
         return ProviderError(f"{error.message}; retry after {wait}", reason=Reason.RATE_LIMITED, hint=hint)
     tries = " in two attempts" if last else ""

@@ -194,7 +194,7 @@ def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
     if -MAX_CLOCK_SKEW <= now - at <= REQUEST_LIFETIME:
         return None
     ago = (now - at).total_seconds()
-    late = f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
+    late = format_duration(REQUEST_LIFETIME.total_seconds())
     when = f"{format_duration(ago)} ago" if ago > 0 else "in the future"
     return RefusedRequest(
         reason=Reason.REQUEST_TOO_OLD,

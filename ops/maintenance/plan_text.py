@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from ops.cloudflare.client import LIMIT_PERIOD, MOST_CALLS, OWN_CALLS, limit_calls
-from ops.core.clock import format_duration, format_utc, parse_utc
+from ops.core.clock import format_duration, format_seconds, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, build_command
@@ -114,7 +114,7 @@ class ClosureChecks:
             start = f"to check every minute now: `{command}`"
             text = f"only {schedule}" if every else "nobody checks that it stays closed"
             return cls(missing=(f"{text}; {start}",))
-        length = format_duration(watch.duration)
+        length = format_seconds(watch.duration)
         chat = " and in chat" if ctx.config.notify.secret_names else ""
         kept = (
             f"a job checks every minute for {length} that it stays closed. It reports an opening on the incident{chat}"
@@ -257,7 +257,7 @@ def _drop_empty_sections(*sections: PlanSection) -> tuple[PlanSection, ...]:
 def describe_calls(ctx: Context[Any], calls: int, *, reserved: int = 0) -> PlanSection:
     """Describe the calls of a plan that makes `calls` from now on, and `reserved` later, to reopen."""
     total = ctx.cloudflare.budget.made + calls + reserved
-    limit = f"Cloudflare allows {MOST_CALLS:,} in {LIMIT_PERIOD / 60:.0f} minutes for all users of the token"
+    limit = f"Cloudflare allows {MOST_CALLS:,} in {format_duration(LIMIT_PERIOD)} for all users of the token"
     lines = [f"about {total}; {limit}, and a run leaves {MOST_CALLS - OWN_CALLS} of them to others"]
     if reserved:
         lines.append(f"{reserved} of them are kept free to reopen it")

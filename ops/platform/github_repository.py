@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from ops.core.clock import Clock
+from ops.core.clock import Clock, format_duration
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused
 from ops.core.redaction import Secret
 from ops.github.client import GitHubApiError, provider_errors
@@ -224,11 +224,11 @@ def wait_for_merge(repository: VerificationRepository, pull: CreatedPullRequest,
             say(f"cannot read whether the pull request is merged: {describe_measuring_error(error)}")
         if waited >= minutes * 60:
             minutes += 1
-            say(f"waiting until you merge {pull.url}: minute {minutes} of {MERGE_SECONDS / 60:.0f}")
+            say(f"waiting until you merge {pull.url}: minute {minutes} of {MERGE_SECONDS // 60:.0f}")
         clock.sleep(MERGE_PAUSE)
     if is_merged:
         return "the workflow was merged, but the default branch does not show it"
-    return f"the pull request that adds the workflow was not merged within {MERGE_SECONDS / 60:.0f} minutes"
+    return f"the pull request that adds the workflow was not merged within {format_duration(MERGE_SECONDS)}"
 
 
 def _close_needless_pull(

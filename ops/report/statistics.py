@@ -11,7 +11,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
-from ops.core.clock import Period, format_duration, format_rfc3339
+from ops.core.clock import Period, format_rfc3339, format_seconds
 from ops.core.names import count_of, first_of
 from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.report.facts import IncidentFacts
@@ -244,7 +244,7 @@ def time_cells(each: MeasuredTimes) -> tuple[str, str, str, str, str, str]:
 def _measured_seconds_text(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
-    return f"{seconds:g} s" if seconds < 60 else format_duration(seconds)
+    return format_seconds(seconds)
 
 
 def list_counts(group: IncidentGroup) -> Iterator[str]:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
-from ops.core.clock import format_duration
+from ops.core.clock import format_rounded_up
 from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import RunOutcome
@@ -126,5 +126,5 @@ class ReconcileLimits(ApplyLimits):
         since = ctx.github.pulls.issue_opened_at(publication.LABEL, diff.limits_marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < REPORT_PERIOD:
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
-            return f"it must be reported for another {format_duration(left.total_seconds())} first"
+            return f"it must be reported for another {format_rounded_up(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""

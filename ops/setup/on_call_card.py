@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.menu import build_menu
-from ops.core.clock import unparse_duration
-from ops.core.drill_result import DrillTrend, format_seconds
+from ops.core.clock import format_seconds, unparse_duration
+from ops.core.drill_result import DrillTrend
 from ops.core.errors import ConfigError
 from ops.core.names import CHECK_OUTAGE, STOP_LABEL
 from ops.github.actions import repository_page

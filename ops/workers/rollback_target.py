@@ -12,7 +12,7 @@ from datetime import timedelta
 from itertools import takewhile
 
 from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment, short_id
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import format_seconds, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, first_of, is_same_commit, is_sha, leading_commit, quote_name
 from ops.workers.history import PastRollback, WorkerHistory
@@ -133,7 +133,7 @@ def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str 
     if history.was_removed_by_run(version):
         return "an earlier run replaced it, or found it rolled back"
     if (served := history.seconds_served(version)) < history.min_served:
-        return f"its release served only {format_duration(served)}, less than {format_duration(history.min_served)}"
+        return f"its release served only {format_seconds(served)}, less than {format_seconds(history.min_served)}"
     if version not in history.deployable:
         return "Cloudflare no longer lists it as deployable"
     if not history.is_proven(version) and has_unread_history(history):

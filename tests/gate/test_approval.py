@@ -210,7 +210,7 @@ def approval_unreadable(hub: GitHub, run: FakeRun) -> None:
         (rejected, NOBODY),
         (approved_for_staging, NOBODY),
         (without_approval_job, NOBODY),
-        (approved_too_long_ago, r"\brita\b.* 31 min .* 30 minutes"),
+        (approved_too_long_ago, r"\brita\b.* 31 min .* 30 min"),
         (approval_unreadable, r"\(GitHub .*\)"),
     ],
 )

@@ -97,7 +97,7 @@ def test_migration_is_taken_back_and_undone(library: Library) -> None:
         "books: an unknown number of 2 rows deleted",
         f"loans: 3 of 4 rows deleted, newest {plan['sections']['Rows at the target'][1].rpartition('newest ')[2]}",
     ]
-    assert "writes lost: 4 min" in plan["sections"]["Point of the restore"]
+    assert "writes lost: 5 min" in plan["sections"]["Point of the restore"]
     assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
     (undo,) = done.result["undo"]
     bookmark = undo.partition("--to ")[2].split()[0]

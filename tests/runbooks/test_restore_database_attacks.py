@@ -192,7 +192,7 @@ def test_times_count_from_the_clock_of_d1(shop: Shopdesk) -> None:
     plan = shop.restore(at, "--dry-run", OPS_CLOCK_URL=None).result["plan"]
     ago = shop.restore("-15m", "--dry-run", OPS_CLOCK_URL=None).result["plan"]
 
-    assert "writes lost: 1 min" in plan["sections"]["Point of the restore"]
+    assert "writes lost: 2 min" in plan["sections"]["Point of the restore"]
     assert f"target: {shop.now - timedelta(minutes=15):%Y-%m-%d %H:%M}" in ago["sections"]["Point of the restore"][1]
     assert any(text.startswith("D1's clock shows ") for text in plan["warnings"])
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import unquote
 
 from ops.cloudflare.types.workers import short_id
-from ops.core.clock import Period
+from ops.core.clock import Period, format_duration
 from ops.core.sequential_test import MAX_ERROR_RATE, Count, error_rate, is_above
 
 MAX_LOGGED_ERRORS = 5
@@ -272,8 +272,8 @@ def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterato
 
 def _describe_version_requests(traffic: WorkerTraffic, version: str) -> str:
     if recent := sum_version_requests(traffic.minutes, {version}):
-        period = (traffic.recent.until - traffic.recent.since).total_seconds() / 60
-        return f"{short_id(version)}, last {period:.0f} minutes: {recent.text}"
+        period = format_duration((traffic.recent.until - traffic.recent.since).total_seconds())
+        return f"{short_id(version)}, last {period}: {recent.text}"
     past = sum_version_requests(traffic.days, {version})
     return f"{short_id(version)}, {past.days}: {past.text}" if past else ""
 

@@ -110,7 +110,10 @@ class WhichDrills(Enum):
 
 Ending = tuple[DrillOutcome, str]
 """Outcome and reason of a drill that nobody recovered."""
-UNANSWERED: Ending = (DrillOutcome.FAILED, f"nobody recovered within {TIME_TO_RECOVER.seconds // 60} minutes")
+UNANSWERED: Ending = (
+    DrillOutcome.FAILED,
+    f"nobody recovered within {format_duration(TIME_TO_RECOVER.total_seconds())}",
+)
 OWN_FAILED: Ending = (DrillOutcome.FAILED, f"its own {RECOVERY} did not replace the bad version")
 UNRECORDED: Ending = (DrillOutcome.NO_EVIDENCE, "the bad version was rolled back, but the incident has no result of it")
 REPLACED: Ending = (DrillOutcome.NO_EVIDENCE, "another deployment replaced the bad version")
@@ -174,11 +177,11 @@ class StagingDrill:
         bad = "its health path answers 503" if self.fault is DrillFault.HEALTH else f"one more header, {HEADER}"
         yield f"Drill of {self.place}: Worker {self.service.worker} in account {self.environment.account_id}"
         yield f"  it deploys a harmless bad version: {bad}"
-        minutes = TIME_TO_RECOVER.seconds // 60
+        within = format_duration(TIME_TO_RECOVER.total_seconds())
         if self.section.unattended:
             yield f"  it runs {RECOVERY} itself"
         else:
-            yield f"  a person recovers with {RECOVERY} within {minutes} minutes, by label, button or command"
+            yield f"  a person recovers with {RECOVERY} within {within}, by label, button or command"
         yield "  it puts back what is live now, also after a failure; after a crash, `ops staging-drill resume` does it"
 
     def check(self, *, again: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.marks import DRILL_BREAK, DRILL_UNDO, DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split, short_id
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration
+from ops.core.clock import format_seconds
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
@@ -129,8 +129,8 @@ def check_live(service: "Service", live: WorkerDeployment, *, age: float) -> Non
         )
     if age < service.min_served:
         raise Refused(
-            f"{describe_split(live.split)} has served {service.worker} for only {format_duration(age)}, "
-            f"less than {format_duration(service.min_served)} (`min_served`), so no rollback would choose it",
+            f"{describe_split(live.split)} has served {service.worker} for only {format_seconds(age)}, "
+            f"less than {format_seconds(service.min_served)} (`min_served`), so no rollback would choose it",
             reason=Reason.NO_TARGET,
             hint="Wait that long, then start the drill again.",
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
 from ops.app.session import find_addresses
-from ops.core.clock import Clock
+from ops.core.clock import Clock, format_duration
 from ops.core.errors import ConfigError, Decision, OpsError, ProviderError, Reason
 from ops.core.names import DRILL_TOKEN
 from ops.core.redaction import Redactor, Secret
@@ -238,7 +238,7 @@ class _RunWait:
                     text, "Check *Settings → Actions* of the repository, and https://www.githubstatus.com."
                 )
             elif waited >= RUN_SECONDS:
-                text = f"the run did not recover within {RUN_SECONDS / 60:.0f} min: {url}"
+                text = f"the run did not recover within {format_duration(RUN_SECONDS)}: {url}"
                 raise _drill_failure(text, "Look there for a job that still waits.")
             self._clock.sleep(STEP)
 

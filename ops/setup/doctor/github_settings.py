@@ -12,7 +12,7 @@ from ops.app.registry import list_runbook_facts, record_rules
 from ops.app.scope import scope_of
 from ops.config.labels import list_recovery_options
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
-from ops.core.clock import format_utc
+from ops.core.clock import format_duration, format_utc
 from ops.core.drill_result import DRILL_EVERY
 from ops.core.errors import ConfigError, Decision, ProviderError
 from ops.core.names import DRILL_LABEL, LIMITS_FILE
@@ -235,7 +235,7 @@ def examine_reviewers(facts: Facts) -> Findings:
             fix = f"Remove the reviewers at {page}, and use `approval` of ops.yml."
             yield Finding(f"the environment {each.name} has required reviewers", fix)
         if rules.wait_minutes:
-            text = f"the environment {each.name} waits {rules.wait_minutes} min"
+            text = f"the environment {each.name} waits {format_duration(60 * rules.wait_minutes)}"
             yield Finding(text, f"Remove the wait timer at {page}.")
         if each.has_reviewers and not rules.reviewers:
             text = f"the environment {each.name} has no reviewer, so nobody can approve"
