@@ -87,6 +87,7 @@ def describe_expected(assumption: Assumption) -> str:
 
 
 NOT_REACHED = "no answer in its step"
+NOT_SEEN = "it did not occur in this sample, and may occur in another one"
 
 
 class NotShown(ProviderError):
@@ -105,6 +106,13 @@ class Measurements:
         """Record an answer: it is confirmed if it equals the expected one."""
         kind = MeasurementKind.CONFIRMED if measured == self._assumptions[name].expected else MeasurementKind.DIFFERS
         self._add_measurement(name, kind, measured=measured, seconds=seconds)
+
+    def record_sight(self, name: str, *, is_seen: bool) -> None:
+        """Record whether the sample shows something that does not occur each time."""
+        if is_seen:
+            self.compare(name, self._assumptions[name].expected)
+        else:
+            self.skip(name, NOT_SEEN)
 
     def compare_time(self, name: str, seconds: float | None, waited: float) -> None:
         """Record a time; None: it had not ended after `waited` seconds."""

@@ -49,17 +49,14 @@ TURNED: dict[str, tuple[Any, set[str]]] = {
     "secret_edit_ends_split": (True, {"edit-in-split"}),
     "propagation_seconds": (300.0, {"worker-propagation"}),
     "pages_propagation_seconds": (300.0, {"pages-propagation"}),
-    "edge_machines_differ": (False, {"worker-mixing"}),
     "edge_place": ("", {"edge-place"}),
     "static_files_answer_hit": (False, {"pages-static-hit"}),
     "edge_access_before_deployments": (True, {"pages-deployment-open"}),
     "pages_canonical_follows_rollbacks": (True, {"pages-canonical"}),
     "pages_canonical_lag_reads": (2, {"pages-canonical-lag"}),
-    "pages_reads_until_deployed": (0, {"pages-queued"}),
     "pages_refusal_code": (8000009, {"pages-refusal"}),
     "kv_staleness_seconds": (300.0, {"kv-edge-lag"}),
     "kv_api_staleness_seconds": (300.0, {"kv-api-lag"}),
-    "kv_writes_per_key_limited": (False, {"kv-write-rate"}),
     "audit_lag_seconds": (600.0, {"audit-lag"}),
     "audit_cursor_after": (False, {"audit-pages"}),
     "audit_names_next_page": (False, {"audit-pages"}),
@@ -77,8 +74,14 @@ TURNED: dict[str, tuple[Any, set[str]]] = {
     "telemetry_read_is_enough": (True, {"telemetry-permission"}),
 }
 """Switch → another answer, and the assumptions that then differ."""
-DEPENDENT = {"edge_place": {"worker-mixing", "pages-propagation"}}
+DEPENDENT = {"edge_place": {"pages-propagation"}}
 """Switch → further assumptions that may differ: an unnamed place has the longest lags."""
+OCCASIONAL: dict[str, tuple[Any, str]] = {
+    "edge_machines_differ": (False, "worker-mixing"),
+    "pages_reads_until_deployed": (0, "pages-queued"),
+    "kv_writes_per_key_limited": (False, "kv-write-rate"),
+}
+"""Switch → a value with which something never occurs, and its assumption: one sample cannot show "never"."""
 
 
 @pytest.fixture
@@ -130,7 +133,9 @@ def test_slow_machines_are_not_confirmed_by_chance() -> None:
 
 
 def test_turned_switches_are_those_that_a_check_measures() -> None:
-    assert TURNED.keys() == {name for each in read_assumptions() if each.check in STEPS for name in each.switches}
+    assert {*TURNED, *OCCASIONAL} == {
+        name for each in read_assumptions() if each.check in STEPS for name in each.switches
+    }
 
 
 @pytest.mark.sampled(18)
@@ -148,6 +153,17 @@ def test_another_answer_of_the_platform_differs(switch: str) -> None:
     assert result["exit_code"] == (4 if relying else 0)
     assert result["requests"] <= MOST_REQUESTS
     assert left == []
+
+
+@pytest.mark.parametrize("switch", OCCASIONAL)
+def test_sample_in_which_it_did_not_occur_proves_nothing(switch: str) -> None:
+    value, name = OCCASIONAL[switch]
+    with measured_account(replace(Switches(), **{switch: value})) as measured:
+        result = measured.measure()
+
+    (row,) = (each for each in result["assumptions"] if each["id"] == name)
+    assert (row["outcome"], row["measured"], result["exit_code"]) == ("not_provable", None, 0)
+    assert row["reason"]
 
 
 def test_report_names_nothing_of_the_account(measured: MeasuredAccount) -> None:
