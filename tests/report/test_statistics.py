@@ -204,6 +204,10 @@ def test_open_action_items_are_counted(month: Month) -> None:
     items = month.stats("--json").result["action_items"]
 
     assert items == {"open": 4, "incidents": [{"number": number, "open": 4}], "without_report": 15}
+    (counted,) = (line for line in month.stats().out.splitlines() if "4 action items" in line)
+    known, _, unknown = counted.partition(";")
+    assert re.findall("#[0-9]+", known) == [f"#{number}"]
+    assert f"#{number}" not in re.findall("#[0-9]+", unknown)
 
 
 def test_action_items_under_another_heading_are_unknown(month: Month) -> None:

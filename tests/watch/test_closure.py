@@ -15,7 +15,7 @@ from ops.watch.judgment import WatchResult
 from ops.watch.start import WatchPlace, watch_services
 from tests.conftest import WORKER, Incident, Outcome, World, job_environ
 from tests.support.offline import HOST, MaintenanceWorld, prepared
-from tests.support.switches import DECLARED
+from tests.support.switches import DECLARED, NAMESPACE
 from tests.support.switches import prepared as prepared_switches
 from tests.support.webhooks import Receiver, receiving
 from tests.watch.test_watch import Killed, at_round, kill
@@ -285,3 +285,21 @@ def test_watch_of_a_switch_looks_at_what_the_application_shows(world: World) -> 
     assert (calm.code, found.code) == (0, 7), calm.out
     assert "api in production is OPEN although closed: api shows maintenance = off, and KV on" in found.out
     assert "Check that the deployed Worker reads this KV namespace" in found.out
+
+
+@pytest.mark.parametrize("shown", ["without the switch", "no state"])
+def test_switch_that_the_application_does_not_show_leaves_its_state_unknown(world: World, shown: str) -> None:
+    switched = prepared_switches(world)
+    switched.put("maintenance", state="on", incident=42)
+    world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
+    others = {name: each for name, each in DECLARED["switches"].items() if name != "maintenance"}
+    behaviour = {"runtime": {**DECLARED, "switches": others}} if shown == "without the switch" else {}
+    bound = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": NAMESPACE}]
+    world.release(timedelta(), code="other", bindings=bound, behaviour=behaviour)
+    world.sandbox.clock.advance(300)
+
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config), "--for", "2m"]
+    found = world.ops("watch", "--closed", *where, CLOUDFLARE_API_TOKEN="switching")
+
+    assert found.code == 8, found.out
+    assert ("does not show maintenance" in found.out) == (shown == "without the switch"), found.out
