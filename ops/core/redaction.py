@@ -1,12 +1,13 @@
 """Mask registered secrets in every text that leaves the process.
 
-A value is found plain, and with any of its characters escaped as in a URL, a form, JSON, HTML or a shell: encoders
-differ in the characters that they escape. It is also found in base64, base32 and hex, alone or inside a longer text,
-and with colors, zero-width characters or folded and indented lines inside.
+A value is found plain, and with any of its characters escaped as in a URL, a form, JSON, HTML, Markdown or a shell:
+encoders differ in the characters that they escape. It is also found in base64, base32, hex and quoted-printable, alone
+or inside a longer text, and with marks inside: colors and links of a terminal, zero-width characters, and lines that
+are folded, indented or quoted. JSON may escape folds and what a terminal hides.
 
-Not covered: values that are cut, reversed, compressed, encrypted or hashed; two nested encodings, except repeated
-percent signs and backslashes; octal escapes; hex with separators; letters with other characters between them; values
-shorter than six characters.
+Not covered: values that are cut, reversed, compressed, encrypted or hashed; other nested encodings, except repeated
+percent signs and backslashes; a fold before a space or `>` of the value; octal escapes; hex with separators; letters
+with other characters between them; values shorter than six characters.
 """
 
 import base64
@@ -27,6 +28,19 @@ _ESCAPE = (
     r"|&(?:amp;){0,2}\#(?:0{0,6}(?P<decimal>[1-9][0-9]{0,6})|[xX]0{0,6}(?P<hex>[1-9A-Fa-f][0-9A-Fa-f]{0,5}));?"
 )
 _UNSEEN = r"\x1b\[[0-9;]{0,20}[A-Za-z]|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|\r?\n[ \t]*"
+_INDENT = r"(?:[ \t]|\\t)*(?:>[ \t]?)*"
+_CONTROL = r"(?:\[[0-9;]{0,20}[A-Za-z]|\][^\x07\x1b\\]{0,2000}(?:\x07|\x1b\\|\\u0007|\\u001[bB]\\{1,2}))"
+_MARKS = re.compile(
+    rf"\\(?:[nr]{_INDENT}|u001[bB]{_CONTROL}|(?!u[0-9A-Fa-f]{{4}}))"
+    rf"|[\r\n]{_INDENT}|\x1b{_CONTROL}|[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|&\#8203;"
+)
+"""Marks inside a written value: each backslash, as of Markdown; a fold with the start of its next line; a control
+sequence of a terminal, such as a color or a link (OSC 8)."""
+_HAS_MARKS = re.compile(r"\\(?!u00(?!1[bB])|u[1-9A-Fa-f])|&\#8203;|\x1b\]|\n[ \t]*>")
+"""Marks that no other search removes."""
+_PRINTABLE_BYTE, _SOFT_BREAK = re.compile("=(?=0[9AD]|20|2E|3[DF]|5F|[89A-F][0-9A-F])"), re.compile("=\r?\n")
+_PRINTABLE = re.compile("=(?:\r?\n|0[9AD]|20|2E|3[DF]|5F|[89A-F][0-9A-F])")
+"""Quoted-printable (RFC 2045, 6.7): the bytes that encoders write so, and a line break of theirs."""
 ESCAPED = re.compile(f"{_ESCAPE}|(?P<nothing>{_UNSEEN})")
 """One escape, or an invisible mark: a color, a zero-width character, or a folded line with its indentation."""
 ESCAPES, UNSEEN = re.compile(_ESCAPE), re.compile(_UNSEEN)
@@ -42,10 +56,15 @@ def decode_escapes(text: str) -> bytes | None:
     if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
         return _encode_characters(UNSEEN.sub("", text))
     parts, at = list[bytes](), 0
-    for each in ESCAPED.finditer(text):
-        parts += (_encode_characters(text[at : each.start()]), _escaped_character(each))
+    marked = UNSEEN.search(text) is not None
+    for each in ESCAPES.finditer(text):  # no escape begins or ends inside an invisible mark
+        begin = each.start()
+        if at < begin:
+            parts.append(_encode_characters(UNSEEN.sub("", text[at:begin]) if marked else text[at:begin]))
+        parts.append(_escaped_character(each))
         at = each.end()
-    return b"".join((*parts, _encode_characters(text[at:])))
+    parts.append(_encode_characters(UNSEEN.sub("", text[at:])))
+    return b"".join(parts)
 
 
 def decoded_places(text: str) -> list[int]:
@@ -92,14 +111,14 @@ _RARE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 
 def _encode_characters(text: str) -> bytes:
     """Encode as UTF-8; a character beyond 16 bits becomes two surrogates, as JSON writes it."""
-    if not _RARE.search(text):
+    if text.isascii() or not _RARE.search(text):
         return text.encode()
     return b"".join(_encode_surrogates(each) if ord(each) > 0xFFFF else _encode_utf8(each) for each in text)
 
 
 def _encode_units(text: str) -> bytes:
     """Encode like `_encode_characters`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
-    if not _RARE.search(text):
+    if text.isascii() or not _RARE.search(text):
         return text.encode()
     return b"".join(
         _encode_surrogates(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text
@@ -198,6 +217,7 @@ class Redactor:
         after its host, which an error of an HTTP client may show alone.
         """
         values = {secret, *secret.splitlines(), *_parts_of_address(secret)}
+        values |= {_MARKS.sub("", each) for each in values}
         for value in values | {each.strip() for each in values}:
             if len(value.strip()) >= self._shortest and value not in self._values:
                 forms, others = (_Form(value), *_in_base64(value)), set(in_other_bases(value))
@@ -239,9 +259,8 @@ class Redactor:
         if len(text) < self._fewest:
             return []
         spans: list[tuple[int, int]] = []
-        for start, end in sorted(
-            [*self._find_secret_forms(text), *self._found_across_lines(text), *self._found_encoded(text)]
-        ):
+        finders = (self._find_secret_forms, self._found_across_lines, self._found_encoded, self._found_among_marks)
+        for start, end in sorted(span for find in finders for span in find(text)):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
@@ -257,8 +276,17 @@ class Redactor:
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
             yield from ((places[start], places[end - 1] + 1) for start, end in spans)
 
+    def _found_among_marks(self, text: str) -> Iterator[tuple[int, int]]:
+        """Find values with marks of Markdown, mail or a terminal inside, and in quoted-printable."""
+        if _HAS_MARKS.search(text) and (spans := list(self._find_secret_forms(_MARKS.sub("", text)))):
+            yield from _places_without(text, _MARKS, spans)
+        if _PRINTABLE.search(text):
+            percent = _PRINTABLE_BYTE.sub("%", text)
+            if spans := list(self._find_secret_forms(_SOFT_BREAK.sub("", percent))):
+                yield from _places_without(percent, _SOFT_BREAK, spans)
+
     def _found_encoded(self, text: str) -> Iterator[tuple[int, int]]:
-        lower = text.lower() if text.isascii() else text.translate(_LOWER)
+        lower = text.lower() if _LONGER_IN_LOWER not in text else text.translate(_LOWER)
         yield from (span for value in self._lower if value in lower for span in _find_spans(value, lower))
         if self._bytes and (data := decode_escapes(text)):
             spans = [span for value in self._bytes if value in data for span in _find_spans(value, data)]
@@ -348,8 +376,9 @@ class _Form:
         )
 
 
+_LONGER_IN_LOWER = "\u0130"
+"""The one character that `str.lower` makes longer (Unicode, SpecialCasing.txt), and so moves all positions."""
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-"""ASCII letters only: `str.lower` changes the length of some other characters, and so all positions."""
 
 
 def _find_spans(value: S, text: S) -> Iterator[tuple[int, int]]:
@@ -448,6 +477,16 @@ def _parts_of_address(value: str) -> Iterator[str]:
     behind = parts._replace(scheme="", netloc="").geturl()
     candidates = (behind, parts.path, parts.path.rpartition("/")[2], parts.query, parts.password or "")
     yield from (part for part in candidates if len(part) >= SHORTEST_OF_URL)
+
+
+def _places_without(text: str, marks: re.Pattern[str], spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of the text for those of the text without its marks."""
+    places, at = list[int](), 0
+    for mark in marks.finditer(text):
+        places += range(at, mark.start())
+        at = mark.end()
+    places += range(at, len(text))
+    yield from ((places[start], places[end - 1] + 1) for start, end in spans)
 
 
 def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:

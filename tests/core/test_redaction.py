@@ -4,6 +4,8 @@ import base64
 import html
 import json
 import os
+import quopri
+import re
 import shlex
 import sys
 import threading
@@ -153,6 +155,54 @@ LETTERS = st.text(
 ).filter(lambda text: text.strip("\u00ad") == text)
 
 
+MARKED: dict[str, Callable[[str, int], str]] = {
+    "folded, in JSON": lambda text, at: json.dumps(f"{text[:at]}\n  {text[at:]}")[1:-1],
+    "folded with CR LF, in JSON": lambda text, at: json.dumps(f"{text[:at]}\r\n\t{text[at:]}")[1:-1],
+    "quoted": lambda text, at: f"{text[:at]}\n> {text[at:]}",
+    "quoted twice": lambda text, at: f"{text[:at]}\r\n> > {text[at:]}",
+    "quoted, in JSON": lambda text, at: json.dumps(f"{text[:at]}\n> {text[at:]}")[1:-1],
+    "continued in a shell": lambda text, at: f"{text[:at]}\\\n{text[at:]}",
+    "Markdown": lambda text, _: re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text),
+    "a space of ours without width": lambda text, at: f"{text[:at]}&#8203;{text[at:]}",
+    "quoted-printable": lambda text, _: quopri.encodestring(text.encode()).decode().removesuffix("=\n"),
+    "quoted-printable, with a soft break": lambda text, at: "=\r\n".join(
+        quopri.encodestring(part.encode()).decode().removesuffix("=\n") for part in (text[:at], text[at:])
+    ),
+    "a link of a terminal": lambda text, at: f"{text[:at]}\x1b]8;;https://a.test/?b\x1b\\{text[at:]}",
+    "a link that a bell ends": lambda text, at: f"{text[:at]}\x1b]8;;\x07{text[at:]}",
+    "a link, in JSON": lambda text, at: json.dumps(f"{text[:at]}\x1b]8;;https://a.test\x1b\\{text[at:]}")[1:-1],
+    "a color, in JSON": lambda text, at: json.dumps(f"{text[:at]}\x1b[1;31m{text[at:]}")[1:-1],
+}
+"""Each breaks the value before a character, or escapes its punctuation."""
+EXITS: dict[str, Callable[[Redactor, str], str]] = {
+    "text": lambda redactor, text: redactor.redact_text(text),
+    "the end of a text": lambda redactor, text: redactor.redact_tail(text, len(text)),
+    "JSON": lambda redactor, text: next(iter(redactor.redact_json({text: 1}))),
+    "a value": lambda redactor, text: redactor.redact_value((text,))[0],
+}
+SIGNS = st.text('abXY09-_+/=%&#*~.!\\"é', min_size=SHORTEST + 4, max_size=40).filter(
+    lambda text: sum(map(str.isalnum, text)) >= SHORTEST and text.strip("\\") == text
+)
+
+
+@holds_for(
+    200,
+    3000,
+    secret=SIGNS,
+    spelling=st.sampled_from(list(MARKED)),
+    at=st.integers(1, SHORTEST + 3),
+    leave=st.sampled_from(list(EXITS)),
+)
+def test_value_with_marks_inside_is_redacted(secret: str, spelling: str, at: int, leave: str) -> None:
+    spelled = MARKED[spelling](secret, at)
+
+    shown = EXITS[leave](redactor_with(secret), f"token: {spelled} QRS")
+
+    assert shown.startswith("token: ")
+    left = shown.removeprefix("token: ").removesuffix(" QRS")
+    assert set(left.strip("\\nrt>\r\n\t ")) == {"*"}, "marks around it, and backslashes at its ends, may stay"
+
+
 @pytest.mark.slow
 @holds_for(60, 2000, secret=LETTERS, spelling=st.sampled_from(list(EVERY)), before=AROUND_WORDS, after=AROUND_WORDS)
 def test_fully_escaped_value_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
@@ -167,7 +217,21 @@ def test_fully_escaped_value_is_redacted(secret: str, spelling: str, before: str
 
 
 SLOW = [
-    pytest.param(pump, marks=pytest.mark.slow) for pump in ("\\u0041", "&#65;", "\\", "\x1b[3", "%25", "\n ", "\u200b")
+    pytest.param(pump, marks=pytest.mark.slow)
+    for pump in (
+        "\\u0041",
+        "&#65;",
+        "\\",
+        "\x1b[3",
+        "\x1b]8",
+        "\\u001b]8",
+        "\\n >",
+        "=\n",
+        "=3D",
+        "%25",
+        "\n ",
+        "\u200b",
+    )
 ]
 
 
