@@ -15,6 +15,7 @@ from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, RowsAt, TableRows
 from ops.database.time_travel import splits_an_apply
 
 if TYPE_CHECKING:
+    from ops.config import Environment
     from ops.config.sections import Database
 
 APPLIED_AGAIN = (
@@ -139,6 +140,17 @@ def restore_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Ite
             yield f"{use.service} may run code that needs them: roll it back, too"
     for writer in (writer for use in uses for writer in use.writers):
         yield f"writes go on: {writer}"
+
+
+def sharing_warnings(
+    environments: "Mapping[str, Environment]", environment: str, database: "Database"
+) -> Iterator[str]:
+    """Yield a warning for each other environment of ops.yml that has the same database."""
+    for other in environments.values():
+        for name, each in other.databases.items():
+            if each.id == database.id and other.name != environment:
+                text = f"{other.name} has the same database, as {name}: {', '.join(each.services)}"
+                yield f"{text} stays open, and its data changes too"
 
 
 def clock_warnings(by_d1: datetime, here: datetime) -> Iterator[str]:

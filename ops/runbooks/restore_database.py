@@ -384,6 +384,7 @@ def _plan_changes(
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.REUSED_IDS, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
+            *plan_text.sharing_warnings(ctx.config.environments, ctx.environment.name, database),
             *plan_text.restore_warnings(restore, uses),
             *plan_text.clock_warnings(reads.at, ctx.clock.now()),
             *closed.warnings(ctx),

@@ -151,7 +151,10 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> S
         sections=(*_revert_sections(planned), *(terms.limit_section(ctx, loss) if planned.down.all_losses else ())),
         not_undone=NOT_UNDONE,
         consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
-        warnings=tuple(_revert_warnings(planned)),
+        warnings=(
+            *plan_text.sharing_warnings(ctx.config.environments, ctx.environment.name, database),
+            *_revert_warnings(planned),
+        ),
         remaining_message=remaining,
         done_message=f"Reverted {migration.name} of {name}",
         proved_claim=f"{migration.name} of {name} is reverted; its checks and the probes are healthy",

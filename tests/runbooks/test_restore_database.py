@@ -9,7 +9,7 @@ import pytest
 
 from ops.database.applies import RESTORE as RESTORE_ROW
 from ops.database.applies import RecordedApply, record_apply
-from tests.conftest import WORKER, Outcome, World
+from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import ended, texts
 from tests.support.databases import ID, RESTORE, Library
@@ -81,6 +81,30 @@ def test_number_that_is_no_unix_time_never_makes_a_row_old(library: Library, now
     assert visits.startswith(f"visits: {said}")
     (kept,) = sections["Rows kept"]
     assert kept.startswith("visits: 1 row, ")
+
+
+def test_database_of_two_environments_is_a_warning_of_the_plan(library: Library) -> None:
+    """The second environment is a copy of the first one, whose id nobody changed."""
+    preview = f"""\
+  preview:
+    account_id: {ACCOUNT}
+    token: PREVIEW_TOKEN
+    services: {{api: {{worker: preview-api, url: https://preview.example}}}}
+    databases: {{books: {{id: {ID}, services: [api]}}}}
+"""
+    assert not [each for each in plan_warnings(library) if "preview" in each]
+    library.world.edit_config("  production:\n", f"{preview}  production:\n")
+
+    (warning,) = [each for each in plan_warnings(library) if "preview" in each]
+
+    assert "preview has the same database, as books: api stays open" in warning
+
+
+def plan_warnings(library: Library) -> list[str]:
+    done = library.restore(BEFORE_LAST, "--dry-run")
+    assert done.code == 0, done.err
+    warnings: list[str] = done.result["plan"]["warnings"]
+    return warnings
 
 
 @pytest.mark.slow

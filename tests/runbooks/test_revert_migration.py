@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.core.sql import hash_migration
-from tests.conftest import Outcome
+from tests.conftest import ACCOUNT, Outcome
 from tests.support import reverts
 from tests.support.commands import ended, texts
 from tests.support.orders import ID, TABLE
@@ -27,6 +27,16 @@ def statements(outcome: Outcome) -> list[str]:
     """Return the section of the plan that numbers the statements of the down file."""
     (found,) = [lines for lines in outcome.result["plan"]["sections"].values() if lines[0].startswith("1: ")]
     return list(found)
+
+
+def test_database_of_two_environments_is_a_warning_of_the_plan(desk: Desk) -> None:
+    copy = f"  copy:\n    account_id: {ACCOUNT}\n    token: COPY_TOKEN\n    services: {{shop: {{worker: copy}}}}\n"
+    copy += f"    databases: {{orders: {{id: {ID}, services: [shop]}}}}\n"
+    desk.shop.world.edit_config("  live:\n", f"{copy}  live:\n")
+
+    warnings = desk.shop.ops("revert-migration", *PLAIN, "--json", OPS_SOURCE="app").result["plan"]["warnings"]
+
+    assert [each for each in warnings if "copy has the same database, as orders: shop stays open" in each]
 
 
 @pytest.mark.slow
