@@ -116,8 +116,8 @@ def _find_migration(to: str, migrations: Sequence[Migration]) -> Migration | Non
     name = to.removeprefix(BEFORE_MIGRATION)
     if migration := next((each for each in migrations if each.name == name), None):
         return migration
-    number, is_file = name.partition("_")[0], name.endswith(".sql")
-    near = next((each.name for each in migrations if each.name.partition("_")[0] == number), "")
+    numbers, is_file = {_number_of(name), _number_of(name.rpartition("/")[2])}, name.endswith(".sql")
+    near = next((each.name for each in migrations if _number_of(each.name) in numbers), "")
     if near or not is_file:
         meant = f'; did you mean "{quote_name(near)}"?' if near else ""
         raise Refused(
@@ -128,6 +128,12 @@ def _find_migration(to: str, migrations: Sequence[Migration]) -> Migration | Non
             else "Use a time or a bookmark.",
         )
     return None
+
+
+def _number_of(migration: str) -> str:
+    """Return what is before the name of a migration: its folder, and its number without leading zeros."""
+    folder, slash, number = migration.partition("_")[0].rpartition("/")
+    return f"{folder}{slash}{number.lstrip('0')}"
 
 
 def last_apply(migrations: Sequence[Migration]) -> Sequence[Migration]:

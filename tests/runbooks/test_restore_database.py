@@ -288,6 +288,8 @@ def test_row_without_parent_is_unhealthy(library: Library) -> None:
         ("-15", "config_invalid", '"-15"'),
         ("-20000h", "no_target", "D1 "),
         ("before-migration:0002_x.sql", "unknown_name", '"0002_b.sql"'),
+        ("before-migration:2_b.sql", "unknown_name", '"0002_b.sql"'),
+        ("before-migration:db/migrations/0002_b.sql", "unknown_name", '"0002_b.sql"'),
     ],
 )
 def test_point_that_does_not_exist_is_refused(library: Library, to: str, reason: str, says: str) -> None:
