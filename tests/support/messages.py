@@ -360,12 +360,18 @@ class _Assignment(NamedTuple):
 
 def _assignments(scope: Function | ast.Module, name: str) -> list[_Assignment]:
     """Return what a function, or the top level of a module, assigns to the name."""
+    return [_Assignment(each.lineno, end, value) for each, end in _statements(scope) for value in _values(each, name)]
+
+
+@cache
+def _statements(scope: Function | ast.Module) -> list[tuple[ast.stmt, int]]:
+    """Return each statement of a function, or of the top level of a module, with the last line of its block."""
     found = []
     for node in ast.walk(scope) if isinstance(scope, Function) else [scope]:
         for block in (getattr(node, part, None) for part in ("body", "orelse", "finalbody")):
             if isinstance(block, list):
                 end = max((each.end_lineno for each in block), default=0)
-                found += [_Assignment(each.lineno, end, value) for each in block for value in _values(each, name)]
+                found += [(each, end) for each in block]
     return found
 
 
