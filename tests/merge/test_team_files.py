@@ -23,8 +23,15 @@ START_PROGRAMS = [
     "tests/sandbox/test_command.py",
 ]
 """Tests of programs that are started in the copy, and of the README."""
-ONLY_GIT = [f"--ignore=tests/setup/test_{name}.py" for name in ("adopt", "adopt_label_drill", "adopt_removal")]
-"""Their only program is Git, and it gets the paths of folders of their own."""
+ONLY_GIT = [
+    f"--ignore=tests/setup/test_{name}.py"
+    for name in (
+        *("account_targets", "adopt", "adopt_label_drill", "adopt_removal", "called_workflows", "doctor"),
+        *("doctor_jobs", "github_reviewers", "github_setup", "init", "init_files", "init_probes", "init_questions"),
+        *("measured_platform", "on_call_card", "publish_update_workflow", "release", "upgrade", "workflow_sync"),
+    )
+]
+"""The longest files that start no program but Git, which gets the paths of folders of their own."""
 IN_PROCESS = ["--deselect=tests/static/test_docs.py::test_reference_pages_are_generated_from_the_code"]
 """It starts no program, and reads every page."""
 
