@@ -1,7 +1,6 @@
 """Chat notifications of a run; they never delay or change it."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,6 @@ from ops.core.redaction import Secret
 from ops.core.run import Run
 from ops.core.run_record import read_record
 from ops.core.timeline import EventKind, RunEvent
-from ops.publish import FLUSH
 from ops.publish.chat import chat_message
 from ops.publish.chat_services import (
     CHATS,
@@ -30,6 +28,7 @@ from ops.publish.chat_services import (
 from sandbox.server import HttpResponse
 from tests.conftest import Incident, Releases, World
 from tests.support.commands import COMMENTS, LIST, WRITE, texts
+from tests.support.in_process import HOLD, held
 from tests.support.webhooks import Receiver, receiving
 
 
@@ -175,16 +174,13 @@ def test_unreachable_webhook_is_one_warning(world: World, releases: Releases) ->
 
 
 @pytest.mark.slow
-def test_hanging_chat_and_github_delay_at_most_5_seconds(
+def test_run_does_not_wait_for_a_hanging_chat_and_github(
     incident: Incident, releases: Releases, receiver: Receiver
 ) -> None:
-    receiver.before = lambda _path: receiver.released.wait(30)
-    incident.github.fault(path="/repos/**", times=None, before=lambda: receiver.released.wait(30))
-    began = time.monotonic()
-    outcome = incident.rollback(**receiver.environ)
-    assert time.monotonic() - began < 12  # on an idle machine 7: two for earlier runs, and five at the end
+    receiver.before = lambda _path: receiver.released.wait(2 * HOLD)
+    with held(incident.github.faults, path="/repos/**"):
+        outcome = incident.rollback(**receiver.environ)
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
-    receiver.released.set()
     warnings = sorted(text.partition(" (")[0] for text in texts(outcome, "warning"))
     assert "stopped" in warnings[0]
     assert warnings[1:] == [
@@ -212,13 +208,12 @@ def test_run_does_not_wait_for_a_thread_that_has_ended(
         receiver.before = die
     else:
         incident.github.fault(method="POST", path=COMMENTS, before=die, times=None, is_prompt=True)
-    began = time.monotonic()
 
     outcome = incident.rollback(**receiver.environ)
 
-    assert time.monotonic() - began < FLUSH
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
     assert len(receiver.sent("slack")) == len(receiver.sent("discord")) == 2
+    assert [text for text in texts(outcome, "warning") if "timeout" in text.lower()] == []
 
 
 @pytest.mark.slow

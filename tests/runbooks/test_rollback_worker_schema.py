@@ -1,12 +1,12 @@
 """A code rollback says how far the schema of D1 has moved on, and stops at a breaking migration."""
 
-import time
 from datetime import timedelta
 
 import pytest
 
 from tests.conftest import Incident
 from tests.support import orders as databases
+from tests.support.in_process import held
 from tests.support.orders import ID, QUERIES, Orders, mark
 from tests.support.shop import WORKER, Shop, answering
 
@@ -137,13 +137,10 @@ def test_database_without_a_name_in_ops_yml_is_unknown(shop: Shop) -> None:
 
 @pytest.mark.slow
 def test_slow_database_does_not_delay_the_recovery(orders: Orders) -> None:
-    orders.shop.world.sandbox.fault(path=f"**{QUERIES}", delay=20)
-    began = time.monotonic()
-
-    done = orders.rollback()
+    with held(orders.shop.world.sandbox.faults, path=f"**{QUERIES}"):
+        done = orders.rollback()
 
     assert done.code == 0, done.err
-    assert time.monotonic() - began < 10
     (line,) = done.result["plan"]["sections"]["Database schema"]
     assert line.startswith("unknown whether ")
     assert orders.shop.live == {orders.shop.good: 100}

@@ -8,6 +8,7 @@ takes a socket, and so does one whose answer may wait in real time, because only
 import http.client
 import io
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from urllib3 import HTTPResponse as Answer
 from urllib3.connection import HTTPConnection
 
 from sandbox import server
+from sandbox.faults import Fault, Faults
 from sandbox.server import HttpResponse, Server
 
 _over_socket = httpx.HTTPTransport.handle_request
@@ -40,6 +42,33 @@ def answered_over_sockets() -> Iterator[None]:
     """Send every request over a socket."""
     with _transport(_over_socket, _send, _receive, _create_socket):
         yield
+
+
+HOLD = 60.0
+"""Seconds until a held request goes on. Those who do not wait for it are much faster, also on a busy machine."""
+
+
+@contextmanager
+def held(place: Faults, **rule: Any) -> Iterator[Fault]:
+    """Hold requests until the end of the block, which fails if it waits for them; then they are lost.
+
+    They take no socket, so that no timeout of a client ends the wait: only a limit of `ops` does.
+    """
+    is_over, has_waited = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if not (has_waited.is_set() or is_over.wait(HOLD)):
+            has_waited.set()
+
+    fault = place.add(Fault(before=hold, lost="before", times=None, is_prompt=True, **rule))
+    try:
+        with answered_in_process():
+            yield fault
+        assert fault.hits, "no request was held"
+        assert not has_waited.is_set(), f"a request was held for {HOLD} s, and the block waited for it"
+    finally:
+        is_over.set()
+        fault.remove()
 
 
 @contextmanager
