@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from ops.cloudflare.records import read_worker_traffic
 from tests.conftest import Outcome
 from tests.support.commands import LIST
 from tests.support.in_process import held
 from tests.support.orders import open_database
+from tests.support.read_order import answer_first
 from tests.support.shop import WORKER, Shop
 
 READER = "Account Analytics Read"
@@ -22,7 +24,7 @@ def busy(shop: Shop) -> Shop:
     sandbox = shop.world.sandbox
     sandbox.add_token(sandbox.token, ["Workers Scripts Write", "Pages Write", "D1 Write", READER])
     sandbox.switches.analytics_sample_interval = 1
-    sandbox.fault(**LIST, delay=0.3, times=None)
+    answer_first(sandbox.faults, GRAPHQL, sandbox.faults, LIST, reader=read_worker_traffic)
     return shop
 
 
