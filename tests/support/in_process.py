@@ -2,7 +2,8 @@
 
 The clients are the real ones, down to their last step: httpx's transport, urllib3's connection, and
 `socket.create_connection` for the sandbox's clock. A request to an address where no sandbox of this process listens
-takes a socket, and so does one whose answer may wait in real time, because only a socket has timeouts.
+takes a socket, and so does one whose answer may wait in real time, because only a socket has timeouts. While no answer
+may wait, a limit of `ops` for the result of another thread ends nothing: it would only show that the machine is slow.
 """
 
 import http.client
@@ -10,6 +11,7 @@ import io
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -28,24 +30,26 @@ from sandbox.server import HttpResponse, Server
 _over_socket = httpx.HTTPTransport.handle_request
 _send, _receive = HTTPConnection.request, HTTPConnection.getresponse
 _create_socket = socket.create_connection
+_result = Future.result
 
 
 @contextmanager
 def answered_in_process() -> Iterator[None]:
     """Send no request to a sandbox of this process over a socket."""
-    with _transport(_handle_request, _request, _get_response, _create_connection):
+    with _transport(_handle_request, _request, _get_response, _create_connection, _await_result):
         yield
 
 
 @contextmanager
 def answered_over_sockets() -> Iterator[None]:
     """Send every request over a socket."""
-    with _transport(_over_socket, _send, _receive, _create_socket):
+    with _transport(_over_socket, _send, _receive, _create_socket, _result):
         yield
 
 
 HOLD = 60.0
 """Seconds until a held request goes on. Those who do not wait for it are much faster, also on a busy machine."""
+_holds: list[threading.Event] = []
 
 
 @contextmanager
@@ -55,6 +59,7 @@ def held(place: Faults, **rule: Any) -> Iterator[Fault]:
     They take no socket, so that no timeout of a client ends the wait: only a limit of `ops` does.
     """
     is_over, has_waited = threading.Event(), threading.Event()
+    _holds.append(is_over)
 
     def hold() -> None:
         if not (has_waited.is_set() or is_over.wait(HOLD)):
@@ -65,16 +70,19 @@ def held(place: Faults, **rule: Any) -> Iterator[Fault]:
         with answered_in_process():
             yield fault
         assert fault.hits, "no request was held"
+        assert not place.may_wait, "another fault lets the requests take sockets"
         assert not has_waited.is_set(), f"a request was held for {HOLD} s, and the block waited for it"
     finally:
         is_over.set()
+        _holds.remove(is_over)
         fault.remove()
 
 
 @contextmanager
 def _transport(*functions: Any) -> Iterator[None]:
     connection = (HTTPConnection, "request"), (HTTPConnection, "getresponse")
-    places = (httpx.HTTPTransport, "handle_request"), *connection, (socket, "create_connection")
+    waits = (socket, "create_connection"), (Future, "result")
+    places = (httpx.HTTPTransport, "handle_request"), *connection, *waits
     former = [getattr(owner, name) for owner, name in places]
     for (owner, name), function in zip(places, functions, strict=True):
         setattr(owner, name, function)
@@ -83,6 +91,11 @@ def _transport(*functions: Any) -> Iterator[None]:
     finally:
         for (owner, name), function in zip(places, former, strict=True):
             setattr(owner, name, function)
+
+
+def _await_result(future: Future[Any], timeout: float | None = None) -> Any:
+    may_wait = _holds or not all(each.is_prompt() for each in list(server.RUNNING.values()))
+    return _result(future, timeout if timeout is None or may_wait else max(timeout, HOLD))
 
 
 def _prompt_server(host: str, port: int | None) -> Server | None:

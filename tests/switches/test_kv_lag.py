@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tests.conftest import Outcome, World
 from tests.support import limits, switches
 from tests.support.claims import case_world, run
 from tests.support.commands import ended, texts
-from tests.support.in_process import HOLD, answered_in_process
+from tests.support.in_process import held
 from tests.support.scenarios import Case, all_cases
 from tests.support.switches import NAMESPACE, PUT, SwitchWorld
 
@@ -264,21 +263,11 @@ def test_repeated_request_warns_about_replaced_fields(place: SwitchWorld, name: 
 
 @pytest.mark.slow
 def test_write_does_not_wait_for_a_hanging_application(place: SwitchWorld) -> None:
-    written, has_waited = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        if not written.wait(HOLD):
-            has_waited.set()
-
-    hanging = place.world.sandbox.edge_fault(path="/__ops/runtime", times=2, before=hang, is_prompt=True)
-    place.world.sandbox.fault(**PUT, before=written.set, is_prompt=True)
-
-    with answered_in_process():
+    with held(place.world.sandbox.edge_faults, path="/__ops/runtime") as hanging:
+        place.world.sandbox.fault(**PUT, before=hanging.remove, is_prompt=True)
         outcome = place.feature("off", "--incident", "42")
 
     assert ended(outcome)[0] == 0
-    assert hanging.hits
-    assert not has_waited.is_set()
 
 
 @pytest.mark.slow

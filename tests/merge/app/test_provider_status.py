@@ -53,6 +53,7 @@ def test_page_that_fails_or_hangs_changes_nothing(outage: Shop) -> None:
 
     switches.status_pages_unreachable = False
     outage.world.sandbox.faults.clear()
+    outage.world.sandbox.edge_faults.clear()
     with held(outage.world.sandbox.edge_faults, **PAGE):
         outcome = outage.ops(*ROLLBACK, "--yes")
 
