@@ -218,8 +218,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def wait_for_end(pids: list[int]) -> list[int]:
-    """Return those that still run after a few seconds."""
-    until = time.monotonic() + 10
+    """Return those that still run after a minute."""
+    until = time.monotonic() + 60
     while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < until:
         time.sleep(0.1)
     return left

@@ -282,7 +282,7 @@ with SignalHandler().in_run():
         time.sleep(10)
     except Interrupted as error:
         print(error.message)
-start_call(lambda: __import__("sched")).result(timeout=5)
+start_call(lambda: __import__("sched")).result(timeout=60)
 """
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)

@@ -272,7 +272,7 @@ def _drip(server: socket.socket) -> None:
     connection, _ = server.accept()
     with connection:
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-        for _ in range(30):
+        for _ in range(240):
             threading.Event().wait(0.5)
             try:
                 connection.sendall(b".")

@@ -131,8 +131,8 @@ def test_message_links_the_incident_without_its_title(
 def test_write_does_not_wait_for_the_message(world: World, releases: Releases, receiver: Receiver) -> None:
     written = threading.Event()
     waited: list[bool] = []
-    receiver.before = lambda path: waited.append(written.wait(2)) if "slack" in path else None
-    world.sandbox.fault(**WRITE, before=written.set)
+    receiver.before = lambda path: waited.append(written.wait(30)) if "slack" in path else None
+    world.sandbox.fault(**WRITE, before=written.set, is_prompt=True)
     outcome = world.rollback(**receiver.environ)
     assert outcome.code == 0
     assert waited == [True, True]

@@ -2,7 +2,7 @@
 
 import json
 import re
-import time
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +16,7 @@ from ops.setup.github_environments import needed_environments
 from sandbox.chat import NTFY_BURST, PAGER_KEY, SLACK_BURST, FakeChats, start_chats
 from sandbox.server import HttpRequest, HttpResponse, Server
 from tests.conftest import Outcome, job_environ
-from tests.support.commands import texts
+from tests.support.commands import COMMENT, texts
 from tests.support.messages import ROOT
 from tests.support.shop import WORKER, Shop
 
@@ -137,14 +137,18 @@ def test_failure_is_shown_on_the_incident(chats: Chats, breaks: Callable[[Chats]
     assert "k4n4ry" not in outcome.out + outcome.err
 
 
-@pytest.mark.parametrize("seconds", [0.0, pytest.param(1.3, marks=pytest.mark.slow)], ids=["at once", "late"])
-def test_failed_end_is_on_the_incident(chats: Chats, seconds: float) -> None:
+@pytest.mark.parametrize("is_late", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["at once", "late"])
+def test_failed_end_is_on_the_incident(chats: Chats, *, is_late: bool) -> None:
     """The comment of the run shows it; a note does if the chat answers after that."""
+    is_shown = threading.Event()
+    shows_the_end: dict[str, Any] = {"method": "PATCH", "path": COMMENT, "sends": r"\u2705"}
+    chats.shop.world.sandbox.github.fault(**shows_the_end, after=is_shown.set, is_prompt=True)
 
     def refuse_the_end(request: HttpRequest) -> HttpResponse:
         if b"Recovered" not in request.body:
             return chats.fake.answer(request)
-        time.sleep(seconds)
+        if is_late:
+            assert is_shown.wait(30)
         return HttpResponse(status=502)
 
     chats.configure(SLACK)
@@ -157,7 +161,7 @@ def test_failed_end_is_on_the_incident(chats: Chats, seconds: float) -> None:
     shown = [row.text for each in chats.records for row in each.rows if row.kind in {"warning", "note"}]
     assert len(shown) == 1
     assert "Slack (it answered 502)" in shown[0]
-    assert [each.source for each in chats.records].count("note") == (seconds > 0)
+    assert [each.source for each in chats.records].count("note") == is_late
 
 
 def test_token_of_another_kind_is_named_and_sent_nowhere(chats: Chats) -> None:

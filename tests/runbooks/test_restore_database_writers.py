@@ -149,7 +149,7 @@ def test_updates_and_deletes_are_named_as_not_counted(library: Library) -> None:
 @pytest.mark.slow
 def test_table_that_takes_over_5_seconds_is_not_counted_in_the_result(library: Library) -> None:
     query = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "count(*) AS n"}
-    library.world.sandbox.fault(**query, times=None, delay=6)
+    library.world.sandbox.fault(**query, times=None, delay=60)
 
     done = library.restore(BEFORE_LAST)
 

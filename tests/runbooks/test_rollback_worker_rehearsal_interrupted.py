@@ -271,8 +271,8 @@ def test_rehearsal_killed_at_any_request_can_be_finished(world: World) -> None:
 
 
 def wait_for_rehearsal(rehearsed: Shop, number: int) -> bool:
-    """Return whether the comment on the incident shows within three seconds that a rehearsal began."""
-    for _ in range(30):
+    """Return whether the comment on the incident shows within nine seconds that a rehearsal began."""
+    for _ in range(90):
         bodies = (each.body for each in rehearsed.world.sandbox.github.issue(number).comments)
         rows = [row for body in bodies if (read := read_record(body)) for row in read.rows if row.kind == "rehearsed"]
         if any(row.text.startswith("writing: ") for row in rows):

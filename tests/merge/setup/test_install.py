@@ -188,7 +188,7 @@ def test_archive_replaces_hanging_index(setup: Setup, offered: PackageIndex) -> 
 
         assert setup.run(lock({"spam": [SPAM]})) == 0, setup.said
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert "spam/__init__.py" in setup.files
 
 

@@ -276,7 +276,7 @@ def test_job_outputs_are_data_and_contain_no_secrets(hub: GitHub, runner: Runner
 
 @pytest.mark.slow
 def test_timed_out_job_is_canceled_and_later_jobs_run(hub: GitHub, runner: Runner) -> None:
-    steps = [{"run": "exec sleep 30"}, {"if": "always()", "run": "echo cleaned up"}, {"run": "echo never"}]
+    steps = [{"run": "exec sleep 600"}, {"if": "always()", "run": "echo cleaned up"}, {"run": "echo never"}]
     commit(
         hub,
         recover={"steps": steps, "timeout-minutes": 5},
@@ -290,7 +290,7 @@ def test_timed_out_job_is_canceled_and_later_jobs_run(hub: GitHub, runner: Runne
     assert conclusions(run) == {"recover": "cancelled", "tell": "success", "quiet": "skipped"}
     steps_ended = [(step.name, step.conclusion) for step in run.jobs[0].steps]
     assert steps_ended[1:-1] == [
-        ("Run exec sleep 30", "cancelled"),
+        ("Run exec sleep 600", "cancelled"),
         ("Run echo cleaned up", "success"),
         ("Run echo never", "skipped"),
     ]
@@ -307,7 +307,7 @@ def test_timed_out_job_is_canceled_and_later_jobs_run(hub: GitHub, runner: Runne
 @pytest.mark.slow
 def test_lost_runner_leaves_step_without_end(hub: GitHub, runner: Runner) -> None:
     """github.com/xroche/httrack/issues/795: no later step runs, also with `always()`, and the job fails later."""
-    steps = [{"run": "echo up; exec sleep 30"}, {"if": "always()", "run": "echo never"}]
+    steps = [{"run": "echo up; exec sleep 600"}, {"if": "always()", "run": "echo never"}]
     commit(
         hub, recover={"steps": steps}, tell={"needs": "recover", "if": "needs.recover.result == 'failure' || failure()"}
     )
@@ -330,7 +330,7 @@ def test_lost_runner_leaves_step_without_end(hub: GitHub, runner: Runner) -> Non
 def test_canceled_run_stops_job_and_runs_cleanup_jobs(hub: GitHub, runner: Runner) -> None:
     commit(
         hub,
-        recover={"steps": [{"run": "echo up; exec sleep 30"}]},
+        recover={"steps": [{"run": "echo up; exec sleep 600"}]},
         tell={"needs": "recover", "if": "cancelled()", "steps": [{"run": "echo told ${{ needs.recover.result }}"}]},
     )
     runner.on_line = when("up", runner.cancel)
@@ -344,7 +344,7 @@ def test_canceled_run_stops_job_and_runs_cleanup_jobs(hub: GitHub, runner: Runne
 
 @pytest.mark.slow
 def test_independent_jobs_run_in_parallel(hub: GitHub, runner: Runner, tmp_path: Any) -> None:
-    meets = "touch {0}/{1}; for i in $(seq 200); do test -e {0}/{2} && exit 0; sleep 0.05; done; exit 1"
+    meets = "touch {0}/{1}; for i in $(seq 1200); do test -e {0}/{2} && exit 0; sleep 0.05; done; exit 1"
     commit(
         hub,
         a={"steps": [{"run": meets.format(tmp_path, "a", "b")}]},
