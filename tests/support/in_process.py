@@ -94,7 +94,8 @@ def _transport(*functions: Any) -> Iterator[None]:
 
 
 def _await_result(future: Future[Any], timeout: float | None = None) -> Any:
-    may_wait = _holds or not all(each.is_prompt() for each in list(server.RUNNING.values()))
+    running = list(server.RUNNING.values())
+    may_wait = _holds or not running or not all(each.is_prompt() for each in running)
     return _result(future, timeout if timeout is None or may_wait else max(timeout, HOLD))
 
 

@@ -6,8 +6,8 @@ from tests.setup.test_adopt import TOKEN, adopt_and_drill, shop, steps
 from tests.support.adoption import Team
 
 __all__ = ["shop"]
-LONGEST = 90.0
-"""Most seconds for one account with two services, on the slowest machine; docs/how-to/set-up.md has a measured one."""
+LONGEST = 240.0
+"""Most seconds for one account with two services, on a busy machine; docs/how-to/set-up.md has a measured one."""
 
 
 def test_adoption_of_two_services_ends_with_a_recovery_by_label(shop: Team) -> None:

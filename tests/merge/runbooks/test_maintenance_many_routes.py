@@ -129,13 +129,16 @@ def test_route_is_compared_at_most_a_second_before_its_write(shop: ManyRoutes) -
 def test_plan_shows_the_calls_of_writes_that_take_time(tmp_path: Path) -> None:
     with many_routes(tmp_path, 8) as shop:
         take_real_time(shop)
+        written: list[float] = []
         for method, path in (("PUT", ROUTE["path"]), ("GET", "/zones/*/workers/routes")):
             shop.world.sandbox.fault(method=method, path=path, times=None, after=lambda: sleep(0.3))
+        shop.world.sandbox.fault(**ROUTE, times=None, before=lambda: written.append(perf_counter()))
 
         (line,) = shop.ops("on").result["plan"]["sections"]["Calls to Cloudflare"]
 
         shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
-        assert made - 2 <= shown <= made + 3
+        further = 2 * int(max(0.0, written[-1] - written[0] - 5.0))  # a busy machine takes longer, and compares again
+        assert made - 2 - further <= shown <= made + 3
 
 
 def test_written_route_that_somebody_changed_is_named(shop: ManyRoutes) -> None:
