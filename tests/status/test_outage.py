@@ -285,7 +285,7 @@ def test_page_of_github_that_fails_changes_no_verdict(later: Shop, switch: str) 
     pages.begin_incident("github", "Disruption with Actions", {"Actions": "major_outage"})
     pages.begin_incident("cloudflare", "Stream is slow", {"Stream": "partial_outage"})
     if switch == "hangs":
-        later.world.sandbox.edge_fault(host="www.githubstatus.com", delay=60, times=None)
+        later.world.sandbox.edge_fault(host="www.githubstatus.com", delay=9, times=None)
     else:
         setattr(switches, f"status_pages_{switch}", True)
 
@@ -330,7 +330,7 @@ def test_all_services_are_judged_without_a_name(later: Shop) -> None:
 
 @pytest.mark.slow
 def test_slow_status_page_is_waited_for_two_seconds(later: Shop) -> None:
-    later.world.sandbox.edge_fault(host="www.cloudflarestatus.com", delay=60, times=None)
+    later.world.sandbox.edge_fault(host="www.cloudflarestatus.com", delay=9, times=None)
 
     report = read(later)
 
