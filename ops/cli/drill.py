@@ -172,7 +172,7 @@ def drill(
     from ops.drills.support import EDGES, TRIGGERS
 
     path = config or drills.REFERENCE
-    environment = environment or drills.default_environment(path)
+    environment = environment or drills.default_drill_environment(path)
     rules = read_fault_rules(faults) if faults else ()
     profile = _read_profile(platform, switches) if platform else None
     _check_options(is_suite=name == ALL, one=service or github_fails, suite=only or jobs or as_markdown)

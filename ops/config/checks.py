@@ -64,7 +64,7 @@ def find_config_errors(data: Any, rules: LabelRules, labels: Collection[str] | N
     yield from _check_approvals(data)
     yield from _check_databases(data)
     yield from find_label_errors(data, started, rules)
-    secrets = _run_secret_names(data)
+    secrets = _job_secret_names(data)
     yield from find_url_errors(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in iter_services(data):
@@ -174,7 +174,7 @@ def _unknown_places(data: Any) -> Iterator[ConfigProblem]:
                 yield where, f"no token_location; write where people find {each['token']} for a laptop"
 
 
-def _run_secret_names(data: Any) -> set[str]:
+def _job_secret_names(data: Any) -> set[str]:
     """Return the names of the secrets of the run itself."""
     tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
     chats = [name for _, name in list_chat_secrets(data)]

@@ -31,7 +31,7 @@ RequestHeaders = Mapping[Annotated[str, Field(pattern=HEADER)], SecretName]
 SET_BY_US = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
 
 
-def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _checked_probe_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     names = [name.lower() for name in headers]
     if kept := sorted(SET_BY_US.intersection(names)):
         raise ValueError(f"{kept[0]} is a header of the connection and cannot be set here; leave it out")
@@ -60,7 +60,7 @@ class HttpProbe(ConfigModel):
         default=True,
         description="Whether each request gets a unique query value, so that no cache answers it.",
     )
-    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
+    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_probe_headers)] = request_headers_field()
     headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
         default_factory=dict, description="Header of the answer → text that its value must contain, in either case."
     )
@@ -90,7 +90,7 @@ class PageProbe(ConfigModel):
     timeout: Annotated[Seconds, between("100ms", "5m")] = duration_field(
         "30s", "Time limit of all requests; a request that it prevents makes the verdict inconclusive."
     )
-    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
+    request_headers: Annotated[RequestHeaders, AfterValidator(_checked_probe_headers)] = request_headers_field()
     ignore: IgnorePatterns = Field(
         default=(), description="Regular expressions; an asset or link is skipped if one matches in its URL."
     )

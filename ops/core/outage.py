@@ -91,7 +91,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterabl
     bad = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
     mild = {name for name in bad & edge if states[name] in MILD_STATES}
     troubled = bad - mild
-    shown_states = {name: f"{names[name]}: {_state_words(states[name])}" for name in names if name in bad}
+    shown_states = {name: f"{names[name]}: {_describe_page_state(states[name])}" for name in names if name in bad}
     trouble = [shown_states[name] for name in names if name in troubled]
     possible = [shown_states[name] for name in names if name in mild]
     possible += _group_signs(document, {states[name] for name in bad})
@@ -142,10 +142,10 @@ def _group_signs(document: StatusDocument, used: set[str]) -> list[str]:
     is_mild = document.group_state in MILD_STATES
     others = any(state != OPERATIONAL for state in document.components.values())
     is_explained = document.group_state in {OPERATIONAL, *used} or (is_mild and others)
-    return [] if is_explained else [f"{document.group}: {_state_words(document.group_state)}"]
+    return [] if is_explained else [f"{document.group}: {_describe_page_state(document.group_state)}"]
 
 
-def _state_words(state: str) -> str:
+def _describe_page_state(state: str) -> str:
     return state.replace("_", " ")
 
 

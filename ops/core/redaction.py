@@ -103,7 +103,7 @@ def _escaped_character(match: re.Match[str]) -> bytes:
     if kind == "percent":
         return bytes([int(match[0][-2:], 16)])
     number = int(match[kind], _BASES[kind])
-    return _encode_units(chr(number)) if number <= 0x10FFFF else b"?"
+    return _encode_utf16_units(chr(number)) if number <= 0x10FFFF else b"?"
 
 
 _RARE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
@@ -116,7 +116,7 @@ def _encode_characters(text: str) -> bytes:
     return b"".join(_encode_surrogates(each) if ord(each) > 0xFFFF else _encode_utf8(each) for each in text)
 
 
-def _encode_units(text: str) -> bytes:
+def _encode_utf16_units(text: str) -> bytes:
     """Encode like `_encode_characters`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
     if text.isascii() or not _RARE.search(text):
         return text.encode()
@@ -140,7 +140,7 @@ def secret_spellings(value: str) -> Iterator[bytes]:
     """Yield the byte forms to search for: UTF-8, UTF-8 of the surrogates, and as JSON escapes it."""
     yield value.encode("utf-8", "surrogateescape" if value.isascii() or _is_text(value) else "surrogatepass")
     yield _encode_characters(value)
-    yield _encode_units(value)
+    yield _encode_utf16_units(value)
 
 
 def _is_text(value: str) -> bool:

@@ -25,7 +25,7 @@ from ops.core.sql import fold_name
 from ops.database import applies, migration_holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
 from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
-from ops.database.schema_tables import fill_tables, loses_rows, read_sample_rows
+from ops.database.schema_tables import fill_schema_tables, loses_rows, read_sample_rows
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -232,7 +232,7 @@ class LocalCopy:
         for kind, name, sql in sorted(objects, key=lambda each: (*_creation_order(each), each[1])):
             if kind == "trigger" and not is_filled:
                 is_filled = True
-                fill_tables(self._connection, _OWN_TABLES)
+                fill_schema_tables(self._connection, _OWN_TABLES)
             if name in shadows:
                 continue
             try:
@@ -243,7 +243,7 @@ class LocalCopy:
             if is_virtual(sql):
                 shadows |= {known for _, known, _ in self.read_schema()}
         if not is_filled:
-            fill_tables(self._connection, _OWN_TABLES)
+            fill_schema_tables(self._connection, _OWN_TABLES)
 
     def _run_statement(self, number: int, sql: str) -> None:
         if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:

@@ -147,10 +147,10 @@ def describe_share(count: int | None, total: int | None, *, is_bound: bool = Fal
 
 def shorten_statement(sql: str) -> str:
     """Return a statement on one line, without comments and its semicolon; at most the start of a long one."""
-    return " ".join(without_comments(sql).split())[:SHOWN].rstrip("; ")
+    return " ".join(without_sql_comments(sql).split())[:SHOWN].rstrip("; ")
 
 
-def without_comments(sql: str) -> str:
+def without_sql_comments(sql: str) -> str:
     """Return a text with a space for each comment."""
     return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
 
@@ -193,7 +193,7 @@ def read_losses(file: str, text: str, losses: Sequence[RowLoss]) -> FileLosses:
     A name that occurs in a statement is no mistake: `DROP TABLE IF EXISTS` loses nothing where there is no such table.
     """
     accepted = tuple(dict.fromkeys(_read_accepted_losses(file, text)))
-    known, words = {each.table for each in losses}, set(_WORD.findall(fold_name(without_comments(text))))
+    known, words = {each.table for each in losses}, set(_WORD.findall(fold_name(without_sql_comments(text))))
     wrong = [
         each for each in accepted if each not in known and not words.issuperset(_WORD.findall(fold_name(each)) or "?")
     ]

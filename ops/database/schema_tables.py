@@ -181,7 +181,7 @@ Snapshot = Mapping[str, SampleRows]
 """Folded name → rows."""
 
 
-def fill_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
+def fill_schema_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
     """Add rows to each table: equal numbers refer to each other. A table whose rules forbid them stays empty."""
     connection.execute("PRAGMA foreign_keys = off")
     connection.execute("PRAGMA ignore_check_constraints = on")

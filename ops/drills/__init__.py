@@ -99,7 +99,7 @@ def names() -> tuple[str, ...]:
     return (*DRILLS, scenario_limits.NAME, *scenario_outage.OUTAGES)
 
 
-def default_environment(path: Path) -> str:
+def default_drill_environment(path: Path) -> str:
     """Return production if ops.yml has that environment, else its first one. Raises ConfigError."""
     names = [*read_config(path)[0].environments]
     return DEFAULT_ENVIRONMENT if DEFAULT_ENVIRONMENT in names else names[0]

@@ -75,7 +75,7 @@ class _FaultFile(RootModel[Annotated[tuple[Rule, ...], Field(min_length=1, max_l
     """A list of rules. If several match a request, the first one is the outermost."""
 
 
-def parse_rules(text: str, *, path: str) -> tuple[Rule, ...]:
+def parse_fault_rules(text: str, *, path: str) -> tuple[Rule, ...]:
     """Return the rules of a YAML or JSON text. Raises ConfigError with every problem and its line."""
     model, problems = build_model(_FaultFile, read_yaml(text), ())
     if model is None or problems:
@@ -94,7 +94,7 @@ def read_fault_rules(path: Path) -> tuple[Rule, ...]:
     except OSError as error:
         hint = "Write the path of a file with rules: docs/reference/sandbox.md has an example."
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    return parse_rules(text, path=str(path))
+    return parse_fault_rules(text, path=str(path))
 
 
 def add_rules(sandbox: "Sandbox", rules: tuple[Rule, ...]) -> "list[Fault]":

@@ -34,12 +34,12 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
     if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
         try:
             tracked = tracked_files(folder)
-            return {**tracked, "ops.yml": set_watch(tracked["ops.yml"], is_on=is_watched)}
+            return {**tracked, "ops.yml": set_watch_in_config(tracked["ops.yml"], is_on=is_watched)}
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
     contents = {} if actions else own_program.read_program()
-    contents["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
+    contents["ops.yml"] = set_watch_in_config(config.read_bytes(), is_on=is_watched)
     limits = folder / LIMITS_FILE
     contents |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
     return contents | _generated_files(config, contents, actions)
@@ -58,7 +58,7 @@ def write_copy(config: Path, text: str, folder: Path) -> Path:
     return copy
 
 
-def set_watch(text: bytes, *, is_on: bool) -> bytes:
+def set_watch_in_config(text: bytes, *, is_on: bool) -> bytes:
     """Return the text of a valid `ops.yml` with a watch of half an hour after recoveries, or without one."""
     return set_key(text.decode(), "watch", "30m" if is_on else f'"{OFF}"').encode()
 

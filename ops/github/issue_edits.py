@@ -26,7 +26,7 @@ _QUERY = f"""query($owner: String!, $name: String!, $number: Int!) {{
 
 
 @dataclass(frozen=True)
-class EditedText:
+class EditedIssueText:
     """The text of an issue after an edit of ours."""
 
     body: str
@@ -43,7 +43,7 @@ class EditedText:
         )
 
 
-def edit_text(issue: "Issue", change: Callable[[str], str]) -> EditedText:
+def edit_text(issue: "Issue", change: Callable[[str], str]) -> EditedIssueText:
     """Change the current text of the issue with one write. Raises what PyGithub raises.
 
     Without an answer about edits, the text is read by REST, and nothing tells of an edit in between.
@@ -52,10 +52,10 @@ def edit_text(issue: "Issue", change: Callable[[str], str]) -> EditedText:
     before = read["body"] if read else issue.repository.get_issue(issue.number).body or ""
     after = change(before)
     if after == before:
-        return EditedText(before, is_changed=False)
+        return EditedIssueText(before, is_changed=False)
     issue.edit(body=after)
     overwritten = _find_overwritten(issue, read) if read else ()
-    return EditedText(after, is_changed=True, overwritten=overwritten)
+    return EditedIssueText(after, is_changed=True, overwritten=overwritten)
 
 
 def _find_overwritten(issue: "Issue", read: Any) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
         sync_labels(repository, LABELS, lambda _: None)
     was_stopped = remove_label(repository, number, STOPPED_LABEL)
     try:
-        _put_label_once(repository, number)
+        _put_stop_label_once(repository, number)
     except ProviderError as error:
         if not was_stopped:
             raise
@@ -203,7 +203,7 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
     return stop
 
 
-def _put_label_once(repository: "Repository", number: int) -> None:
+def _put_stop_label_once(repository: "Repository", number: int) -> None:
     """Put the label on; after an unclear answer again if it is not there. Raises ProviderError."""
     try:
         _put_label(repository, number)

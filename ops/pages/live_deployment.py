@@ -17,8 +17,10 @@ from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.run_record import RunRecord
+from ops.core.standing_rollback import StandingRollback
 from ops.core.verdict import PageContent, WantedContent
 from ops.pages.target_choice import find_by_prefix
+from ops.workers.rollback_finder import name_version_commit
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -118,7 +120,9 @@ def include_canonical(
     return tuple(sorted((canonical, *others), key=lambda deployment: deployment.created_on, reverse=True))
 
 
-def newly_available(before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
+def newly_available_deployments(
+    before: Sequence[PagesDeployment], now: Sequence[PagesDeployment]
+) -> tuple[PagesDeployment, ...]:
     """Return the deployments that became deployable since `before`: new ones, and ones whose build ended.
 
     Older ones are ignored: they appear in the list only because another deployment was deleted.
@@ -330,3 +334,24 @@ class SiteObservation:
         return frozenset(
             name for name, look in own if deployment_digest(look, site, compares_assets=compares_assets) == whole
         )
+
+
+def find_site_rollback(
+    service: "Service", live: PagesDeployment, deployments: Iterable[PagesDeployment]
+) -> StandingRollback | None:
+    """Return the rollback of a site. Cloudflare keeps neither its time nor its author."""
+    newer = [each for each in deployments if each.can_serve_production and each.created_on > live.created_on]
+    if not newer:
+        return None
+    newest = max(newer, key=lambda each: each.created_on)
+    return StandingRollback(
+        service.name,
+        name_version_commit(live.id, live.commit),
+        name_version_commit(newest.id, newest.commit),
+        newest.created_on,
+        "",
+        service.hold_setup,
+        newest.commit,
+        key=newest.id[:8],
+        is_exact=False,
+    )

@@ -246,7 +246,7 @@ def _observe_site_again(ctx: SiteReader, service: "Service", listed: _ProjectLis
     addresses = [service.url, *(d.url for d in compared.values())]
     calls = [call for address in addresses for call in page_reads(ctx, address, service.compare)]
     project, deployments, *pages = read_project_with(ctx, service, calls)
-    if newly_available := live_deployment.newly_available(listed.deployments, deployments):
+    if newly_available := live_deployment.newly_available_deployments(listed.deployments, deployments):
         raise Refused(
             f"{service.pages} was deployed while the plan was made: {describe_site_deployment(newly_available[0])}",
             reason=Reason.WORLD_MOVED,

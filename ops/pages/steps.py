@@ -43,7 +43,7 @@ class SiteStep(Step):
     is_compared_at_end: bool = True
 
     def find_new(self, deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
-        return live_deployment.newly_available(self.observed.deployments, deployments)
+        return live_deployment.newly_available_deployments(self.observed.deployments, deployments)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

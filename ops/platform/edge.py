@@ -149,7 +149,7 @@ def worker_url(resources: RunResources, key: str = "") -> str:
     return f"https://{resources.host}/{f'?key={key}' if key else ''}"
 
 
-def shown_value(observation: Observation, name: str) -> str:
+def shown_edge_value(observation: Observation, name: str) -> str:
     """Return a value that the test Worker shows; empty if another program answered."""
     try:
         value = json.loads(observation.body).get(name)

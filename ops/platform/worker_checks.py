@@ -15,7 +15,7 @@ from ops.platform.edge import (
     look,
     record_settling,
     sample_edge,
-    shown_value,
+    shown_edge_value,
     wait_for_edge,
     worker_url,
 )
@@ -132,7 +132,8 @@ class WorkerChecks:
         url = worker_url(self._resources)
         answers = (look(self._account, url) for _ in range(MOST_READS))  # a late machine may serve another version
         value = next(
-            (shown_value(seen, "generation") for seen in answers if seen and self._shows_version(version)(seen)), ""
+            (shown_edge_value(seen, "generation") for seen in answers if seen and self._shows_version(version)(seen)),
+            "",
         )
         words = {"1": "the former value", "2": "the current value"}
         self._results.compare("forced-secrets", words.get(value, "no answer of that version"))
@@ -179,7 +180,7 @@ class WorkerChecks:
         return {each.id for each in listed}
 
     def _shows_version(self, version: str) -> Callable[[Observation], bool]:
-        return lambda seen: shown_value(seen, "version") == version
+        return lambda seen: shown_edge_value(seen, "version") == version
 
     def _await_measured_version(self, version: str) -> str:
         """Wait until the edge shows a version. Return why it did not; empty if every answer soon came from it."""
@@ -237,7 +238,7 @@ def check_kv(account: VerificationAccount, resources: RunResources, results: Mea
         if by_api is None and account.kv.read_value(namespace, KEY) == "two":
             by_api = waited
         if by_edge is None and resources.host and (seen := look(account, worker_url(resources, KEY))):
-            is_answered, by_edge = True, waited if shown_value(seen, "value") == "two" else None
+            is_answered, by_edge = True, waited if shown_edge_value(seen, "value") == "two" else None
         is_done = by_api is not None and (by_edge is not None or not resources.host)
         if is_done or waited >= SAMPLE_SECONDS:
             break

@@ -118,7 +118,7 @@ def run_page_probe(
         return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_url_host(origin), began + spec.timeout, redact, headers, origin, comparison)
+    visit = _Visit(_page_host(origin), began + spec.timeout, redact, headers, origin, comparison)
     pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
     _request_urls(web, visit, dict.fromkeys(pages, ""))
     if (named := _collect_references(visit, pages, spec.ignore)) is None:
@@ -139,7 +139,7 @@ def _collect_references(
     for page in pages:
         last, answer = _final_answer(visit, page.url)
         for reference in find_references(answer.html, last) if answer else ():
-            if _url_host(reference.url) not in {visit.host, None}:
+            if _page_host(reference.url) not in {visit.host, None}:
                 visit.other_host_urls.add(reference.url)
             else:
                 page_of.setdefault(reference, _url_path(visit.redact(page.url)))
@@ -160,7 +160,7 @@ def _request_urls(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReferenc
         answers = _ask_all(web, visit, list(todo.items())[: MAX_PAGE_URLS - len(visit.answers)])
         visit.answers |= answers
         redirects = ((answer.location, todo[url]) for url, answer in answers.items())
-        todo = {to: kind for to, kind in redirects if to is not None and _url_host(to) == visit.host}
+        todo = {to: kind for to, kind in redirects if to is not None and _page_host(to) == visit.host}
 
 
 def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _Answer]:
@@ -246,7 +246,7 @@ def _decode_page_text(response: httpx.Response, body: bytes) -> str:
 def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
     """Return the last URL of a redirect chain on the host, and its response; None if it was not requested."""
     passed: list[str] = []
-    while (answer := visit.answers.get(url)) and answer.location and _url_host(answer.location) == visit.host:
+    while (answer := visit.answers.get(url)) and answer.location and _page_host(answer.location) == visit.host:
         passed.append(url)
         url = answer.location
         if url in passed:
@@ -276,7 +276,7 @@ def _page_assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
         why = f"at most {MAX_PAGE_URLS} are" if len(visit.answers) >= MAX_PAGE_URLS else f"{spec.timeout:g} s were over"
         yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not requested: {why}")
     redirected = sum(
-        1 for answer in visit.answers.values() if answer.location and _url_host(answer.location) != visit.host
+        1 for answer in visit.answers.values() if answer.location and _page_host(answer.location) != visit.host
     )
     if visit.other_host_urls or redirected:
         said = f"{len(visit.other_host_urls)} named and {redirected} redirected to, not requested"
@@ -328,7 +328,7 @@ def _judge_reference_answer(visit: _Visit, reference: HtmlReference) -> tuple[Ve
     if answer.failure:
         return answer.verdict, answer.failure
     if answer.location:
-        said = f"redirects to {_url_host(answer.location)}, which is not requested"
+        said = f"redirects to {_page_host(answer.location)}, which is not requested"
         return Verdict.INCONCLUSIVE if reference.kind == ReferenceKind.PAGE else Verdict.HEALTHY, said
     if answer.status != 200:
         return Verdict.UNHEALTHY, f"status {answer.status}"
@@ -370,7 +370,7 @@ def _has_origin(url: str, origin: str) -> bool:
     return (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
 
 
-def _url_host(url: str) -> str | None:
+def _page_host(url: str) -> str | None:
     """Return the host, with a port other than 80 and 443; None for an invalid URL."""
     try:
         parts = urlsplit(url)

@@ -10,10 +10,10 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import describe_accident
 from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
-from ops.pages.live_deployment import describe_match
+from ops.pages.live_deployment import describe_match, find_site_rollback
 from ops.pages.snapshot import MAX_DEPLOYMENTS
 from ops.workers.plan_text import REPAIR
-from ops.workers.rollback_finder import find_site_rollback, read_worker_rollback
+from ops.workers.rollback_finder import read_worker_rollback
 
 if TYPE_CHECKING:
     from ops.config import Service

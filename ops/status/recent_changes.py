@@ -62,7 +62,9 @@ def read_recent_changes(
             partial(
                 _try_change_source,
                 _name_account(each),
-                partial(_read_account, partial(Session, config, each[0].name, environ, ending), each, period, now),
+                partial(
+                    _read_account_changes, partial(Session, config, each[0].name, environ, ending), each, period, now
+                ),
             )
             for each in accounts[:MAX_ACCOUNTS]
         ]
@@ -127,7 +129,7 @@ def _try_change_source(name: str, read: Any) -> Source:
     return changes, [f"{name}: {each}" for each in problems]
 
 
-def _read_account(
+def _read_account_changes(
     open_session: Callable[[], Session], environments: "list[Environment]", period: Period, now: datetime
 ) -> Source:
     """Read the newest page of the audit log. The token is that of the first environment in the account."""

@@ -181,12 +181,14 @@ def read_context(
         page=page,
         texts=config.messages.texts,
         former=list_updates(judged),
-        services=_list_services(issue, judged, environment, config),
+        services=_list_updated_services(issue, judged, environment, config),
         now=now,
     )
 
 
-def _list_services(issue: "Issue", judged: list[JudgedRecord], environment: str, config: "Config") -> tuple[str, ...]:
+def _list_updated_services(
+    issue: "Issue", judged: list[JudgedRecord], environment: str, config: "Config"
+) -> tuple[str, ...]:
     """Return the services of the page's environment that runs and the incident form name."""
     records = (each.record for each in judged if each.trust != Trust.NONE)
     acted = [record.service for record in records if record.environment == environment and record.service]

@@ -1,14 +1,13 @@
-"""Find out whether production is rolled back: an older version is live, not the newest.
+"""Find out whether a Worker is rolled back: an older version is live, not the newest.
 
 Cloudflare's history decides, so a rollback in the dashboard counts too. A secret edit, a rotation, a rehearsal and the
 same version again are no release.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.names import quote_name
 from ops.core.standing_rollback import HoldSetup, StandingRollback
@@ -66,12 +65,12 @@ def find_worker_rollback(
         return None
     mark = found.mark if found.mark and found.mark.blames else None
     commits = CommitFinder(versions)
-    live = " and ".join(_name_version_commit(each, commits.find(each)) for each in history.live.serving_versions)
+    live = " and ".join(name_version_commit(each, commits.find(each)) for each in history.live.serving_versions)
     author = quote_name(found.author) if found.author else "an unknown author"
     return StandingRollback(
         service,
         live,
-        _name_version_commit(removed, commits.find(removed)),
+        name_version_commit(removed, commits.find(removed)),
         found.created_on,
         f"run {quote_name(mark.run)}" if mark else author,
         setup,
@@ -79,27 +78,6 @@ def find_worker_rollback(
         mark.incident if mark else None,
         mark.run if mark else "",
         str(mark.incident or mark.run) if mark else "",
-    )
-
-
-def find_site_rollback(
-    service: "Service", live: PagesDeployment, deployments: Iterable[PagesDeployment]
-) -> StandingRollback | None:
-    """Return the rollback of a site. Cloudflare keeps neither its time nor its author."""
-    newer = [each for each in deployments if each.can_serve_production and each.created_on > live.created_on]
-    if not newer:
-        return None
-    newest = max(newer, key=lambda each: each.created_on)
-    return StandingRollback(
-        service.name,
-        _name_version_commit(live.id, live.commit),
-        _name_version_commit(newest.id, newest.commit),
-        newest.created_on,
-        "",
-        service.hold_setup,
-        newest.commit,
-        key=newest.id[:8],
-        is_exact=False,
     )
 
 
@@ -129,5 +107,6 @@ def _removed_version(history: WorkerHistory, index: int) -> str:
     return next((step.removed_version for step in steps), "")
 
 
-def _name_version_commit(version: str, commit: str) -> str:
+def name_version_commit(version: str, commit: str) -> str:
+    """Return the short ID of a version or deployment, with its commit if that is known."""
     return f"{short_id(version)} (commit {commit[:12]})" if commit else short_id(version)

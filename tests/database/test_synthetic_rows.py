@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.database.local_copy import LocalCopy, SqlRejectedError, find_unseen
-from ops.database.schema_tables import FIRST_VALUE, fill_tables, loses_rows, read_sample_rows
+from ops.database.schema_tables import FIRST_VALUE, fill_schema_tables, loses_rows, read_sample_rows
 from tests.conftest import World
 from tests.database.test_local_copy import schema_of
 from tests.support.deployment import SECOND, open_migrated
@@ -51,7 +51,7 @@ def test_each_action_of_a_foreign_key_shows(action: str, fails: bool) -> None:
 def test_lost_rows_are_seen_in_each_kind_of_table(table: str) -> None:
     plain = sqlite3.connect(":memory:", isolation_level=None)
     plain.execute(table)
-    fill_tables(plain, ())
+    fill_schema_tables(plain, ())
     (before,) = read_sample_rows(plain).values()
     assert len(before.rows) == 2
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ops.app.configuration import read_config
 from ops.app.registry import button_runbooks
 from ops.core.version import __version__
-from ops.drills.repository import set_watch
+from ops.drills.repository import set_watch_in_config
 from ops.setup import sync, workflows
 from ops.tools import own_program
 from tests.conftest import REFERENCE, ROOT
@@ -52,7 +52,7 @@ def _without_watch(config: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="unwatched-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "ops.yml"
-    path.write_bytes(set_watch(config.read_bytes(), is_on=False))
+    path.write_bytes(set_watch_in_config(config.read_bytes(), is_on=False))
     return path
 
 

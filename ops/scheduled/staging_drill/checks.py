@@ -84,7 +84,7 @@ def stopped_refusal(number: int) -> Refused:
     )
 
 
-def check_no_stop(
+def check_no_stop_before_drill(
     config: "Config", environ: Mapping[str, str], redactor: Redactor, warn: Callable[[str], object]
 ) -> None:
     """Refuse while all recoveries are stopped: nobody could answer the drill."""

@@ -194,7 +194,7 @@ class StagingDrill:
         stopped = self.find_stopped()
         if stopped is not None and not again:
             raise checks.stopped_refusal(stopped.number)
-        checks.check_no_stop(self.config, self.environ, self.redactor, self.say)
+        checks.check_no_stop_before_drill(self.config, self.environ, self.redactor, self.say)
         trace = self.read_trace()
         if trace is not None and trace.is_bad_live:
             raise checks.bad_version_refusal(trace)

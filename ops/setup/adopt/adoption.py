@@ -20,7 +20,7 @@ from ops.github.list_lag import await_listed
 from ops.github.protection import has_commit
 from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
-from ops.setup.adopt.label_drill import COST, LabelDrill, choose_account, needed_token
+from ops.setup.adopt.label_drill import COST, LabelDrill, choose_drill_account, needed_token
 from ops.setup.adopt.own_repository import (
     choose_repository,
     find_or_require_free,
@@ -84,7 +84,7 @@ class AdoptRequest:
     def find_drill_account(self, config: "Config") -> str:
         """Return the account of a drill on GitHub; empty for the sandbox. Raises Refused."""
         home = first_account(config).account_id
-        return choose_account(config, home, self.drill_account, same_account=self.same_account)
+        return choose_drill_account(config, home, self.drill_account, same_account=self.same_account)
 
 
 @dataclass(frozen=True)

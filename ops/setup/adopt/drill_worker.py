@@ -10,7 +10,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.github.client import send_twice
 from ops.platform.account import MODULE, VerificationAccount
-from ops.platform.edge import shown_value, wait_for_edge
+from ops.platform.edge import shown_edge_value, wait_for_edge
 from ops.probes.http import Observation
 
 FIRST_ANSWER, LATER_ANSWER = 180.0, 120.0
@@ -68,7 +68,7 @@ class DrillWorker:
         self._await_worker_content(url, lambda seen: seen.status == BROKEN_STATUS, LATER_ANSWER, "the broken version")
 
     def is_good(self, seen: Observation) -> bool:
-        return seen.status == 200 and shown_value(seen, "version") == self.good
+        return seen.status == 200 and shown_edge_value(seen, "version") == self.good
 
     def require_recovered(self, url: str) -> None:
         """Raise ProviderError unless Cloudflare lists the good version as live, and the Worker answers with it."""

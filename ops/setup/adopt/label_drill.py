@@ -53,7 +53,7 @@ class LabelDrillResult:
     problem: str = ""
 
 
-def choose_account(config: "Config", home: str, given: str, *, same_account: bool) -> str:
+def choose_drill_account(config: "Config", home: str, given: str, *, same_account: bool) -> str:
     """Return the account of the drill; empty for the sandbox. `home`: that of the first label. Raises OpsError."""
     account = given or (home if same_account else "")
     if not same_account:

@@ -14,6 +14,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
+from ops.pages.live_deployment import find_site_rollback
 from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
@@ -27,7 +28,7 @@ from ops.setup.doctor.facts import (
     workers,
 )
 from ops.setup.github_secrets import TOKEN_PAGE
-from ops.workers.rollback_finder import find_site_rollback, read_worker_rollback
+from ops.workers.rollback_finder import read_worker_rollback
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
