@@ -148,7 +148,7 @@ def test_down_file_that_d1_cannot_run_is_refused(desk: Desk, down: str | bytes |
     assert ended(refused) == (3, "refused", "no_target"), refused.err
     assert says in refused.result["message"]
     assert "--to before-migration:0002_sum.sql" in refused.result["press"]
-    assert "It loses 5 min of writes." in refused.result["hint"]
+    assert "It loses 6 min of writes." in refused.result["hint"]
     assert (desk.state, desk.batches) == (before, 0)
 
 

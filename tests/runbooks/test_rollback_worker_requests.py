@@ -60,7 +60,7 @@ def test_plan_shows_requests_by_version(busy: Shop) -> None:
     now = busy.world.sandbox.clock.now()
     yesterday = (now - timedelta(hours=26)).date()
     assert section(outcome, "Requests")[:2] == [
-        f"{busy.bad[:8]}, last 15 minutes: 90 requests, 31 % failed",
+        f"{busy.bad[:8]}, last 15 min: 90 requests, 31 % failed",
         f"{busy.good[:8]}, {yesterday}: 95 requests, 0 % failed",
     ]
     caveat = section(outcome, "Requests")[2]
