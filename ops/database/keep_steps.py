@@ -19,6 +19,8 @@ from ops.database.row_reads import KeptTable, NotKeptError, describe_size
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
 
+KEPT_SECTION = "Rows kept"
+
 LIFETIME = timedelta(days=30)
 """Time until a file must be deleted: as long as the undo works at most."""
 
@@ -45,7 +47,7 @@ class RowKeeping:
 
     @property
     def section(self) -> PlanSection:
-        return PlanSection("Rows kept", tuple(map(self._describe_kept_table, self.tables)))
+        return PlanSection(KEPT_SECTION, tuple(map(self._describe_kept_table, self.tables)))
 
     def _describe_kept_table(self, table: KeptTable) -> str:
         name = quote_name(table.name)

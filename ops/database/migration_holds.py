@@ -22,6 +22,8 @@ from ops.engine.step import ChangeState, ObservedState, Step
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
 
+HOLDS_SECTION = "Holds after the restore"
+
 TABLE = "backout_holds"
 _COLUMNS = ("migration", "hash", "incident", "run", "held_at", "undo")
 LONGEST_NAME, LONGEST_TEXT = 4096, 200
@@ -212,7 +214,7 @@ class RestoredHolds:
         for each in self.found:
             ends = "kept" if each in desired else "removed, because this restore undoes its run"
             lines += [] if each.migration in new else [f"{each}: {ends}"]
-        return (PlanSection("Holds after the restore", tuple(lines)),) if lines else ()
+        return (PlanSection(HOLDS_SECTION, tuple(lines)),) if lines else ()
 
     def read_again(self, ctx: Context[Any]) -> None:
         """Read the holds right before the restore."""

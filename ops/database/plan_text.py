@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import Database
 
+ROWS_SECTION = "Rows at the target"
+POINT_SECTION = "Point of the restore"
+TAKEN_BACK_SECTION = "Migrations taken back"
+
 APPLIED_AGAIN = (
     "the next deployment applies the migrations again: revert their files first, or let deployments run "
     "`ops hold migrate`, which refuses them"
@@ -60,9 +64,9 @@ def restore_sections(
 ) -> tuple[PlanSection, ...]:
     after = [f"{each.service}: {_describe_newer_uploads(each.newer_uploads)} uploaded since" for each in uses]
     sections = (
-        PlanSection("Point of the restore", tuple(_point_lines(restore, now))),
-        PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
-        PlanSection("Rows at the target", tuple(_row_count_lines(restore.before.rows, restore.rows_at_target))),
+        PlanSection(POINT_SECTION, tuple(_point_lines(restore, now))),
+        PlanSection(TAKEN_BACK_SECTION, tuple(map(str, restore.taken_back)) or ("none",)),
+        PlanSection(ROWS_SECTION, tuple(_row_count_lines(restore.before.rows, restore.rows_at_target))),
         PlanSection("Worker versions since the target", tuple(after)),
         *more,
         PlanSection(

@@ -17,6 +17,8 @@ from ops.database.state import RowsAt
 from ops.engine.context import Context
 from ops.engine.step import Step
 
+LOSS_SECTION = "Greatest loss"
+
 RESTORE = "restore-database"
 PLAN_AGAIN = "Start the same command again: its new plan has the present numbers. Read it before you confirm."
 
@@ -99,7 +101,7 @@ def limit_section(ctx: Context[Any], terms: ApprovalTerms) -> tuple[PlanSection,
     """Return the section with the greatest loss; none after an approval, whose request has the number that counts."""
     if ctx.request.approval:
         return ()
-    return (PlanSection("Greatest loss", (f"{terms.limit.describe(terms.uncounted)}: a run that finds more stops",)),)
+    return (PlanSection(LOSS_SECTION, (f"{terms.limit.describe(terms.uncounted)}: a run that finds more stops",)),)
 
 
 def refuse_growth(ctx: Context[Any], growth: str) -> None:

@@ -29,7 +29,7 @@ from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import refusals
 from ops.maintenance.ownership import RELEASED, describe_opened, describe_released, list_released
-from ops.maintenance.plan_text import ClosureChecks, describe_calls
+from ops.maintenance.plan_text import CLOSED_SECTION, MESSAGE_SECTION, OPEN_SECTION, ClosureChecks, describe_calls
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch
@@ -107,10 +107,10 @@ def _plan_closing(
         summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE_SWITCH}{lasts}",
         changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
-            PlanSection("Message to users", (value.message if value else desired.message,)),
+            PlanSection(MESSAGE_SECTION, (value.message if value else desired.message,)),
             PlanSection("Closed by the switch", tuple(_describe_scope(service, path) for path in closed)),
             *_owner_section(value),
-            PlanSection("Stays open in maintenance", _describe_open_rest()),
+            PlanSection(OPEN_SECTION, _describe_open_rest()),
             describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
@@ -220,7 +220,7 @@ def _plan_reopening(
         sections=(
             *([PlanSection(RELEASED, tuple(released))] if released else []),
             *(
-                [PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed))]
+                [PlanSection(CLOSED_SECTION, tuple(_describe_scope(service, path) for path in closed))]
                 if closed
                 else []
             ),

@@ -30,6 +30,13 @@ from ops.maintenance.writes import SkippedRoute
 if TYPE_CHECKING:
     from ops.config import Service
 
+MESSAGE_SECTION = "Message to users"
+END_SECTION = "Planned end of maintenance"
+OPEN_SECTION = "Stays open in maintenance"
+CLOSED_SECTION = "Stays in maintenance"
+UNCHANGED_SECTION = "Unchanged routes"
+CALLS_SECTION = "Calls to Cloudflare"
+
 MAX_NAMED_ZONES = 5
 """Most zones that a warning names; the others are counted."""
 
@@ -42,11 +49,11 @@ def closing_sections(
     now: datetime,
 ) -> tuple[PlanSection, ...]:
     return _drop_empty_sections(
-        PlanSection("Message to users", (window.message,)),
-        PlanSection("Planned end of maintenance", tuple(_describe_window_end(window, now))),
+        PlanSection(MESSAGE_SECTION, (window.message,)),
+        PlanSection(END_SECTION, tuple(_describe_window_end(window, now))),
         PlanSection("Closed routes, with previous targets", tuple(describe_closed_paths(ingress, window))),
-        PlanSection("Stays open in maintenance", tuple(describe_open_paths(ingress, window.path))),
-        PlanSection("Unchanged routes", (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
+        PlanSection(OPEN_SECTION, tuple(describe_open_paths(ingress, window.path))),
+        PlanSection(UNCHANGED_SECTION, (*notes, *_describe_unrelated_routes(ingress, (window, *others)))),
         PlanSection("Other maintenance windows", tuple(_describe_window(each, now) for each in others)),
     )
 
@@ -60,8 +67,8 @@ def reopening_sections(
             "Routes to put back",
             tuple(line for window in reopened for line in describe_closed_paths(ingress, window)),
         ),
-        PlanSection("Stays in maintenance", tuple(_describe_window(each, now) for each in still)),
-        PlanSection("Unchanged routes", tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
+        PlanSection(CLOSED_SECTION, tuple(_describe_window(each, now) for each in still)),
+        PlanSection(UNCHANGED_SECTION, tuple(_describe_unrelated_routes(ingress, (*reopened, *still)))),
     )
 
 
@@ -261,7 +268,7 @@ def describe_calls(ctx: Context[Any], calls: int, *, reserved: int = 0) -> PlanS
     lines = [f"about {total}; {limit}, and a run leaves {MOST_CALLS - OWN_CALLS} of them to others"]
     if reserved:
         lines.append(f"{reserved} of them are kept free to reopen it")
-    return PlanSection("Calls to Cloudflare", tuple(lines))
+    return PlanSection(CALLS_SECTION, tuple(lines))
 
 
 def wait_warnings(

@@ -21,6 +21,15 @@ from ops.workers.rollback_target import list_rejected
 if TYPE_CHECKING:
     from ops.config.types import BuildConfig
 
+REJECTED_SECTION = "Rejected deployments"
+LIVE_SECTION = "Live"
+TARGET_SECTION = "Target"
+CHANGES_SECTION = "What changes"
+BINDINGS_SECTION = "Bindings"
+COMMIT_SECTION = "Commit"
+BUILD_SECTION = "Build"
+CONTENT_SECTION = "Compared content"
+
 
 UNFINISHED_STATUSES = {"idle", "active"}
 
@@ -138,19 +147,21 @@ def site_rollback_sections(
     history: PagesHistory, choice: PagesTargetChoice, target: PagesDeployment, *, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     listed = [
-        PlanSection("Live", (_describe_age_and_source(history.facts.now, history.serving_deployment), history.live.why))
+        PlanSection(
+            LIVE_SECTION, (_describe_age_and_source(history.facts.now, history.serving_deployment), history.live.why)
+        )
     ]
     if target.id != history.serving_deployment.id:
-        listed.append(PlanSection("Target", (_describe_age_and_source(history.facts.now, target),)))
+        listed.append(PlanSection(TARGET_SECTION, (_describe_age_and_source(history.facts.now, target),)))
         listed.append(
             PlanSection(
-                "What changes",
+                CHANGES_SECTION,
                 tuple(_deployment_differences(history, target)) or ("no difference that Cloudflare shows",),
             )
         )
-    listed.append(PlanSection("Compared content", history.compared))
+    listed.append(PlanSection(CONTENT_SECTION, history.compared))
     if by_rule:
-        listed.append(PlanSection("Rejected deployments", tuple(list_rejected(choice.choice))))
+        listed.append(PlanSection(REJECTED_SECTION, tuple(list_rejected(choice.choice))))
     oldest = history.deployments[-1]
     reach = f"the newest {len(history.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
     unknown = "Cloudflare does not report who deployed or rolled back"
@@ -160,7 +171,8 @@ def site_rollback_sections(
 
 def site_sections_without_live(target: PagesDeployment, now: datetime, why: str) -> tuple[PlanSection, ...]:
     """Return the sections of a plan whose live deployment could not be identified."""
-    return PlanSection("Live", (f"unknown: {why}",)), PlanSection("Target", (_describe_age_and_source(now, target),))
+    live = PlanSection(LIVE_SECTION, (f"unknown: {why}",))
+    return live, PlanSection(TARGET_SECTION, (_describe_age_and_source(now, target),))
 
 
 def list_consequences_without_live(project: PagesProject) -> tuple[str, ...]:
@@ -269,10 +281,10 @@ def build_redeploy_sections(
         else ()
     )
     return (
-        PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
-        PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
-        PlanSection("Build", _describe_site_build(build)),
-        PlanSection("Bindings", _compare_bindings(configuration, project)),
+        PlanSection(LIVE_SECTION, (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
+        PlanSection(COMMIT_SECTION, (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
+        PlanSection(BUILD_SECTION, _describe_site_build(build)),
+        PlanSection(BINDINGS_SECTION, _compare_bindings(configuration, project)),
         *known,
     )
 

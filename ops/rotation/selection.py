@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import RotatedSecret
 
+COPIES_SECTION = "GitHub secrets"
+
 
 EDIT_DELAY_MINUTES = 5
 """Minutes after a secret edit until Cloudflare restarts busy Durable Objects, unless a deployment asks for less."""
@@ -240,7 +242,7 @@ def rotation_sections(selected: RotationSelection, workers: Mapping[str, tuple[s
         PlanSection("Skipped secrets", selected.skipped),
         PlanSection("Workers and their secrets", tuple(_list_secrets_by_place(workers))),
         PlanSection("Pages projects, set by a person", tuple(_list_secrets_by_place(selected.secrets_by_project))),
-        PlanSection("GitHub secrets", tuple(_list_copies(selected))),
+        PlanSection(COPIES_SECTION, tuple(_list_copies(selected))),
     )
     return tuple(section for section in listed if section.lines)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import AiConfig, RuntimeConfig
 
+PROVIDERS_SECTION = "AI providers"
+
 AUTO, RESTORE = "auto", "restore"
 LOG_PERIOD = timedelta(minutes=15)
 LOG_SECTION_TITLE = f"Errors in the logs of the last {format_duration(LOG_PERIOD.total_seconds())}"
@@ -90,7 +92,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             summary=_summarize_ai_switch(write, desired, current.rules.normal),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
             sections=(
-                PlanSection("AI providers", observed.lines),
+                PlanSection(PROVIDERS_SECTION, observed.lines),
                 PlanSection(LOG_SECTION_TITLE, describe_logged_errors(errors())),
             ),
             consequences=_ai_consequences(current, write),

@@ -21,6 +21,8 @@ from ops.switches.values import DesiredValue, SwitchState
 if TYPE_CHECKING:
     from ops.config import Environment
 
+UNCHANGED_SECTION = "Unchanged switches"
+
 
 class AllClear(SwitchRunbook["AllClear.Params"]):
     """Reset all switches of an incident to their normal state."""
@@ -130,4 +132,4 @@ def _find_doubts(
 
 
 def _unchanged_switches_section(lines: list[str]) -> tuple[PlanSection, ...]:
-    return (PlanSection("Unchanged switches", tuple(lines)),) if lines else ()
+    return (PlanSection(UNCHANGED_SECTION, tuple(lines)),) if lines else ()

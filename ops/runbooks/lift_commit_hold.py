@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from ops.config import Environment, Service
 
+LIFTED_SECTION = "Commit holds lifted"
+
 BOT_WAIT = "5m"
 """Longest wait on a laptop for the workflow that a label starts."""
 BY_BOT = ReadBackWords(
@@ -227,7 +229,7 @@ def _lift_consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHo
 
 def _lift_sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> tuple[PlanSection, ...]:
     sections = (
-        PlanSection("Commit holds lifted", tuple(map(str, mine))),
+        PlanSection(LIFTED_SECTION, tuple(map(str, mine))),
         PlanSection("Commits still held", tuple(map(str, others))),
     )
     return tuple(each for each in sections if each.lines)

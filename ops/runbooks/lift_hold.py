@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import Database
 
+STILL_HELD_SECTION = "Migrations still held"
+LIFTED_SECTION = "Migration holds lifted"
+
 
 class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     """Lift the hold of a migration, so that deployments may apply it again."""
@@ -58,8 +61,8 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
             database=database,
         )
         sections = (
-            PlanSection("Migration holds lifted", tuple(map(str, lifted))),
-            PlanSection("Migrations still held", tuple(map(str, others))),
+            PlanSection(LIFTED_SECTION, tuple(map(str, lifted))),
+            PlanSection(STILL_HELD_SECTION, tuple(map(str, others))),
         )
         summary = f"D1 database {name}: {'lift the hold of' if lifted else 'no hold of'} {migration}"
         claim = f"{migration} is no longer held in {name}"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ops.core.runtime_contract import RuntimeState
     from ops.limits.file import Limit, Limits, Temporary
 
+PATCH_SECTION = "Patch of limits.yml"
+
 MAX_PATCH_LENGTH = 600
 """Most characters of the patch in a timeline row."""
 PROPOSES_AGAIN = ReadBackWords(repeat="it proposes them on another branch, unless the pull request is open by then.")
@@ -305,7 +307,7 @@ def _build_plan(  # noqa: PLR0917
         ),
         sections=(
             PlanSection("Proposed limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
-            PlanSection("Patch of limits.yml", patch),
+            PlanSection(PATCH_SECTION, patch),
         ),
         consequences=("the limits stay unchanged until a person merges it",),
         warnings=(*warnings, *proposal.not_compared, *proposal.notes),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import Database
 
+SCHEMA_SECTION = "Schema after the revert"
+MIGRATION_SECTION = "Migration to revert"
+
 T = TypeVar("T")
 NOT_UNDONE = (
     "rows and columns that the down file deletes",
@@ -181,10 +184,10 @@ def _revert_sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     how_many = count_of(count, "statement")
     file = f"down file: {down.path}, {how_many}, {down.source}"
     page = (down.page,) if down.page else ()
-    yield PlanSection("Migration to revert", (str(planned.migration), file, *page, f"now: bookmark {planned.bookmark}"))
+    yield PlanSection(MIGRATION_SECTION, (str(planned.migration), file, *page, f"now: bookmark {planned.bookmark}"))
     yield PlanSection("Statements of the down file", tuple(plan_text.statement_lines(down.statements, down.page)))
     schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)
-    yield PlanSection("Schema after the revert", (*schema, LOCAL_COPY))
+    yield PlanSection(SCHEMA_SECTION, (*schema, LOCAL_COPY))
     if down.all_losses:
         yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
     yield PlanSection("Hold after the revert", (f"{planned.migration.name}: {migration_holds.HELD_UNTIL}",))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import RuntimeConfig
 
+VALUES_SECTION = "Limits in KV"
+
 KEPT_HINT = f"Open a pull request of your own that changes {FILE}: it may lower a limit."
 MAX_PROBED_LIMIT = 200
 """Largest limit to probe, in requests per period, because the probe sends more requests than the limit."""
@@ -393,7 +395,7 @@ def build_plan(
     return ApplyLimitsPlan(
         summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
-        sections=(PlanSection("Limits in KV", differences or ("no change",)),),
+        sections=(PlanSection(VALUES_SECTION, differences or ("no change",)),),
         consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=None if changes else Reason.ALREADY_LIVE,

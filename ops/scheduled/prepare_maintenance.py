@@ -15,6 +15,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, param
 from ops.engine.step import StepPlan
 from ops.maintenance import plan_text, steps
+from ops.maintenance.plan_text import CLOSED_SECTION
 from ops.maintenance.steps import StoredState
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
@@ -88,7 +89,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
             summary=f"{'deploy' if changes else 'already prepared:'} {WORKER}",
             changes=changes,
             sections=(
-                *([PlanSection("Stays in maintenance", off)] if off else []),
+                *([PlanSection(CLOSED_SECTION, off)] if off else []),
                 plan_text.describe_calls(ctx, count_calls(writes)),
             ),
             consequences=(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.sections import DurableObject
 
+KEPT_SECTION = "Kept by the objects"
+OTHERS_SECTION = "Durable Objects not restarted"
+
 
 BINDING_TYPE = "durable_object_namespace"
 FALLBACK_HINT = (
@@ -76,8 +79,8 @@ def object_reset_sections(classes: WorkerClasses) -> tuple[PlanSection, ...]:
     ]
     listed = (
         PlanSection("Every object of these classes restarts", tuple(restart)),
-        PlanSection("Durable Objects not restarted", tuple(others)),
-        PlanSection("Kept by the objects", KEPT),
+        PlanSection(OTHERS_SECTION, tuple(others)),
+        PlanSection(KEPT_SECTION, KEPT),
     )
     return tuple(section for section in listed if section.lines)
 

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.staging_drill import StagingDrillConfig
 
+REJECTED_SECTION = "Rejected versions"
+TARGET_SECTION = "Target"
+HISTORY_SECTION = "History"
+REQUESTS_SECTION = "Requests"
+
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
@@ -117,7 +122,7 @@ def rollback_sections(
     suspect, main = history.version(choice.suspect), history.version(split[0][0])
     listed = [PlanSection("Live", tuple(_describe_live_version(history, v, p) for v, p in history.live.split))]
     if split != history.live.split:
-        listed.append(PlanSection("Target", tuple(_describe_live_version(history, v, p) for v, p in split)))
+        listed.append(PlanSection(TARGET_SECTION, tuple(_describe_live_version(history, v, p) for v, p in split)))
         listed.append(
             PlanSection(
                 "What changes",
@@ -127,10 +132,10 @@ def rollback_sections(
         listed.append(PlanSection("Commits removed", tuple(_list_commits(main, suspect, repository))))
     if history.traffic is not None:
         shown = [version for version, _ in (*history.live.split, *split)]
-        listed.append(PlanSection("Requests", tuple(describe_traffic(history.traffic, shown))))
+        listed.append(PlanSection(REQUESTS_SECTION, tuple(describe_traffic(history.traffic, shown))))
     if by_rule:
-        listed.append(PlanSection("Rejected versions", tuple(list_rejected(choice))))
-    listed.append(PlanSection("History", (history.coverage, history.horizon)))
+        listed.append(PlanSection(REJECTED_SECTION, tuple(list_rejected(choice))))
+    listed.append(PlanSection(HISTORY_SECTION, (history.coverage, history.horizon)))
     return tuple(section for section in listed if section.lines)
 
 

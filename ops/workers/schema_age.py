@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ops.config.sections import Database
     from ops.engine.context import CloudflareClients
 
+SCHEMA_SECTION = "Database schema"
+
 READ_BUDGET = 2.0
 """Real seconds to wait for the migrations of all databases, in parallel with the other reads of a plan."""
 RESOLUTION = timedelta(seconds=1)
@@ -170,7 +172,7 @@ def schema_age_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Sugges
         for age in each:
             lines += filter(None, [age.describe(version), age.describe_proof(version)])
             lines += _ways_on(age, suggest) if age.newer else ()
-    return (PlanSection("Database schema", tuple(dict.fromkeys(lines))),) if lines else ()
+    return (PlanSection(SCHEMA_SECTION, tuple(dict.fromkeys(lines))),) if lines else ()
 
 
 def schema_age_warnings(ages: Mapping[str, Sequence[SchemaAge]]) -> Iterator[str]:

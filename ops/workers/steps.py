@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.workers.history import WorkerHistory
 
+REHEARSAL_SECTION = "Rehearsal"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeploySplit(Step):
@@ -165,14 +167,14 @@ def rehearsal_sections(service: "Service", live: Split, target: Split, obstacle:
     if obstacle is None:
         return ()
     if obstacle:
-        return (PlanSection("Rehearsal", (f"none: {obstacle}",)),)
+        return (PlanSection(REHEARSAL_SECTION, (f"none: {obstacle}",)),)
     alone, name = describe_split(live), short_id(find_new_version(live, target))
     probes = ", ".join(probe.name for probe in _rehearsal_probes(service))
     steps = (
         f"deploy {name} at 0 % beside {alone}, and send it the probes: {probes}",
         f"deploy {alone} alone again, and stop if {name} is unhealthy",
     )
-    return (PlanSection("Rehearsal", steps),)
+    return (PlanSection(REHEARSAL_SECTION, steps),)
 
 
 def _rehearsal_probes(service: "Service") -> tuple[Probe, ...]:

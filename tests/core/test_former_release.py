@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.database.migration_holds import HOLDS_SECTION
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import Outcome, World
@@ -185,7 +186,7 @@ def test_killed_restore_of_0_1_0_is_finished_by_the_same_command(place: Left) ->
     third = place.run(*RESTORE)
     assert (ended(third), third.result["press"]) == (ended(again), again.result["press"]), third.err
     assert restores(place) == (0 if was_made else 1)
-    assert "undoes its run" not in str(third.result["plan"]["sections"]["Holds after the restore"])
+    assert "undoes its run" not in str(third.result["plan"]["sections"][HOLDS_SECTION])
     assert place.press(third).code == 0
     place.ferry.wait(minutes=2)
     assert (place.serves(), closed_windows(place)) == (200, [])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ops.database.keep_steps import KEPT_SECTION
 from sandbox.cloudflare.d1.sqlite import split_statements
 from sandbox.cloudflare.r2.state import R2Bucket, R2Object
 from tests.conftest import Outcome, World
@@ -97,7 +98,7 @@ def test_request_that_is_planned_again_names_the_same_loss(desk: Desk) -> None:
     """The plan of the request has a line for each kept table, and no content."""
     asked = desk.ask()
 
-    assert any("sales: " in line for line in asked.result["plan"]["sections"]["Rows kept"])
+    assert any("sales: " in line for line in asked.result["plan"]["sections"][KEPT_SECTION])
     assert BUCKET in str(asked.result["plan"]["changes"])
 
 
@@ -168,7 +169,7 @@ def test_person_accepts_every_table_where_there_is_no_place(desk: Desk, trouble:
     planned = press_restore(desk, accept_not_kept="sales")
     done = desk.approve()
 
-    (line,) = planned.result["plan"]["sections"]["Rows kept"]
+    (line,) = planned.result["plan"]["sections"][KEPT_SECTION]
     assert line.startswith("sales: not kept, accepted by name: ")
     assert done.code in {0, 8}, done.err
     assert desk.tables["sales"] == 3

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from ops.core.run_record import RunRecord, embed_record
+from ops.database.plan_text import ROWS_SECTION, TAKEN_BACK_SECTION
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import World
 from tests.support.commands import COMMENTS, JSON, ended
@@ -38,8 +39,8 @@ def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     assert "restore-database for web: waits for a second person" in waiting
     assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in waiting
     assert f"**Run workflow**: incident `1`, digest `{desk.digest}`" in waiting
-    assert "**Migrations taken back**\n\n- 0002_prices.sql, applied" in waiting
-    assert "**Rows at the target**\n\n- sales: 2 of 5 rows deleted" in waiting
+    assert f"**{TAKEN_BACK_SECTION}**\n\n- 0002_prices.sql, " in waiting
+    assert f"**{ROWS_SECTION}**\n\n- sales: 2 of 5 rows deleted" in waiting
 
     done = desk.approve()
 

@@ -7,6 +7,7 @@ import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
 from ops.github.comments import BOT
+from ops.pages.plan_text import REJECTED_SECTION
 from tests.conftest import Incident, Releases
 from tests.support.commands import COMMENTS, texts
 from tests.support.in_process import held
@@ -29,7 +30,7 @@ def test_version_replaced_by_an_earlier_run_is_skipped(rolled_back: Incident, si
 
     assert outcome.code == 0, outcome.err
     assert rolled_back.world.served == sites.good
-    assert outcome.result["plan"]["sections"]["Rejected deployments"] == [f"{sites.bad[:8]}: {PASSED}"]
+    assert outcome.result["plan"]["sections"][REJECTED_SECTION] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow
@@ -87,7 +88,7 @@ def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites
 
     assert outcome.code == 0, outcome.err
     assert incident.world.served == sites.good
-    assert outcome.result["plan"]["sections"]["Rejected deployments"] == [f"{sites.bad[:8]}: {PASSED}"]
+    assert outcome.result["plan"]["sections"][REJECTED_SECTION] == [f"{sites.bad[:8]}: {PASSED}"]
 
 
 @pytest.mark.slow

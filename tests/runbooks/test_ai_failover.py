@@ -9,6 +9,7 @@ import pytest
 
 from ops.core.runtime_contract import ProviderOutcomes
 from ops.core.verdict import KeyAnswer, KeyVerdict
+from ops.runbooks.ai_failover import PROVIDERS_SECTION
 from ops.switches import ai_providers
 from ops.switches.ai_providers import ProviderHealth
 from tests.conftest import WORKER, Outcome, World
@@ -51,7 +52,7 @@ def test_auto_chooses_by_application_outcomes_without_probes(place: SwitchWorld)
     assert ended(outcome) == (0, "healthy_as_before", "verified")
     assert place.shown["switches"]["ai"]["state"] == "groq"
     assert place.shown["ai"]["order"][0] == "groq"
-    assert outcome.result["plan"]["sections"]["AI providers"] == [
+    assert outcome.result["plan"]["sections"][PROVIDERS_SECTION] == [
         "iflow: down (0 answered, 7 failed)",
         "groq: healthy (5 answered, 0 failed)",
         "cerebras: healthy (5 answered, 0 failed)",
@@ -193,7 +194,7 @@ def test_probe_sends_one_request_per_provider(place: SwitchWorld) -> None:
 
     assert place.shown["switches"]["ai"]["state"] == "groq"
     assert request_counts(place) == dict.fromkeys(ORDER, 1)
-    lines = outcome.result["plan"]["sections"]["AI providers"]
+    lines = outcome.result["plan"]["sections"][PROVIDERS_SECTION]
     assert lines[0] == "iflow: down (5 answered, 0 failed; probe with our key: unclear, status 503)"
     assert lines[1].startswith("groq: healthy (no requests; probe with our key: accepted")
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from ops.runbooks.all_clear import UNCHANGED_SECTION
 from tests.conftest import World
 from tests.support import switches
 from tests.support.commands import ended
@@ -46,7 +47,7 @@ def test_all_clear_skips_and_names_other_switches(place: SwitchWorld) -> None:
 
     assert outcome.code == 0
     assert place.puts == ["session-do"]
-    lines = outcome.result["plan"]["sections"]["Unchanged switches"]
+    lines = outcome.result["plan"]["sections"][UNCHANGED_SECTION]
     assert [line.partition(", ")[0] for line in lines] == [
         "maintenance: already ended: on",
         "ai: belongs to incident #43: groq",
@@ -60,7 +61,7 @@ def test_all_clear_skips_malformed_values(place: SwitchWorld) -> None:
 
     assert outcome.code == 0
     assert sorted(place.puts) == ["ai", "session-do"]
-    (line,) = outcome.result["plan"]["sections"]["Unchanged switches"]
+    (line,) = outcome.result["plan"]["sections"][UNCHANGED_SECTION]
     assert "maintenance" in line
     assert "version 2" in line
 

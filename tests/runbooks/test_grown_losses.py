@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ops.database.terms import LOSS_SECTION
 from tests.conftest import World
 from tests.support import databases, second_person
 from tests.support.commands import ended
@@ -46,7 +47,7 @@ def test_revert_loses_at_most_the_accepted_rows(desk: Desk, more: int) -> None:
 
     done = desk.revert()
 
-    assert "at most 104 rows of orders" in planned.result["plan"]["sections"]["Greatest loss"][0]
+    assert "at most 104 rows of orders" in planned.result["plan"]["sections"][LOSS_SECTION][0]
     if more == 102:
         assert (done.code, desk.batches) == (0, 1), done.err
         return

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ops.runbooks.lift_commit_hold import LIFTED_SECTION
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import World
 from tests.support.commands import ended
@@ -26,7 +27,7 @@ def test_responder_lifts_the_hold_until_the_next_rollback(operations: Operations
 
     assert ended(done) == (0, "healthy_as_before", "verified"), done.err
     shas = operations.shop.shas
-    assert shas["B"][:12] in done.result["plan"]["sections"]["Commit holds lifted"][0]
+    assert shas["B"][:12] in done.result["plan"]["sections"][LIFTED_SECTION][0]
     assert operations.labels == {"incident", LIFTED}
     answer = operations.answer()
     assert (answer["decision"], [each["state"] for each in answer["holds"]]) == ("go", ["lifted"])

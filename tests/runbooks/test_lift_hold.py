@@ -6,6 +6,7 @@ import pytest
 
 from ops.database import migration_holds
 from ops.database.migration_holds import MigrationHold
+from ops.runbooks.lift_hold import LIFTED_SECTION, STILL_HELD_SECTION
 from tests.conftest import World
 from tests.support import databases
 from tests.support.commands import ended
@@ -45,7 +46,7 @@ def test_all_holds_of_the_migration_are_lifted(library: Library) -> None:
     assert names(library) == ["0009_x.sql"]
     assert library.count("books") == 2
     sections = done.result["plan"]["sections"]
-    assert (len(sections["Migration holds lifted"]), len(sections["Migrations still held"])) == (2, 1)
+    assert (len(sections[LIFTED_SECTION]), len(sections[STILL_HELD_SECTION])) == (2, 1)
     assert any(NAME in line for line in done.result["plan"]["follows"])
 
 
@@ -75,7 +76,7 @@ def test_migration_without_hold_leaves_nothing_to_do(library: Library) -> None:
     done = lift(library, "0001_first.sql")
 
     assert ended(done) == (0, "nothing_to_do", "already_set")
-    assert len(done.result["plan"]["sections"]["Migrations still held"]) == 3
+    assert len(done.result["plan"]["sections"][STILL_HELD_SECTION]) == 3
     library.write("DROP TABLE backout_holds")
     assert ended(lift(library, NAME))[1] == "nothing_to_do"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ops.maintenance.plan_text import OPEN_SECTION, UNCHANGED_SECTION
 from tests.conftest import WORKER, World
 from tests.support.commands import JSON, ended, texts
 from tests.support.offline import ALSO, DEV, HOST, MAINTENANCE_WORKER, MaintenanceWorld, account, prepared
@@ -71,7 +72,7 @@ def test_maintenance_closes_only_the_path(place: MaintenanceWorld) -> None:
     assert place.serves(f"{HOST}/") == "home"
     plan = closed.result["plan"]
     assert any("/api/ai stays open on workers.dev" in line for line in plan["warnings"])
-    assert any("%2F" in line for line in plan["sections"]["Stays open in maintenance"])
+    assert any("%2F" in line for line in plan["sections"][OPEN_SECTION])
 
     assert ended(place.off("--path", "/api/ai")) == (0, "recovered", "verified")
     assert place.routes == {f"{HOST}/*": WORKER}
@@ -119,7 +120,7 @@ def test_specific_routes_are_closed_and_other_workers_named(place: MaintenanceWo
     assert outcome.code == 0
     assert place.serves(f"{HOST}/api/ai/chat/1") == place.serves(f"{HOST}/api/ai") == "off"
     assert place.serves(f"{HOST}/api/ai/docs") == "other"
-    left = outcome.result["plan"]["sections"]["Unchanged routes"]
+    left = outcome.result["plan"]["sections"][UNCHANGED_SECTION]
     assert [line.split(" ")[2] for line in left] == [f"{HOST}/api/ai/docs*", f"{HOST}/api/ai/raw"]
     place.off()
     assert place.routes[f"{HOST}/api/ai/chat*"] == WORKER
@@ -135,7 +136,7 @@ def test_path_of_another_worker_stays_unchanged(place: MaintenanceWorld) -> None
     assert place.serves(f"{HOST}/pay") == "other"
     assert place.routes[f"{ALSO}/pay*"] == MAINTENANCE_WORKER
     assert outcome.code == 0
-    left = outcome.result["plan"]["sections"]["Unchanged routes"]
+    left = outcome.result["plan"]["sections"][UNCHANGED_SECTION]
     assert left == [f"the route {HOST}/pa* → other takes requests to {HOST}/pay, not this service: unchanged"]
 
 
@@ -152,7 +153,7 @@ def test_wildcard_routes_are_repointed_and_overrides_named(place: MaintenanceWor
     assert place.serves("eu.fortunet.example/docs/1") == "other"
     plan = outcome.result["plan"]
     assert plan["warnings"][0] == "not probed afterwards, because the hosts are unknown: *.fortunet.example/shop/*"
-    assert plan["sections"]["Unchanged routes"] == [
+    assert plan["sections"][UNCHANGED_SECTION] == [
         f"the route *.fortunet.example/docs/* → other took requests to {ALSO}/… before; ops-maintenance takes them too"
     ]
     place.off()
@@ -207,7 +208,7 @@ def test_plan_names_ingress_outside_the_routes(place: MaintenanceWorld) -> None:
 
     plan = place.on("--dry-run").result["plan"]
 
-    stays = "\n".join(plan["sections"]["Stays open in maintenance"])
+    stays = "\n".join(plan["sections"][OPEN_SECTION])
     assert f"cron triggers of {WORKER}, which keep running: */5 * * * *" in stays
     assert "queue" in stays
     assert "service bindings: shop" in stays
@@ -446,7 +447,7 @@ def test_plan_says_what_happens_to_sockets_crons_and_queues(place: MaintenanceWo
     place.world.release(timedelta(hours=1), code="more", handlers=("fetch", "queue", "email"))
     account(place).workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
 
-    stays = "\n".join(place.on("--dry-run").result["plan"]["sections"]["Stays open in maintenance"])
+    stays = "\n".join(place.on("--dry-run").result["plan"]["sections"][OPEN_SECTION])
 
     assert "WebSockets that are open, perhaps: " in stays
     assert "Cloudflare does not document what a changed route does to them" in stays

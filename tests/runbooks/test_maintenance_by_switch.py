@@ -7,6 +7,7 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.core.verdict import add_place
+from ops.maintenance.plan_text import OPEN_SECTION
 from tests.conftest import Outcome, World
 from tests.support import switches
 from tests.support.commands import ended, texts
@@ -78,7 +79,7 @@ def test_path_that_stays_open_is_refused(place: SwitchWorld, path: str) -> None:
 
 
 def test_plan_lists_open_paths(place: SwitchWorld) -> None:
-    stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open in maintenance"]
+    stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"][OPEN_SECTION]
 
     assert re.findall(r"/[\w/]+", stays[0]) == ["/health", "/health/", "/__ops/"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ops.maintenance.ownership import RELEASED
 from tests.conftest import World
 from tests.runbooks.test_maintenance_two_incidents import is_closed, switched, turn, turn_switch
 from tests.runbooks.test_reopen_maintenance import stored_window
@@ -40,7 +41,7 @@ def test_release_all_opens_what_two_incidents_and_a_person_hold(place: Maintenan
 
     assert opened.code == 0, opened.err
     assert place.ways == before
-    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
+    (released,) = opened.result["plan"]["sections"][RELEASED]
     assert "#7 (" in released
     assert "#9 (" in released
     assert "#7 (" in opened.result["message"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.maintenance.ownership import RELEASED
 from tests.conftest import Outcome, World
 from tests.support import offline, switches
 from tests.support.commands import ended
@@ -196,7 +197,7 @@ def test_owners_whom_an_acceptance_releases_are_named(place: MaintenanceWorld) -
 
     assert opened.code == 0, opened.err
     assert not is_closed(place)
-    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
+    (released,) = opened.result["plan"]["sections"][RELEASED]
     assert "held by dana without an incident" in released
     assert released in opened.result["message"]
 
@@ -212,7 +213,7 @@ def test_owners_whom_an_acceptance_releases_are_named_by_switch_too(world: World
 
     assert opened.code == 0, opened.err
     assert place.get("/").status_code == 200
-    (released,) = opened.result["plan"]["sections"]["Maintenance released"]
+    (released,) = opened.result["plan"]["sections"][RELEASED]
     assert "held by dana without an incident" in released
     assert released in opened.result["message"]
 

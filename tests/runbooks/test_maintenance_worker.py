@@ -6,6 +6,7 @@ from email.message import Message
 import pytest
 from hypothesis import strategies as st
 
+from ops.maintenance.plan_text import CLOSED_SECTION
 from sandbox.edge import embedded
 from sandbox.edge.front_door import RunningVersion
 from sandbox.edge.workerd import WorkerdRuntime
@@ -82,7 +83,7 @@ def test_prepare_is_idempotent_and_updates_old_source(place: MaintenanceWorld) -
     renewed = place.ops("prepare")
 
     assert ended(renewed)[:2] == (0, "recovered")
-    assert renewed.result["plan"]["sections"]["Stays in maintenance"] == ["the whole of api"]
+    assert renewed.result["plan"]["sections"][CLOSED_SECTION] == ["the whole of api"]
     assert place.serves(f"{HOST}/") == "off"
     assert place.off().code == 0
     assert place.routes == {f"{HOST}/*": WORKER}

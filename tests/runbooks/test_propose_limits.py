@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.runbooks.propose_limits import PATCH_SECTION
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.bakery import TOKEN, bakery
@@ -133,7 +134,7 @@ def test_forbidden_pull_request_shows_patch_and_link(place: LimitsWorld) -> None
     assert ended(done) == (0, "planned", "handed_on")
     assert "/compare/main...ops/raise-limits-" in done.result["press"]
     assert pulls(place) == []
-    assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"]["Patch of limits.yml"])
+    assert any(line.startswith("+calc: {limit: 30") for line in done.result["plan"]["sections"][PATCH_SECTION])
     told = "\n".join(place.comments(number))
     assert re.search(r"GitHub Actions .*: --- a/limits\.yml", told)
     assert done.result["press"] in told

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ops.core.clock import parse_utc
+from ops.maintenance.plan_text import END_SECTION
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow, merge_states
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support.commands import ended
@@ -108,9 +109,7 @@ def test_maintenance_stays_closed_without_the_flag(place: MaintenanceWorld, opti
     assert (outcome.code, outcome.out, place.world.writes()) == (0, NOTHING_DUE, [])
     assert place.serves(f"{HOST}/") == "off"
     assert not [line for line in plan["follows"] if "automatically" in line]
-    assert [
-        line for line in plan["sections"].get("Planned end of maintenance", []) if "nothing reopens it" not in line
-    ] == []
+    assert [line for line in plan["sections"].get(END_SECTION, []) if "nothing reopens it" not in line] == []
 
 
 def run_in_job(place: MaintenanceWorld, ends_by: str) -> Outcome:
@@ -151,7 +150,7 @@ def end_text(place: MaintenanceWorld) -> str:
 def test_plan_warns_if_nothing_reopens_it(place: MaintenanceWorld) -> None:
     plan = place.on(*REOPEN_AT_END).result["plan"]
 
-    assert plan["sections"]["Planned end of maintenance"] == [f"{end_text(place)}; reopens automatically"]
+    assert plan["sections"][END_SECTION] == [f"{end_text(place)}; reopens automatically"]
     (warning,) = [line for line in plan["warnings"] if line.startswith("nothing reopens it at its end: ")]
     assert "ops.yml has no github.schedules.reopen-maintenance" in warning
     assert "maintenance due --environment production` then" in warning

@@ -14,6 +14,7 @@ import pytest
 
 from ops.app.configuration import read_config
 from ops.drills import scenario_release
+from ops.workers.object_reset import KEPT_SECTION, OTHERS_SECTION
 from sandbox import Sandbox
 from sandbox.edge.embedded import EmbeddedObjects, EmbeddedRuntime
 from sandbox.switches import Switches
@@ -131,11 +132,9 @@ def test_plan_lists_restarts_losses_and_kept_storage(stuck: StuckObject) -> None
     plan = stuck.reset("--dry-run").result["plan"]
 
     assert [f"{CLASS}, bound as AI_MUTEX", "SessionDO"] in plan["sections"].values()
-    assert plan["sections"]["Durable Objects not restarted"] == [
-        "ROOM: belongs to Worker chat, whose deployments restart it"
-    ]
-    assert any("storage (SQLite or key-value)" in line for line in plan["sections"]["Kept by the objects"])
-    assert any("alarms" in line for line in plan["sections"]["Kept by the objects"])
+    assert plan["sections"][OTHERS_SECTION] == ["ROOM: belongs to Worker chat, whose deployments restart it"]
+    assert any("storage (SQLite or key-value)" in line for line in plan["sections"][KEPT_SECTION])
+    assert any("alarms" in line for line in plan["sections"][KEPT_SECTION])
     assert any("WebSockets of the objects close, and requests in progress" in line for line in plan["follows"])
     assert any("nothing to undo" in line for line in plan["follows"])
     assert plan["changes"][-1]["undo"].startswith(

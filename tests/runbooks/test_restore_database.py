@@ -9,6 +9,7 @@ import pytest
 
 from ops.database.applies import RESTORE as RESTORE_ROW
 from ops.database.applies import RecordedApply, record_apply
+from ops.database.plan_text import POINT_SECTION, ROWS_SECTION, TAKEN_BACK_SECTION
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import ended, texts
@@ -51,7 +52,7 @@ def test_rows_without_a_time_are_unknown_at_the_target(library: Library, undated
     done = library.restore(BEFORE_LAST, "--dry-run")
 
     assert done.code == 0, done.err
-    (loans,) = [each for each in done.result["plan"]["sections"]["Rows at the target"] if each.startswith("loans: ")]
+    (loans,) = [each for each in done.result["plan"]["sections"][ROWS_SECTION] if each.startswith("loans: ")]
     assert loans.startswith(f"loans: {said}")
 
 
@@ -77,7 +78,7 @@ def test_number_that_is_no_unix_time_never_makes_a_row_old(library: Library, now
 
     assert done.code == 0, done.err
     sections = done.result["plan"]["sections"]
-    (visits,) = [each for each in sections["Rows at the target"] if each.startswith("visits: ")]
+    (visits,) = [each for each in sections[ROWS_SECTION] if each.startswith("visits: ")]
     assert visits.startswith(f"visits: {said}")
     (kept,) = sections["Rows kept"]
     assert kept.startswith("visits: 1 row, ")
@@ -116,12 +117,12 @@ def test_migration_is_taken_back_and_undone(library: Library) -> None:
     assert library.migrations == ["0001_first.sql"]
     assert library.count("loans") == 1
     plan = done.result["plan"]
-    assert plan["sections"]["Migrations taken back"][0].startswith("0002_b.sql, applied 20")
-    assert plan["sections"]["Rows at the target"] == [
+    assert plan["sections"][TAKEN_BACK_SECTION][0].startswith("0002_b.sql, applied 20")
+    assert plan["sections"][ROWS_SECTION] == [
         "books: an unknown number of 2 rows deleted",
-        f"loans: 3 of 4 rows deleted, newest {plan['sections']['Rows at the target'][1].rpartition('newest ')[2]}",
+        f"loans: 3 of 4 rows deleted, newest {plan['sections'][ROWS_SECTION][1].rpartition('newest ')[2]}",
     ]
-    assert "writes lost: 5 min" in plan["sections"]["Point of the restore"]
+    assert "writes lost: 5 min" in plan["sections"][POINT_SECTION]
     assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
     (undo,) = done.result["undo"]
     bookmark = undo.partition("--to ")[2].split()[0]
@@ -351,7 +352,7 @@ def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> 
 
     assert ended(one) == (3, "refused", "no_target")
     assert "before-migration:0003_a.sql" in one.result["hint"]
-    taken = both.result["plan"]["sections"]["Migrations taken back"]
+    taken = both.result["plan"]["sections"][TAKEN_BACK_SECTION]
     assert [line.partition(",")[0] for line in taken] == ["0003_a.sql", "0004_b.sql"]
     assert "before-last-migration takes back 0003_a.sql, 0004_b.sql" in last.result["message"]
 
@@ -440,7 +441,7 @@ def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
     for number in range(20):
         library.write(f"CREATE TABLE z{number:02} (id INTEGER)", minutes=0)
 
-    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows at the target"]
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"][ROWS_SECTION]
 
     assert [line for line in rows if NOT_COUNTED in line] == [f"z18: {NOT_COUNTED}", f"z19: {NOT_COUNTED}"]
 
@@ -449,7 +450,7 @@ def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
 def test_slow_tables_are_not_counted(library: Library) -> None:
     library.world.sandbox.fault(method="POST", path="/accounts/*/d1/database/*/query", skip=1, times=20, delay=6)
 
-    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"]["Rows at the target"]
+    rows = library.restore(BEFORE_LAST, "--dry-run").result["plan"]["sections"][ROWS_SECTION]
 
     assert rows == [f"books: {NOT_COUNTED}", f"loans: {NOT_COUNTED}"]
 

@@ -14,6 +14,7 @@ from ops.config.sections import Database
 from ops.core.clock import SystemClock
 from ops.core.redaction import Secret
 from ops.database.checks import run_checks
+from ops.database.plan_text import POINT_SECTION, ROWS_SECTION
 from tests.conftest import Outcome, World
 from tests.support import shopdesk
 from tests.support.commands import ended, texts
@@ -68,7 +69,7 @@ def test_thousands_of_tables_are_named_in_a_few_lines(shop: Shopdesk) -> None:
     done = shop.restore("-1m")
 
     assert done.code == 0, done.err
-    rows = done.result["plan"]["sections"]["Rows at the target"]
+    rows = done.result["plan"]["sections"][ROWS_SECTION]
     assert len(rows) == 21
     assert rows[-1] == "282 more tables, such as t00018: not counted (limit: 20 tables, 5.0 s each)"
     assert all(len(text) < 1000 for text in texts(done, "read_back"))
@@ -192,8 +193,8 @@ def test_times_count_from_the_clock_of_d1(shop: Shopdesk) -> None:
     plan = shop.restore(at, "--dry-run", OPS_CLOCK_URL=None).result["plan"]
     ago = shop.restore("-15m", "--dry-run", OPS_CLOCK_URL=None).result["plan"]
 
-    assert "writes lost: 2 min" in plan["sections"]["Point of the restore"]
-    assert f"target: {shop.now - timedelta(minutes=15):%Y-%m-%d %H:%M}" in ago["sections"]["Point of the restore"][1]
+    assert "writes lost: 2 min" in plan["sections"][POINT_SECTION]
+    assert f"target: {shop.now - timedelta(minutes=15):%Y-%m-%d %H:%M}" in ago["sections"][POINT_SECTION][1]
     assert any(text.startswith("D1's clock shows ") for text in plan["warnings"])
 
 
@@ -212,7 +213,7 @@ def test_misspelled_column_of_times_counts_no_rows_at_the_target(shop: Shopdesk)
 
     done = shop.restore(LAST)
 
-    rows = done.result["plan"]["sections"]["Rows at the target"]
+    rows = done.result["plan"]["sections"][ROWS_SECTION]
     assert all(": not counted " in line or ": an unknown number of " in line for line in rows)
     assert ended(done)[1] in {"healthy_as_before", "recovered"}
     assert json.dumps(rows)

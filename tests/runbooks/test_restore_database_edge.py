@@ -12,6 +12,8 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 
+from ops.database.plan_text import TAKEN_BACK_SECTION
+from ops.maintenance.plan_text import CALLS_SECTION
 from tests.conftest import Outcome, World
 from tests.support import databases, shopdesk
 from tests.support.claims import case_world
@@ -65,7 +67,7 @@ def test_service_is_closed_during_the_restore_and_reopened(library: Library) -> 
     assert any(
         text.startswith("before D1 database lib, 1 of 1 in a row: maintenance") for text in texts(done, "probed")
     )
-    _, reserved = done.result["plan"]["sections"]["Calls to Cloudflare"]
+    _, reserved = done.result["plan"]["sections"][CALLS_SECTION]
     assert int(reserved.split()[0]) > len(closing)
 
 
@@ -412,7 +414,7 @@ def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed:
         target = shop.history.at(at) if to.endswith("Z") else shop.history.states[number]
         assert shop.content() == states[target.number]
         kept = [row["name"] for row in shop.content()["schema_log"]]
-        taken = [line.partition(",")[0] for line in done.result["plan"]["sections"]["Migrations taken back"]]
+        taken = [line.partition(",")[0] for line in done.result["plan"]["sections"][TAKEN_BACK_SECTION]]
         assert taken == ([row["name"] for row in before["schema_log"] if row["name"] not in kept] or ["none"])
         assert shop.routes == routes
         (undo,) = done.result["undo"]

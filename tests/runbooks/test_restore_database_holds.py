@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ops.core.sql import hash_migration
-from ops.database.migration_holds import RESTORED
+from ops.database.migration_holds import HOLDS_SECTION, RESTORED
+from ops.database.plan_text import ROWS_SECTION, TAKEN_BACK_SECTION
 from tests.conftest import World
 from tests.support import databases
 from tests.support.commands import ended, texts
@@ -40,7 +41,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     done = library.restore("before-migration:0002_b.sql", "--incident", "42")
 
     assert done.code == 0, done.err
-    assert done.result["plan"]["sections"]["Holds after the restore"] == [
+    assert done.result["plan"]["sections"][HOLDS_SECTION] == [
         "0002_b.sql: held until its content changes, or a responder lifts the hold with lift-hold"
     ]
     hold = held(library)["0002_b.sql"]
@@ -55,7 +56,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     assert undone.code == 0, undone.err
     assert held(library) == {}
     assert library.migrations == ["0001_first.sql", "0002_b.sql"]
-    (line,) = undone.result["plan"]["sections"]["Holds after the restore"]
+    (line,) = undone.result["plan"]["sections"][HOLDS_SECTION]
     assert line.endswith("removed, because this restore undoes its run")
 
 
@@ -113,8 +114,8 @@ def test_hostile_names_of_tables_and_migrations_are_shown_short(library: Library
     assert done.code == 0, done.err
     plan = done.result["plan"]
     shown = [
-        *plan["sections"]["Rows at the target"],
-        *plan["sections"]["Migrations taken back"],
+        *plan["sections"][ROWS_SECTION],
+        *plan["sections"][TAKEN_BACK_SECTION],
         *plan["warnings"],
     ]
     assert max(map(len, shown)) < 300

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.database.plan_text import POINT_SECTION
 from ops.database.restore import UNDO_PREFIX
 from tests.conftest import World
 from tests.support import shopdesk
@@ -156,11 +157,8 @@ def test_bookmark_that_the_plan_finds_has_a_time(shop: Shopdesk) -> None:
 
     plan = shop.restore(state.bookmark, "--dry-run").result["plan"]
 
-    assert (
-        f"target: bookmark {state.bookmark}, {state.at:%Y-%m-%d %H:%M:%S} UTC"
-        in plan["sections"]["Point of the restore"]
-    )
-    assert "writes lost: 11 min" in plan["sections"]["Point of the restore"]
+    assert f"target: bookmark {state.bookmark}, {state.at:%Y-%m-%d %H:%M:%S} UTC" in plan["sections"][POINT_SECTION]
+    assert "writes lost: 11 min" in plan["sections"][POINT_SECTION]
     assert not any("only D1 knows" in text for text in plan["warnings"])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops.database.keep_steps import KEPT_SECTION
 from ops.database.kept_rows import parse_batches
 from sandbox.cloudflare.d1.sqlite import split_statements
 from tests.conftest import World
@@ -237,7 +238,7 @@ def test_only_rows_since_the_target_are_read(shop: Shopdesk) -> None:
     done = shop.restore("-90s")
 
     assert done.code == 0, done.err
-    (section,) = [line for line in done.result["plan"]["sections"]["Rows kept"] if line.startswith("orders")]
+    (section,) = [line for line in done.result["plan"]["sections"][KEPT_SECTION] if line.startswith("orders")]
     assert section.startswith("orders: 2 rows, ")
     (file,) = kept_files(shop.world)
     assert "soon" in file.read_text()
@@ -262,7 +263,7 @@ def test_without_keep_nothing_is_stored_or_read(world: World) -> None:
     done = library.restore(BEFORE_LAST)
 
     assert done.code == 0, done.err
-    assert "Rows kept" not in done.result["plan"]["sections"]
+    assert KEPT_SECTION not in done.result["plan"]["sections"]
     assert kept_files(world) == []
     assert not any("quote(" in str(each.body) for each in world.sandbox.requests)
 
@@ -271,7 +272,7 @@ def test_dry_run_names_the_tables_and_stores_nothing(library: Library) -> None:
     done = library.restore(SINCE, "--dry-run")
 
     assert done.code == 0, done.err
-    assert [line.partition(":")[0] for line in done.result["plan"]["sections"]["Rows kept"]] == ["books", "loans"]
+    assert [line.partition(":")[0] for line in done.result["plan"]["sections"][KEPT_SECTION]] == ["books", "loans"]
     assert kept_files(library.world) == []
 
 

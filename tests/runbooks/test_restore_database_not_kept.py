@@ -2,6 +2,7 @@
 
 import pytest
 
+from ops.database.keep_steps import KEPT_SECTION
 from ops.database.kept_rows import parse_batches
 from tests.conftest import World
 from tests.support import marks
@@ -63,7 +64,7 @@ def test_more_bytes_than_a_run_keeps_are_refused(library: Library) -> None:
     assert "books: " not in refused.result["message"]
     accepted = library.restore("-70s", "--accept-not-kept", "loans")
     assert accepted.code == 0, accepted.err
-    (section, _) = accepted.result["plan"]["sections"]["Rows kept"]
+    (section, _) = accepted.result["plan"]["sections"][KEPT_SECTION]
     assert section.startswith("books: 202 rows, 14.0 MB")
     (file,) = kept_files(library.world)
     assert {each.table for each in parse_batches(file.read_text())} == {"books"}

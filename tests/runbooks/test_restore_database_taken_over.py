@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.run import EndedRun
+from ops.maintenance.plan_text import MESSAGE_SECTION
 from tests.conftest import Outcome, World
 from tests.runbooks.test_restore_database_edge import CLOSED
 from tests.support import databases, shopdesk, switches
@@ -59,7 +60,7 @@ class Place:
             value = switches.SwitchWorld(self.world).value("maintenance")
             return str(value["message"]) if value else ""
         answer = self.turn("on").result["plan"]["sections"]
-        return " ".join(answer["Message to users"])
+        return " ".join(answer[MESSAGE_SECTION])
 
 
 @pytest.fixture(params=WAYS)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ops.core.sql import hash_migration
+from ops.runbooks.revert_migration import MIGRATION_SECTION, SCHEMA_SECTION
 from tests.conftest import ACCOUNT, Outcome
 from tests.support import reverts
 from tests.support.commands import ended, texts
@@ -53,13 +54,13 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
     hold = desk.holds[NAME]
     assert (hold["hash"], hold["incident"], hold["run"]) == (hash_migration(UP), "42", done.result["run"])
     plan = done.result["plan"]
-    removed, changed, _ = plan["sections"]["Schema after the revert"]
+    removed, changed, _ = plan["sections"][SCHEMA_SECTION]
     assert (removed, changed) == ("removed: table notes, 1 row", "changed: table orders")
     assert statements(done) == [
         "1: ALTER TABLE orders RENAME COLUMN sum TO total",
         "2: DROP TABLE notes",
     ]
-    migration, file, _ = plan["sections"]["Migration to revert"]
+    migration, file, _ = plan["sections"][MIGRATION_SECTION]
     assert migration.startswith(f"{NAME}, applied 20")
     assert file.startswith(f"down file: db/down/{NAME}, 2 statements, commit ")
     assert "the next deployment applies the migrations again" in done.result["message"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ops.runbooks.revert_migration import SCHEMA_SECTION
 from tests.conftest import World
 from tests.support.commands import ended, texts
 from tests.support.orders import TABLE
@@ -96,7 +97,7 @@ def test_removed_tables_and_columns_need_no_comment(desk: Desk) -> None:
 
     planned, done = desk.revert(NAME, "--dry-run"), desk.revert()
 
-    assert "removed: table lines, 2 rows" in planned.result["plan"]["sections"]["Schema after the revert"]
+    assert "removed: table lines, 2 rows" in planned.result["plan"]["sections"][SCHEMA_SECTION]
     assert done.code == 0, done.err
     assert count(desk, "customers") == 3
 

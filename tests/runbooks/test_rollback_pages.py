@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.app.registry import discover_runbooks
+from ops.pages.plan_text import CHANGES_SECTION, LIVE_SECTION, TARGET_SECTION
 from tests.conftest import SITE, Outcome, Releases, World
 from tests.support.commands import Command, ended
 
@@ -86,9 +87,11 @@ def test_plan_describes_both_deployments_and_differences(world: World) -> None:
     plan = outcome.result["plan"]
     (change,) = plan["changes"]
     assert (change["target"], change["before"], change["after"]) == (f"Pages {SITE}", bad[:8], good[:8])
-    assert f"{bad}, created 10 min ago, commit bbbbbbbbbbbb, with uncommitted changes" in plan["sections"]["Live"][0]
-    assert f'{good}, created 2 h ago, commit aaaaaaaaaaaa, branch main, "prices"' in plan["sections"]["Target"][0]
-    assert plan["sections"]["What changes"] == [
+    assert (
+        f"{bad}, created 10 min ago, commit bbbbbbbbbbbb, with uncommitted changes" in plan["sections"][LIVE_SECTION][0]
+    )
+    assert f'{good}, created 2 h ago, commit aaaaaaaaaaaa, branch main, "prices"' in plan["sections"][TARGET_SECTION][0]
+    assert plan["sections"][CHANGES_SECTION] == [
         "commits aaaaaaaaaaaa..bbbbbbbbbbbb",
         f"https://github.com/fortunet/fortunet/compare/{'a' * 40}...{'b' * 40}",
         "Functions: only the live one has them",

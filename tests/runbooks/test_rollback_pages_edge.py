@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ops.pages.plan_text import CONTENT_SECTION, LIVE_SECTION
 from ops.probes.page_content import find_hashed_assets, normalize_html
 from sandbox.edge.injection import inject_scripts
 from sandbox.server import HttpRequest, HttpResponse
@@ -122,8 +123,8 @@ def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> 
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert live(bakery) == good
-    assert "the site matches the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
-    assert outcome.result["plan"]["sections"]["Compared content"] == ["/: equal content"]
+    assert "the site matches the canonical deployment" in outcome.result["plan"]["sections"][LIVE_SECTION][1]
+    assert outcome.result["plan"]["sections"][CONTENT_SECTION] == ["/: equal content"]
     again = roll_back(bakery)
     assert again.result["reason"] == "already_stepped_back"
     assert bad[:8] in again.result["message"]
@@ -151,8 +152,8 @@ def test_hashed_assets_identify_the_live_deployment(bakery: World) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert live(bakery) == good
-    assert "uses the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"]["Live"][1]
-    assert outcome.result["plan"]["sections"]["Compared content"] == ["/: other content, the same hashed assets"]
+    assert "uses the hashed assets of the canonical deployment" in outcome.result["plan"]["sections"][LIVE_SECTION][1]
+    assert outcome.result["plan"]["sections"][CONTENT_SECTION] == ["/: other content, the same hashed assets"]
     assert bad[:8] == outcome.result["plan"]["changes"][0]["before"]
 
 

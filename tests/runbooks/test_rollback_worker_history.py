@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.workers.plan_text import HISTORY_SECTION, REJECTED_SECTION, TARGET_SECTION
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER, Releases, World
 from tests.runbooks.test_rollback_worker_target import create_history, run_rollback, series, time_ago
@@ -185,11 +186,11 @@ def test_plan_shows_how_far_back_the_history_goes(world: World) -> None:
 
     plan = outcome.result["plan"]
     oldest = f"{time_ago(world, '7d'):%Y-%m-%d %H:%M:%S} UTC"
-    assert plan["sections"]["History"] == [
+    assert plan["sections"][HISTORY_SECTION] == [
         f"Cloudflare listed 10 deployments, back to {oldest}",
         f"10 releases that served all traffic can be deployed, the oldest from 7 d ago ({oldest})",
     ]
-    assert ids["K"] in plan["sections"]["Target"][0]
+    assert ids["K"] in plan["sections"][TARGET_SECTION][0]
 
 
 @pytest.mark.slow
@@ -214,7 +215,7 @@ def test_deleted_version_is_rejected(world: World) -> None:
     outcome = world.rollback()
 
     assert world.live == {ids["A"]: 100}
-    assert outcome.result["plan"]["sections"]["Rejected versions"] == [
+    assert outcome.result["plan"]["sections"][REJECTED_SECTION] == [
         f"{ids['B'][:8]}: Cloudflare no longer lists it as deployable"
     ]
 

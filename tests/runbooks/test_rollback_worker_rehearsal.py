@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.workers.steps import REHEARSAL_SECTION
 from sandbox.server import HttpRequest
 from tests.conftest import Outcome, World
 from tests.support import shop
@@ -77,7 +78,7 @@ def test_healthy_target_gets_the_traffic_after_its_rehearsal(rehearsed: Shop) ->
     assert kinds.index("writing") > max(at for at, kind in enumerate(kinds) if kind == "rehearsed")
     assert steps(outcome)[-1].endswith(": healthy")
     assert any(text.startswith("probed, 2 of 2 in a row: cart healthy") for text in steps(outcome))
-    begin, end = outcome.result["plan"]["sections"]["Rehearsal"]
+    begin, end = outcome.result["plan"]["sections"][REHEARSAL_SECTION]
     assert re.search(rf" {good[:8]} .* 0 % .* {bad[:8]}\b.* cart$", begin)
     assert re.search(rf" {bad[:8]} .* {good[:8]} ", end)
 
@@ -220,7 +221,7 @@ def test_target_that_cannot_be_asked_is_not_rehearsed(rehearsed: Shop, old: str,
     assert outcome.result["wrote"], outcome.err
     assert splits(rehearsed) == [{rehearsed.good: 100}]
     assert steps(outcome)[0].startswith(f"skipped: {why}")
-    assert outcome.result["plan"]["sections"]["Rehearsal"][0].startswith(f"none: {why}")
+    assert outcome.result["plan"]["sections"][REHEARSAL_SECTION][0].startswith(f"none: {why}")
 
 
 @pytest.mark.slow
@@ -269,7 +270,7 @@ def test_without_rehearsal_no_call_is_added_before_the_write(rehearsed: Shop) ->
     awaited = filter(is_awaited, rehearsed.world.sandbox.requests)
     assert [each.method for each in awaited].index("POST") == 7
     assert outcome.result["decision"] == "recovered"
-    assert "Rehearsal" not in outcome.result["plan"]["sections"]
+    assert REHEARSAL_SECTION not in outcome.result["plan"]["sections"]
     assert steps(outcome) == []
 
 

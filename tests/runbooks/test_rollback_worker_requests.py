@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.cloudflare.records import read_worker_traffic
+from ops.workers.plan_text import REJECTED_SECTION, REQUESTS_SECTION
 from tests.conftest import Outcome
 from tests.support.commands import LIST
 from tests.support.in_process import held
@@ -59,11 +60,11 @@ def test_plan_shows_requests_by_version(busy: Shop) -> None:
 
     now = busy.world.sandbox.clock.now()
     yesterday = (now - timedelta(hours=26)).date()
-    assert section(outcome, "Requests")[:2] == [
+    assert section(outcome, REQUESTS_SECTION)[:2] == [
         f"{busy.bad[:8]}, last 15 min: 90 requests, 31 % failed",
         f"{busy.good[:8]}, {yesterday}: 95 requests, 0 % failed",
     ]
-    caveat = section(outcome, "Requests")[2]
+    caveat = section(outcome, REQUESTS_SECTION)[2]
     assert caveat.startswith("Estimates of Cloudflare's analytics.")
     assert f"Minutes since {now - timedelta(minutes=5):%H:%M} UTC are incomplete" in caveat
 
@@ -76,7 +77,7 @@ def test_version_with_many_errors_is_passed_over(busy: Shop) -> None:
 
     assert outcome.result["decision"] == "recovered"
     assert busy.live == {busy.old: 100}
-    (why,) = section(outcome, "Rejected versions")
+    (why,) = section(outcome, REJECTED_SECTION)
     assert why.startswith(f"{busy.good[:8]}: its error rate was above 5 % while it was live, by estimate (")
     assert why.endswith(": 120 requests, 20 % failed)")
 
@@ -167,7 +168,7 @@ def test_choice_without_numbers_is_unchanged(busy: Shop, trouble: str) -> None:
 
     assert outcome.result["decision"] == "recovered"
     assert busy.live == {busy.good: 100}
-    assert section(outcome, "Requests") == [] or trouble == "late"
+    assert section(outcome, REQUESTS_SECTION) == [] or trouble == "late"
 
 
 def requests_before_write(shop: Shop) -> list[tuple[str, str]]:

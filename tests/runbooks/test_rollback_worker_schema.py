@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from ops.workers.schema_age import SCHEMA_SECTION
 from tests.conftest import Incident
 from tests.support import orders as databases
 from tests.support.in_process import held
@@ -29,7 +30,7 @@ def test_newer_migrations_are_named_with_three_ways_on(orders: Orders) -> None:
     assert done.code == 0, done.err
     text = f"the schema of orders is 2 migrations newer than this code ({orders.shop.good[:8]}): "
     assert done.result["plan"]["warnings"][0] == f"{text}0002_notes.sql, 0004_index.sql"
-    first, revert, together, go_on = done.result["plan"]["sections"]["Database schema"]
+    first, revert, together, go_on = done.result["plan"]["sections"][SCHEMA_SECTION]
     assert first == f"{text}0002_notes.sql, 0004_index.sql"
     assert "ops revert-migration --environment live --incident 42 --database orders --name 0004_index.sql" in revert
     assert "maintenance on, code back" in together
@@ -43,7 +44,7 @@ def test_schema_as_old_as_the_code_is_no_warning(orders: Orders) -> None:
     done = orders.rollback()
 
     assert not any("schema" in text for text in done.result["plan"]["warnings"])
-    section = done.result["plan"]["sections"]["Database schema"]
+    section = done.result["plan"]["sections"][SCHEMA_SECTION]
     assert section == [f"no applied migration of orders is newer than this code ({orders.shop.good[:8]})"]
 
 
@@ -117,7 +118,7 @@ def test_without_any_answer_it_is_unknown(orders: Orders) -> None:
     done = orders.rollback()
 
     assert done.code == 0, done.err
-    (line,) = done.result["plan"]["sections"]["Database schema"]
+    (line,) = done.result["plan"]["sections"][SCHEMA_SECTION]
     assert line.startswith("unknown whether the schema of orders is newer than this code")
     (warning, *_) = done.result["plan"]["warnings"]
     assert warning.endswith(f"ops.yml marks as breaking: {BREAKING}")
@@ -141,7 +142,7 @@ def test_slow_database_does_not_delay_the_recovery(orders: Orders) -> None:
         done = orders.rollback()
 
     assert done.code == 0, done.err
-    (line,) = done.result["plan"]["sections"]["Database schema"]
+    (line,) = done.result["plan"]["sections"][SCHEMA_SECTION]
     assert line.startswith("unknown whether ")
     assert orders.shop.live == {orders.shop.good: 100}
 
@@ -175,7 +176,7 @@ def test_code_that_served_well_after_a_breaking_migration_works_with_it(orders: 
 
     assert done.code == 0, done.err
     assert orders.shop.live == {orders.shop.good: 100}
-    newer, proof, *_ = done.result["plan"]["sections"]["Database schema"]
+    newer, proof, *_ = done.result["plan"]["sections"][SCHEMA_SECTION]
     assert BREAKING in newer
     assert f"({orders.shop.good[:8]}) served all traffic for " in proof
     assert ("for 18 h 59 min" if hours == 20 else "for 1 d 4 h") in proof

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from ops.workers.plan_text import HISTORY_SECTION, REJECTED_SECTION
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
 from tests.support.commands import ours
@@ -225,7 +226,7 @@ def test_plan_gives_a_reason_per_rejected_version(world: World) -> None:
 
     outcome = world.rollback("--dry-run")
 
-    assert outcome.result["plan"]["sections"]["Rejected versions"] == [
+    assert outcome.result["plan"]["sections"][REJECTED_SECTION] == [
         f"{ids['E'][:8]}: it is the live release",
         f"{ids['D'][:8]}: its release served only 5 min, less than 10 min",
         f"{ids['C!'][:8]}: Cloudflare no longer lists it as deployable",
@@ -516,7 +517,7 @@ def test_plan_and_versions_say_how_far_back_a_rollback_can_go(world: World) -> N
 
     oldest = f"the oldest from 3 d ago ({time_ago(world, '3d'):%Y-%m-%d %H:%M:%S} UTC)"
     horizon = f"2 releases that served all traffic can be deployed, {oldest}"
-    assert horizon in planned.result["plan"]["sections"]["History"]
+    assert horizon in planned.result["plan"]["sections"][HISTORY_SECTION]
     assert horizon in json.loads(listed.out)["notes"]
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ops.rotation.selection import COPIES_SECTION
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.runbooks.test_rotate_secrets import BULK, FRESH, HELD, KEY, LEAKED, OTHER, WORKS, Leak, leak
 from tests.support.commands import WRITE, Command, ended
@@ -244,7 +245,7 @@ def test_site_with_the_key_is_in_the_plan_and_left_to_a_person(bakery: Bakery) -
 
     plan = outcome.result["plan"]
     assert ["bakery-blog: OVEN_KEY"] in plan["sections"].values()
-    assert plan["sections"]["GitHub secrets"] == ["OVEN_KEY of live in bakery/shop"]
+    assert plan["sections"][COPIES_SECTION] == ["OVEN_KEY of live in bakery/shop"]
     assert (
         "`npx wrangler pages secret put OVEN_KEY --project-name bakery-blog`, then deploy that site again"
         in (plan["tasks"])

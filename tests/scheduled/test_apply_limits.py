@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ops.scheduled.apply_limits import VALUES_SECTION
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.commands import JSON, ended, texts
@@ -89,7 +90,7 @@ def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = place.apply("--dry-run")
 
     assert ended(done) == (0, "planned", "dry_run")
-    assert "calc: value in the code → 30 in 60 s per ip, probed" in done.result["plan"]["sections"]["Limits in KV"]
+    assert "calc: value in the code → 30 in 60 s per ip, probed" in done.result["plan"]["sections"][VALUES_SECTION]
     assert place.stored is None
 
 

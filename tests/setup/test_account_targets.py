@@ -214,7 +214,7 @@ def test_reasons_of_the_exit_code_are_shown_before_many_other_lines(kites: World
 
 @pytest.mark.parametrize(
     ("token", "text"),
-    [(None, "permissionGroupKeys="), ("wrong", "CLOUDFLARE_ACCOUNT_ID=ID"), ("a b", "invalid character")],
+    [(None, "permissionGroupKeys="), ("wrong", "CLOUDFLARE_ACCOUNT_ID=ID"), ("a b", "U+0020")],
     ids=["missing", "unknown", "malformed"],
 )
 def test_unusable_token_is_refused_without_a_question(kites: World, token: str | None, text: str) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from ops.cloudflare.marks import SchemaMark
+from ops.workers.schema_age import SCHEMA_SECTION
 from tests.conftest import ACCOUNT
 from tests.support.shop import WORKER, Shop
 
@@ -48,7 +49,7 @@ class Orders:
         """Return the section of a dry run's plan."""
         outcome = self.rollback("--dry-run", *more)
         sections: Mapping[str, list[str]] = outcome.result["plan"]["sections"]
-        return sections.get("Database schema", [])
+        return sections.get(SCHEMA_SECTION, [])
 
 
 def mark(last: str, *applied: str) -> SchemaMark:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.maintenance.plan_text import CALLS_SECTION
 from tests.support.commands import ended
 from tests.support.many_routes import ManyRoutes, many_routes
 
@@ -35,7 +36,7 @@ def test_plan_shows_the_calls(shop: ManyRoutes) -> None:
     for state in ("on", "off"):
         shop.world.sandbox.requests.clear()
 
-        (line,) = shop.ops(state).result["plan"]["sections"]["Calls to Cloudflare"]
+        (line,) = shop.ops(state).result["plan"]["sections"][CALLS_SECTION]
 
         shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
         assert made <= shown - later <= made + 3

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import read_record
+from ops.maintenance.plan_text import CALLS_SECTION
 from tests.merge.test_interleavings import check_interleavings
 from tests.support.bakery import PERSON, TOKEN
 from tests.support.commands import ended, texts
@@ -134,7 +135,7 @@ def test_plan_shows_the_calls_of_writes_that_take_time(tmp_path: Path) -> None:
             shop.world.sandbox.fault(method=method, path=path, times=None, after=lambda: sleep(0.3))
         shop.world.sandbox.fault(**ROUTE, times=None, before=lambda: written.append(perf_counter()))
 
-        (line,) = shop.ops("on").result["plan"]["sections"]["Calls to Cloudflare"]
+        (line,) = shop.ops("on").result["plan"]["sections"][CALLS_SECTION]
 
         shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
         further = 2 * int(max(0.0, written[-1] - written[0] - 5.0))  # a busy machine takes longer, and compares again

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ops.pages.plan_text import BINDINGS_SECTION
 from tests.conftest import SITE, World
 from tests.merge.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan
 from tests.merge.runbooks.test_redeploy_pages_jobs import fetch
@@ -67,7 +68,7 @@ def test_committed_bindings_are_deployed_without_source_maps(site: Site) -> None
     assert uploaded_bindings(site) == {"CART"}
     assert b"t0p-s3cret" not in b"".join(site.served.rules.values())
     plan = outcome.result["plan"]
-    assert "+ KV CART → 0123456789abcdef0123456789abcdef" in plan["sections"]["Bindings"]
+    assert "+ KV CART → 0123456789abcdef0123456789abcdef" in plan["sections"][BINDINGS_SECTION]
     assert "ignored settings of wrangler.toml: upload_source_maps" in plan["warnings"]
 
 
@@ -150,7 +151,7 @@ def test_plan_lists_project_bindings_without_configuration(site: Site) -> None:
 
     plan = dry_run_plan(site, "--commit", commit)
 
-    assert plan["sections"]["Bindings"][1:] == [f"= KV CART → {'a' * 32}"]
+    assert plan["sections"][BINDINGS_SECTION][1:] == [f"= KV CART → {'a' * 32}"]
 
 
 def fetch_and_deploy(site: Site, tmp_path: Path, change: Callable[[Path], None] = lambda _: None) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ops.pages.plan_text import BUILD_SECTION, COMMIT_SECTION
 from tests.conftest import SITE, Outcome, World
 from tests.support.commands import Command, ended, has_ended, texts
 from tests.support.pages_reads import ORDERS, between
@@ -339,8 +340,8 @@ def test_plan_describes_build_and_replaced_deployment(site: Site) -> None:
 
     (change,) = plan["changes"]
     assert (change["before"], change["after"]) == (site.live[:8], f"commit {site.good[:12]}")
-    assert plan["sections"]["Commit"] == [f'{site.good}, on main, "the good page"']
-    assert plan["sections"]["Build"] == ["sh build.sh in ., output in dist", "with MODE"]
+    assert plan["sections"][COMMIT_SECTION] == [f'{site.good}, on main, "the good page"']
+    assert plan["sections"][BUILD_SECTION] == ["sh build.sh in ., output in dist", "with MODE"]
     assert "the build does not get these project variables: API_URL; add them to `build.env`" in plan["warnings"]
     assert "v41ue" not in str(plan)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.pages.plan_text import REJECTED_SECTION
 from tests.conftest import SITE, Incident, World
 from tests.support.named_histories import HistoryCase, named_histories
 from tests.support.site_reference import NOTATION, SiteJudge, read_site_history
@@ -122,7 +123,7 @@ def test_rollback_that_a_run_saw_is_remembered(incident: Incident) -> None:
     assert world.served == ids["A"], outcome.err
     assert (
         f"{ids['B'][:8]}: an earlier run replaced it, or found it rolled back"
-        in outcome.result["plan"]["sections"]["Rejected deployments"]
+        in outcome.result["plan"]["sections"][REJECTED_SECTION]
     )
 
 

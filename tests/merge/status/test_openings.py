@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RunRecord, embed_record
+from ops.maintenance.plan_text import END_SECTION
 from tests.conftest import ACCOUNT, WORKER, Incident, Outcome, World
 from tests.support.commands import ended
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, MaintenanceWorld, prepared
@@ -140,7 +141,7 @@ def test_opened_route_is_shown_with_the_command_that_closes_it(place: Maintenanc
     assert ended(closed) == (0, "recovered", "verified")
     assert openings(place.world) == []
     assert closed.result["plan"]["summary"].count("planned end") == 1
-    assert any("automatically" in line for line in closed.result["plan"]["sections"]["Planned end of maintenance"])
+    assert any("automatically" in line for line in closed.result["plan"]["sections"][END_SECTION])
     assert ended(place.on("--until", "2h", "--reopen-at-end"))[0] == 0
 
 
