@@ -47,7 +47,7 @@ def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: P
     bookmark = bookmarks(done.out)
     lines = [
         ("orders", " 2 ", "0001_customers.sql, 0002_orders.sql"),
-        ("schema only", "data not tested"),
+        ("schema", "data"),
         ("before", "foreign keys: healthy", "integrity: healthy"),
         ("bookmark", bookmark[0]),
         ("applied", "0001_customers.sql"),
@@ -352,7 +352,7 @@ def test_token_without_d1_is_refused_without_ops_yml(shop: Deployment) -> None:
     assert 'have the permission "D1 Write"' in refused.err
     for each in (refused, gone):
         assert "account_id" in each.err
-        assert "in the wrangler file" in each.err
+        assert " wrangler " in each.err
         assert "ops.yml" not in each.err
     assert shop.writes == []
 

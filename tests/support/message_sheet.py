@@ -75,9 +75,9 @@ def read() -> tuple[dict[str, Row], dict[str, Row]]:
 
 
 def is_shown(text: str, key: str, field_name: str = "message") -> bool:
-    """Whether the text has what the golden file has for this place of the code, with any values."""
+    """Whether the text has what the golden file has for this place of the code, with any values, in any case."""
     parts = re.split(r"\{[^{}]*\}", read()[0][key][field_name])
-    return re.search(".*".join(map(re.escape, parts)), text) is not None
+    return re.search(".*".join(map(re.escape, parts)), text, re.IGNORECASE) is not None
 
 
 def find_differences() -> list[str]:
