@@ -122,9 +122,9 @@ def test_unknown_drill_is_refused_with_suggestion(world: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--github-fails", "after-permission"], "--github-fails needs a GitHub"),
-        (["--trigger", "command", "--github-fails", "issues"], 'error: --github-fails "issues" is no METHOD:PATH'),
-        (["--trigger", "label"], "is not a git repository"),
+        (["--github-fails", "after-permission"], "--github-fails .*\n hint: .* --trigger "),
+        (["--trigger", "command", "--github-fails", "issues"], '"issues" .*METHOD:PATH'),
+        (["--trigger", "label"], " git "),
     ],
 )
 def test_invalid_drill_options_are_explained(world: Any, arguments: list[str], said: str) -> None:
@@ -133,7 +133,7 @@ def test_invalid_drill_options_are_explained(world: Any, arguments: list[str], s
     outcome = world.ops("drill", "rollback-worker", "--config", str(world.config), *arguments)
 
     assert outcome.code == 2
-    assert said in outcome.err
+    assert re.search(said, outcome.err)
     assert " hint: " in outcome.err
 
 
