@@ -137,7 +137,7 @@ def test_rejection_is_one_typed_error(body: Any, status: int, kind: ErrorKind, r
 
     assert (caught.value.kind, caught.value.reason) == (kind, reason)
     assert said in caught.value.message
-    assert caught.value.message.startswith(f"Cloudflare answered {CALL} with HTTP {status}")
+    assert re.match(rf"Cloudflare .*{re.escape(CALL)} .*HTTP {status}\b", caught.value.message)
     assert caught.value.ray_id == "8f1-LHR"
 
 
@@ -164,7 +164,7 @@ def test_known_code_is_explained_per_product(product: str) -> None:
             decode(rejection(code, "rejected: SQLITE_ERROR"), status=400, path=PATHS[product])
 
         assert caught.value.kind == known.kind
-        assert f"This means: {known.meaning}. " in caught.value.hint, "it says what to do as well"
+        assert f"{known.meaning}. " in caught.value.hint, "it says what to do as well"
         assert known.source in {"errors", "auth", "pages", "d1", "wrangler", "workers-sdk"}
 
 

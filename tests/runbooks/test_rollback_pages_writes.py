@@ -201,7 +201,7 @@ def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (4, "failed", "world_moved"), outcome.err
-    assert f"the site matches {oldest[:8]}" in outcome.result["message"]
+    assert f" {oldest[:8]}" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 
