@@ -190,8 +190,9 @@ def format_duration(seconds: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Format seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 12 min."""
-    return f"{seconds:.0f} s" if 10 <= seconds < LONG else format_duration(seconds)
+    """Format seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 5 min, 301 s, 12 min."""
+    is_whole = seconds >= 60 and seconds % 60 == 0
+    return f"{seconds:.0f} s" if 10 <= seconds < LONG and not is_whole else format_duration(seconds)
 
 
 def format_rounded_up(seconds: float) -> str:

@@ -59,7 +59,7 @@ def test_last_twelve_results_are_on_one_issue_with_a_chart_that_the_table_repeat
     known = [seconds for seconds in recovered if seconds is not None]
     assert f"bar {known}" in newest
     assert f"line {[60] * len(known)}" in newest
-    assert [int(each) for each in re.findall(r"\| (\d+) s \(target 60 s\) \|$", newest, re.MULTILINE)] == known
+    assert [int(each) for each in re.findall(r"\| (\d+) s \(target 1 min\) \|$", newest, re.MULTILINE)] == known
     assert count_tags(newest)["tr"] == 13
 
 

@@ -10,6 +10,7 @@ def without_what_differs(text: str) -> str:
     text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d, UTC", "DATE, UTC", text)
     text = re.sub(r"\b\d+\.\d\b", "S", text)
+    text = re.sub(r"(?<=after )\d+ (s|min)\b", "S s", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \|", "DATE |", text)
     text = re.sub(r"at \d\d:\d\d UTC", "at TIME UTC", text)
     text = re.sub(r"before: [^|\n]*|[Tt]he probes (failed before and )?are healthy[^.|\n]*", "…", text)
