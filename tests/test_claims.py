@@ -73,13 +73,22 @@ def consecutive_faults(random: Random, case: Case) -> list[dict[str, Any]]:
 
 
 def add_faults(world: World, scenario: Scenario, faults: list[dict[str, Any]], random: Random) -> bool:
-    """Add the faults, and sometimes a change by another person; return whether there is one."""
+    """Add the faults, and sometimes a change by another person; return whether there is one.
+
+    It comes at any request, or after the last fault, when a run reads what it knows least about.
+    """
     parts = {"cloudflare": world.sandbox.fault, "github": world.sandbox.github.fault, "edge": world.sandbox.edge_fault}
     comes = random.random() < 0.4
     if comes:
         come = partial(random.choice(scenario.strangers), world)
         moment: dict[str, Any] = {random.choice(["before", "after"]): come}
-        world.sandbox.fault(path="/client/v4/**", skip=random.randint(0, 20), is_prompt=True, **moment)
+        others = partial(
+            world.sandbox.fault, path="/client/v4/**", skip=random.randint(0, 20), is_prompt=True, **moment
+        )
+        if faults and random.random() < 0.5:
+            faults = [*faults[:-1], {**faults[-1], "before": others, "is_prompt": True}]
+        else:
+            others()
     for rule in faults:
         given = {name: value for name, value in rule.items() if name != "part"}
         if rule["part"] == "github" and given.pop("code", None):

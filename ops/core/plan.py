@@ -272,11 +272,11 @@ class Progress:
         else:
             self.has_sent = self.may_have_written = True
 
-    def begin_read_back(self, change: Change) -> None:
-        """Note that a change is read back whose write was answered before those of other changes."""
+    def begin_read_back(self, change: Change, *, is_answered: bool) -> None:
+        """Note that a change is read back whose write was sent before those of other changes."""
         if change.target in self.unconfirmed:
             self.unconfirmed.remove(change.target)
-        self.pending_target, self.is_answered = change.target, True
+        self.pending_target, self.is_answered = change.target, is_answered
 
     def settle_change(self, change: Change, group: list[str]) -> None:
         """Move the change to `group`, which is one of the lists above."""

@@ -81,6 +81,10 @@ class SentChange:
     def doubt(self) -> str:
         return f"{LiveState.UNKNOWN.words}: {self.unclear}; then"
 
+    def unknown(self, world: ObservedState) -> UnknownOutcome:
+        """Return the error for an unclear write that the state neither shows nor excludes."""
+        return UnknownOutcome(f"{self.doubt} {world.text}", reason=Reason.UNCLEAR, hint=self.start_again_hint)
+
     def note_applied(self, world: ObservedState) -> None:
         """Record that the state shows an unanswered write."""
         self.is_accepted = self.progress.is_answered = True
@@ -90,16 +94,16 @@ class SentChange:
         """Return whether this run made the live change."""
         return bool(self.unclear) if world.made_by_run is None else world.made_by_run
 
-    def overtaken(self, world: ObservedState, *, answered: bool) -> ProviderError:
-        """Return the error for another live change, and record what happened to ours."""
-        made = (
-            answered or (None if self.unclear else False)
-            if world.made_by_run is None
-            else world.made_by_run or answered
-        )
+    def overtaken(self, world: ObservedState) -> ProviderError:
+        """Return the error for another live change, and record what happened to ours.
+
+        Ours was made only if an answer, a former read or the provider's history shows it.
+        """
+        known = world.made_by_run if self.unclear else bool(world.made_by_run)
+        made = self.is_accepted or known
         if made:
             self.progress.settle_change(self.step, self.progress.replaced)
-            if not answered:
+            if not self.is_accepted:
                 self.record(EventKind.WRITTEN, f"applied, then replaced: {world.text}")
         elif made is False:
             self.progress.drop_change(verified=True)
@@ -174,7 +178,7 @@ class ChangeWriter:
             raise _not_applied(sent, error, None, last=last) from None
         sent.record(EventKind.COMPARED, world.text, state=world.state.value)
         if world.is_uncertain and sent.unclear:
-            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=sent.start_again_hint)
+            raise sent.unknown(world)
         if world.is_uncertain:
             raise _not_applied(sent, error, None, last=last)
         if world.state == ChangeState.DONE:
@@ -184,7 +188,7 @@ class ChangeWriter:
         if world.may_lag and sent.unclear and (ends or world.state == ChangeState.CHANGED_ELSEWHERE):
             return world
         if world.state == ChangeState.CHANGED_ELSEWHERE:
-            raise sent.overtaken(world, answered=False)
+            raise sent.overtaken(world)
         if ends:
             raise _not_applied(sent, error, world, last=last)
         return None
@@ -235,6 +239,8 @@ class ChangeWriter:
             failure = error.message
         if world is None or _may_still_appear(sent, world):
             world = self._wait_for_change(sent, world, began + sent.patience, failure)
+        if world.is_uncertain and not sent.is_accepted:
+            raise sent.unknown(world)
         if world.is_uncertain:
             record(EventKind.WARNING, f"not proved: {world.text}")
             return world
@@ -242,7 +248,7 @@ class ChangeWriter:
             record(EventKind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
             return world
         if world.state == ChangeState.CHANGED_ELSEWHERE:
-            raise sent.overtaken(world, answered=True)
+            raise sent.overtaken(world)
         if world.state == ChangeState.DONE:
             if not sent.is_accepted:
                 sent.note_applied(world)

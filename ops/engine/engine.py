@@ -240,7 +240,7 @@ class Engine:
         """Read back the changes that wait for it, in the order of their writes."""
         while run.unread:
             sent = run.unread.pop(0)
-            run.progress.begin_read_back(sent.step)
+            run.progress.begin_read_back(sent.step, is_answered=sent.is_accepted)
             self._settle_read_back(run, sent, self._read_back(sent, find_probes))
 
     def _make_step(
@@ -325,7 +325,7 @@ class Engine:
         else:
             world = self.writer.look(sent, doubt, patient=False)
         if world.state == ChangeState.CHANGED_ELSEWHERE:
-            raise sent.overtaken(world, answered=not sent.unclear)
+            raise sent.overtaken(world)
         if world.state != ChangeState.DONE:
             raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=sent.start_again_hint)
         sent.progress.settle_change(sent.step, sent.progress.changed)

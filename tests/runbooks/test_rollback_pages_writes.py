@@ -192,6 +192,26 @@ def test_deployment_between_two_reads_fails_the_run(world: World, sites: Release
     assert len(world.writes()) == 1
 
 
+@pytest.mark.parametrize("seconds", [0, pytest.param(30, marks=SLOW)])
+@pytest.mark.parametrize("reads", [pytest.param(5, marks=SLOW), 12, pytest.param(20, marks=SLOW)])
+def test_deployment_after_two_lost_writes_replaced_nothing_of_ours(
+    world: World, sites: Releases, reads: int, seconds: float
+) -> None:
+    """No answer and no read ever showed our rollback, so the run may not say that it was made."""
+    come = partial(world.site, timedelta(), "hotfix", commit="c" * 40)
+    later = {**LIST, "skip": reads, "before": come}
+    world.sandbox.switches.pages_propagation_seconds = seconds
+    world.sandbox.fault(**WRITE, lost="before")
+    world.sandbox.fault(**WRITE, lost="before", skip=1, before=lambda: world.sandbox.fault(**later))
+
+    outcome = world.rollback_pages()
+
+    assert outcome.result["outcome"]["replaced"] == outcome.result["outcome"]["changed"] == [], outcome.err
+    assert outcome.result["outcome"]["unknown"] == [f"Pages {SITE}"]
+    assert outcome.result["plan"]["changes"][0]["target"] == f"Pages {SITE}"
+    assert len(world.writes()) == 2
+
+
 @pytest.mark.slow
 def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
