@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import tempfile
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import settings
 
+import ops
 from ops import cli
 from ops.app import registry
 from ops.tools.process import memory_folder
@@ -310,6 +312,7 @@ class World:
         variables |= workflow_run(self.sandbox.github, variables)
         self.sandbox.github.catch_up()  # people and jobs start commands seconds apart
         with CliRunner().isolation(env=variables) as (out, err, _):
+            ops.STARTED = time.monotonic()  # else a duration of a typed command is the age of this process
             code = cli.run(arguments)
             return Outcome(code, out.getvalue().decode(), err.getvalue().decode())
 

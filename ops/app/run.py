@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import STARTED
+import ops
 from ops.app import registry
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
@@ -86,6 +86,8 @@ class RunRequest:
     """Approval by a reviewer, if ops.yml requires one."""
     stop: str = ""
     """`not read`: GitHub did not tell the gate whether recoveries are stopped."""
+    is_part: bool = False
+    """Whether a longer command, such as `guard`, starts the run: its durations begin there, not with the process."""
 
 
 def _read_run_config(path: Path, signals: SignalHandler) -> "Config":
@@ -229,7 +231,7 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
 def _seconds_since_trigger(request: RunRequest, clock: Clock) -> float:
     """Return seconds from the trigger to now: since this process started, or since the request elsewhere."""
     if request.requested_at is None:
-        return time.monotonic() - STARTED
+        return 0.0 if request.is_part else time.monotonic() - ops.STARTED
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 

@@ -66,7 +66,7 @@ PROBE_WAIT = 0.25
 SERVICE = "service"
 OVERRIDE = "override"
 """The word that a person types behind the name, to go on although recoveries are stopped."""
-HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "is_part", "verbose"}
+HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "verbose"}
 """Parameters of `run`; the others of a command are fields of RunRequest."""
 
 
@@ -164,12 +164,11 @@ def run_and_show(
     override_stop: bool = False,
     permit: Callable[[], object] = lambda: None,
     at_end: "Callable[[EndedRun], object]" = lambda _: None,
-    is_part: bool = False,
     verbose: bool = False,
 ) -> int:
     """Run a runbook, print and record it, and return the exit code. `at_end` is called last.
 
-    `is_part`: another command prints the JSON result, as part of its own. `verbose`: cut no list of the plan.
+    `verbose`: cut no list of the plan. The command of which the run is a part prints the JSON result.
     """
     from ops.app.run import run_runbook, write_record
 
@@ -198,9 +197,9 @@ def run_and_show(
         published = publications.result(result, environ, redactor) if publications else ()
         for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
-        if not (is_part and as_json):
+        if not (request.is_part and as_json):
             _show_end(request, result, configuration, record, as_json=as_json)
-    if options.dry_run and request.incident and not as_json and not is_part:
+    if options.dry_run and request.incident and not as_json and not request.is_part:
         _show_changes(request.incident, config, environ, redactor)
     at_end(result)
     return result.exit_code

@@ -126,8 +126,9 @@ def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_
         environment=drill.section.environment,
         config=drill.path,
         incident=number,
+        is_part=True,
     )
-    return run_and_show(request, redactor, dry_run=False, yes=True, as_json=as_json, is_part=True, verbose=True)
+    return run_and_show(request, redactor, dry_run=False, yes=True, as_json=as_json, verbose=True)
 
 
 def _end_all(drill: "StagingDrill", redactor: Redactor, which: str, *, stop: str = "", as_json: bool) -> int:

@@ -44,7 +44,8 @@ def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Re
     assert shown[6].startswith("#1  -  -  ")
     assert shown[7] == "  Mitigated: api recovered"
     assert re.search(
-        f"old  Rolled back api to {releases.good[:8]}: healthy after .* s, seen from FRA  API answers 500$", shown[6]
+        rf"old  Rolled back api to {releases.good[:8]}: healthy after [\d.]+ (s|min), seen from FRA  API answers 500$",
+        shown[6],
     )
     assert len(shown) == 9
 

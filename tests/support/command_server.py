@@ -119,7 +119,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 def _become(request: dict[str, Any], files: list[int]) -> None:
     """Take the standard files, environment, folder and arguments of the command."""
-    import ops.app.run
+    import ops
 
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -128,8 +128,7 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     sys.stdout = _open(1, "w", "surrogateescape", 1 if os.isatty(1) else -1)
     sys.stderr = _open(2, "w", "backslashreplace", 1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for module in (ops, ops.app.run):
-        vars(module)["STARTED"] = time.monotonic()
+    ops.STARTED = time.monotonic()
     os.environ.clear()
     os.environ.update(request["environ"])
     os.chdir(request["folder"])

@@ -85,6 +85,7 @@ def test_two_sources_roll_the_deployment_back_once(shop: Shop, bad: str) -> None
     (issue,) = incidents(shop)
     (run,) = [read for each in issue.comments if (read := read_record(each.body)) and read.source == "run"]
     assert (run.runbook, run.decision) == ("rollback-worker", "recovered")
+    assert run.durations["write"] == 0, "the time begins when the guard starts the rollback"
     assert (second.code, second.result["reason"]) == (8, "already_stepped_back")
     assert len(shop.world.writes()) == 1
 

@@ -392,7 +392,9 @@ class StagingDrill:
 
     def _run_part(self, runbook: Any, params: Any) -> EndedRun:
         """Run one of the drill's two changes. Only the drill itself writes on its incident."""
-        request = RunRequest(runbook=runbook, params=params, environment=self.section.environment, config=self.path)
+        request = RunRequest(
+            runbook=runbook, params=params, environment=self.section.environment, config=self.path, is_part=True
+        )
         environ = {name: value for name, value in self.environ.items() if name not in {"GITHUB_TOKEN", "GH_TOKEN"}}
         options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
         with PROCESS_SIGNALS.in_run() as signals:

@@ -32,6 +32,7 @@ def test_unattended_drill_recovers_by_itself(place: DrillWorld) -> None:
     ended = place.run()
 
     assert (ended.code, ended.result["outcome"]) == (0, "passed"), ended.err
+    assert ended.result["write"]["seconds"] == 0, "the time begins when the drill starts the recovery"
     assert not any("please recover" in each.body for each in place.drill.comments)
     assert_as_before(place)
 
