@@ -32,7 +32,7 @@ from ops.github.comments import (
     run_records,
 )
 from ops.github.list_lag import await_listed
-from ops.github.permissions import may_write, read_permission
+from ops.github.permissions import has_write_access
 
 if TYPE_CHECKING:
     from github.Issue import Issue as Issue  # noqa: PLC0414  also for who may not import PyGithub
@@ -395,7 +395,9 @@ class TrustedAuthors:
         if login == BOT:
             return True
         if login not in self._can_write:
-            self._can_write[login] = bool(login) and (login == self._own_login or _may_write(self._repository, login))
+            self._can_write[login] = bool(login) and (
+                login == self._own_login or _author_may_write(self._repository, login)
+            )
         return self._can_write[login]
 
     @cached_property
@@ -407,17 +409,16 @@ class TrustedAuthors:
         return self.includes(author_login(written))
 
 
-def _may_write(repository: "Repository", login: str) -> bool:
-    """Return whether GitHub reports write access; False for an app, a deleted account, or a token that may not ask."""
+def _author_may_write(repository: "Repository", login: str) -> bool:
+    """Return `has_write_access`; False for a token that may not ask."""
     from github import GithubException
 
     try:
-        permission = read_permission(repository, login)
+        return has_write_access(repository, login)
     except GithubException as error:
-        if error.status in {403, 404}:
+        if error.status == 403:
             return False
         raise
-    return may_write(permission["role_name"], permission["permission"])
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,19 @@ def read_permission(repository: "Repository", login: str) -> Any:
     return read_json(repository, f"/collaborators/{quote(login, safe='')}/permission")
 
 
+def has_write_access(repository: "Repository", login: str) -> bool:
+    """Return whether GitHub reports write access; False for a login that it does not know. Raises as PyGithub."""
+    from github import GithubException
+
+    try:
+        permission = read_permission(repository, login)
+    except GithubException as error:
+        if error.status == 404:
+            return False
+        raise
+    return may_write(permission["role_name"], permission["permission"])
+
+
 def _check_login(answer: Any, requester: Requester) -> PermissionCheck:
     """Check that the response is about this person, and their write access."""
     user = answer.get("user")

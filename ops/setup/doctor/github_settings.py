@@ -19,7 +19,7 @@ from ops.core.names import DRILL_LABEL, LIMITS_FILE
 from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins
 from ops.core.threads import run_parallel
 from ops.github import actions, client, drill_results, files, issues, protection
-from ops.github.permissions import CONFIG_FILE, may_write, read_permission
+from ops.github.permissions import CONFIG_FILE, has_write_access
 from ops.setup import workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
@@ -318,8 +318,7 @@ def examine_responders(facts: Facts) -> Findings:
     lists = [each for option in _recoveries_with_responders(facts.config) for each in option[1]]
     listed = [login for each in lists for login in each.logins]
     for login in dict.fromkeys((*listed, *facts.config.github.leads)):
-        permissions = facts.github(partial(_repository_permission, login=login))
-        if not may_write(permissions["role_name"], permissions["permission"]):
+        if not facts.github(partial(_responder_may_write, login=login)):
             yield Finding(
                 f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
             )
@@ -339,16 +338,9 @@ def _recoveries_with_responders(config: "Config") -> Iterator[tuple[str, tuple[R
         yield f"{option.runbook} for {option.service} in {option.environment}", find_lists(config, scope)
 
 
-def _repository_permission(repository: "Repository", login: str) -> dict[str, str]:
-    """Return the role and permission; a login that GitHub does not know has none."""
-    try:
-        with client.provider_errors():
-            answer: dict[str, str] = read_permission(repository, login)
-    except client.GitHubApiError as error:
-        if error.status != 404:
-            raise
-        return {"role_name": "none", "permission": "none"}
-    return answer
+def _responder_may_write(repository: "Repository", login: str) -> bool:
+    with client.provider_errors():
+        return has_write_access(repository, login)
 
 
 @check(
