@@ -47,6 +47,10 @@ _TOKEN = re.compile(
 
 A range up to U+10FFFF in a set takes Python 5 ms to compile, in each command; the complement of ASCII takes none.
 """
+ANY_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
+QUOTED = r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?"""
+"""Quoted texts and names of SQLite; a doubled quote begins another one."""
+QUOTED_OR_COMMENT = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 _CAPITALS = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 DOWN = "down"
 """Folder of the down files, beside the folder of migrations; a down file has the name of its migration."""
@@ -87,6 +91,16 @@ def tokenize(sql: str) -> tuple[Token, ...] | None:
 def fold_name(name: str) -> str:
     """Return a name as SQLite compares it: without the capitals A to Z."""
     return name.translate(_CAPITALS)
+
+
+def without_sql_comments(sql: str) -> str:
+    """Return a text with a space for each comment."""
+    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
+
+
+def mask_quoted_sql(sql: str) -> str:
+    """Return a text with a space for each comment, and `?` for each quoted text or name."""
+    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else "?", sql)
 
 
 def is_read_only(sql: str) -> bool:

@@ -21,10 +21,10 @@ from typing import Self
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
-from ops.core.sql import fold_name
+from ops.core.sql import ANY_COMMENT, QUOTED, fold_name
 from ops.database import applies, migration_holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
-from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
+from ops.database.losses import SHOWN, RowLoss
 from ops.database.schema_tables import fill_schema_tables, loses_rows, read_sample_rows
 
 SchemaObject = tuple[object, ...]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
-from ops.core.sql import fold_name
-from ops.database.losses import Affected, Effect, RowLoss, mask_sql_text, shorten_statement
+from ops.core.sql import fold_name, mask_quoted_sql
+from ops.database.losses import Affected, Effect, RowLoss, shorten_statement
 from ops.database.schema_tables import Reference, Table, find_virtual, is_shadow, read_tables
 from ops.database.statement_forms import Fill, RowStatement, map_fill, parse_statement
 
@@ -421,7 +421,7 @@ class LossTracker:
             return Effect.DELETED
         triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
         texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
-        if any(_REPLACES.search(mask_sql_text(text)) for text in texts):
+        if any(_REPLACES.search(mask_quoted_sql(text)) for text in texts):
             return Effect.REPLACED
         is_added = (event.table, event.column) in self._added
         is_added |= copy is not None and event.column not in copy.kept | copy.changed

@@ -14,16 +14,12 @@ from itertools import groupby
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
 from ops.core.names import count_of, did_you_mean, join_sentences, quote_name
-from ops.core.sql import fold_name
+from ops.core.sql import QUOTED_OR_COMMENT, fold_name, without_sql_comments
 
-ANY_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
-QUOTED = r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?"""
-"""Quoted texts and names of SQLite; a doubled quote begins another one."""
 SHOWN = 1000
 """Characters of a statement from which a message quotes the start."""
 SHOWN_LOSSES = 20
 """Losses that a message names at most."""
-QUOTED_OR_COMMENT = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 
 
 class Effect(StrEnum):
@@ -148,16 +144,6 @@ def describe_share(count: int | None, total: int | None, *, is_bound: bool = Fal
 def shorten_statement(sql: str) -> str:
     """Return a statement on one line, without comments and its semicolon; at most the start of a long one."""
     return " ".join(without_sql_comments(sql).split())[:SHOWN].rstrip("; ")
-
-
-def without_sql_comments(sql: str) -> str:
-    """Return a text with a space for each comment."""
-    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
-
-
-def mask_sql_text(sql: str) -> str:
-    """Return a text with a space for each comment, and `?` for each quoted text or name."""
-    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else "?", sql)
 
 
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)

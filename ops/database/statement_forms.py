@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.sql import Token, fold_name, tokenize
-from ops.database.losses import Affected, Effect, mask_sql_text
+from ops.core.sql import Token, fold_name, mask_quoted_sql, tokenize
+from ops.database.losses import Affected, Effect
 from ops.database.schema_tables import Column, Table
 
 _ENDS_WHERE = frozenset(
@@ -300,7 +300,7 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
     names = fill.columns or tuple(each.name for each in new.stored)
     sources = {fold_name(name): item for name, item in zip(names, items, strict=False)}
     is_unclear = not len(items) == len(names) == len(sources) or old.is_virtual or new.is_virtual
-    if is_unclear or _ON_CONFLICT.search(mask_sql_text(new.sql)):
+    if is_unclear or _ON_CONFLICT.search(mask_quoted_sql(new.sql)):
         return None
     kept, losses, changed = set[str](), list[RebuildLoss](), list[Affected]()
     alias = fill.alias or (fill.source if fold_name(fill.source) != fold_name(origin) else "")
