@@ -119,7 +119,7 @@ def secret_variables(config: "Config") -> frozenset[str]:
     return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW_PREFIX, OLD_PREFIX) for name in names)})
 
 
-class ProcessSecretValues:
+class SecretVariables:
     """Reads the variables that `secret_variables` names, whose values the redactor knows."""
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:
@@ -194,7 +194,7 @@ def log_in_to_github(environ: Mapping[str, str], folder: Path, redactor: Redacto
     `folder` is that of ops.yml. Nothing is looked for in a job or without a token, and no repository for a sandbox of
     Cloudflare alone.
     """
-    environ = actions.enter_operations(environ)
+    environ = actions.use_operations_repository(environ)
     if actions.is_job(environ) or not any(environ.get(name) for name in TOKENS):
         return environ, ""
     environ = add_server(environ, folder, redactor)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
-from ops.app.configuration import ProcessSecretValues, command_prefix
+from ops.app.configuration import SecretVariables, command_prefix
 from ops.app.registry import load_rollback, record_rules
 from ops.app.row_store import make_row_store
 from ops.app.run_files import RUNS, read_records
@@ -68,7 +68,7 @@ def planning_context(
         web=session.web,
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
         read_source=functools.partial(read_source, folder, environ, redactor),
-        secret_values=ProcessSecretValues(environ, redactor, session.config),
+        secret_values=SecretVariables(environ, redactor, session.config),
         kept_rows=make_row_store(folder / RUNS / run_id, session, run_id, is_job=actions.is_job(environ)),
         previous_runs=lambda: PreviousRuns,
         runs_of_incidents=lambda _: (),

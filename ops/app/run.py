@@ -211,7 +211,7 @@ def _execute_run(
     service = runbook.service(request.params, context.environment)
     if runbook.incident_use.needs_approval:
         options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
-    options = StatusWarning(session, service, context.timeline).watch(stop.watch(options))
+    options = ProviderStatusWarning(session, service, context.timeline).add_to(stop.add_to(options))
     engine = Engine(prober, session.write_guards.writing, signals)
     try:
         result = engine.execute(runbook, context, options)
@@ -361,7 +361,7 @@ def write_record(
     return path, ""
 
 
-def _read_status(session: Session, services: "Sequence[Service]") -> StatusReport:
+def _read_provider_status(session: Session, services: "Sequence[Service]") -> StatusReport:
     """Read what Cloudflare reports about the products that these services use."""
     from ops.probes import provider_status
 
@@ -374,17 +374,17 @@ def _read_status(session: Session, services: "Sequence[Service]") -> StatusRepor
     )
 
 
-class StatusWarning:
+class ProviderStatusWarning:
     """Reads Cloudflare's status page in the background, and warns once, with the plan or its confirmation."""
 
     def __init__(self, session: Session, service: str, timeline: Timeline) -> None:
         services = session.environment.services
         used = [services[service]] if service in services else list(services.values())
         self._timeline = timeline
-        self._reading: Future[StatusReport] | None = start_call(lambda: _read_status(session, used))
+        self._reading: Future[StatusReport] | None = start_call(lambda: _read_provider_status(session, used))
 
-    def watch(self, options: RunOptions) -> RunOptions:
-        """Return the options of a run that looks for the answer when it shows the plan, and when it confirms."""
+    def add_to(self, options: RunOptions) -> RunOptions:
+        """Return the options of a run that warns when it shows the plan or confirms it, if the page has answered."""
         return replace(
             options, show_plan=self._warn_before(options.show_plan), confirm=self._warn_before(options.confirm)
         )

@@ -43,7 +43,7 @@ class StopOverride:
         self._environ, self._redactor, self._timeline = environ, redactor, context.timeline
         self._telling: Future[None] | None = None
 
-    def watch(self, options: RunOptions) -> RunOptions:
+    def add_to(self, options: RunOptions) -> RunOptions:
         """Return the options of a run that needs an override in place of the confirmation while a stop lasts."""
         finish = None if options.dry_run else self._start_reading()
         if finish is None:

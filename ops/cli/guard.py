@@ -15,7 +15,7 @@ from ops.cli.options import (
     AS_JSON,
     CONFIG,
     ENVIRONMENT,
-    choose_environment,
+    choose_environment_option,
     choose_service_place,
     complete_service,
     github_environ,
@@ -167,7 +167,7 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
     from ops.app.scope import Place
     from ops.watch.guard_start import open_guards
 
-    environment = choose_environment("guard", environment, config, recent=True, json=as_json)
+    environment = choose_environment_option("guard", environment, config, recent=True, json=as_json)
     environ = github_environ(config, redactor, is_quiet=as_json)
     codes = [0]
     with open_guards(environment, config, environ, redactor, on_round=_guard_printer(as_json=as_json)) as guards:

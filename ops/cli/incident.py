@@ -14,7 +14,7 @@ from ops.cli.options import (
     CONFIG,
     ENVIRONMENT,
     INCIDENT,
-    choose_environment,
+    choose_environment_option,
     complete_environment,
     complete_service,
     github_environ,
@@ -430,7 +430,7 @@ def evidence(
         echo(f"{len(lines) - 2} entries in {audit}")
         return
     options = {"since": since, "until": until, "incident": incident, "json": file}
-    environment = choose_environment("evidence", environment, config, **options)
+    environment = choose_environment_option("evidence", environment, config, **options)
     environ = github_environ(config, redactor)
     collection = collect.collect_evidence(environment, (since, until), config, environ, redactor)
     if file is not None:

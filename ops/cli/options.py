@@ -225,7 +225,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON r
 AS_MARKDOWN = click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
 
 
-def choose_environment(name: str, environment: str, config: Path, **options: Any) -> str:
+def choose_environment_option(name: str, environment: str, config: Path, **options: Any) -> str:
     """Return the environment of a command, or the only one. `options` are the other ones. Raises ConfigError."""
     if environment:
         return environment

@@ -22,7 +22,7 @@ from ops.cli.options import (
     ENVIRONMENT_FILTER,
     INCIDENT,
     ask_read_only_tokens,
-    choose_environment,
+    choose_environment_option,
     choose_service_place,
     complete_service,
     github_environ,
@@ -68,7 +68,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     from ops.status.open_incidents import start_reading_overview
     from ops.status.status import environment_status
 
-    environment = choose_environment("status", environment, config)
+    environment = choose_environment_option("status", environment, config)
     environ = github_environ(config, redactor, is_quiet=True)
     finish_reading = start_reading_overview(config, environ, redactor)
     finish_drills = last_runs.start_reading_drills(config, environ, redactor)
@@ -258,7 +258,7 @@ def _choose_outage_place(service: str, environment: str, config: Path, options: 
 
     if service:
         return choose_service_place("check-outage", service, environment, config, options)
-    return Place(choose_environment("check-outage", environment, config, **options))
+    return Place(choose_environment_option("check-outage", environment, config, **options))
 
 
 @click.command(

@@ -52,7 +52,7 @@ def find_binding(file: str, raw: bytes, name: str, environment: str) -> Database
     if not isinstance(known_as, str) or not isinstance(account, str):
         raise _unusable_wrangler_file(f"{file} has a name or account_id that is not a text")
     if not database_id and not binding.get("database_name"):
-        known_as = _provisioned_name(file, known_as, settings, table, environment)
+        known_as = _provisioned_database_name(file, known_as, settings, table, environment)
     elif not isinstance(database_id, str) or (database_id and not UUID.fullmatch(database_id)):
         raise _unusable_wrangler_file(
             f"the database_id of {quote_name(known_as)} in {file} is no UUID", "Correct or remove it."
@@ -63,7 +63,7 @@ def find_binding(file: str, raw: bytes, name: str, environment: str) -> Database
     return DatabaseBinding(known_as, database_id, account, folder)
 
 
-def _provisioned_name(
+def _provisioned_database_name(
     file: str, binding: str, settings: Mapping[str, Any], table: Mapping[str, Any], environment: str
 ) -> str:
     """Return the name that `wrangler deploy` gives to a database whose binding has neither a name nor an id.

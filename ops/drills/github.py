@@ -107,7 +107,7 @@ class DrillIncident:
         return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
 
 
-class RunbookTrigger(Protocol):
+class DrillTrigger(Protocol):
     """Command, label or button that starts the runbook of a drill."""
 
     @property

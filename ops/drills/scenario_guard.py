@@ -66,7 +66,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: github.RunbookTrigger,
+    start_runbook: github.DrillTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Recover from the incident of the guard, and return the result."""

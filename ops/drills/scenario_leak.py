@@ -85,7 +85,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: github.RunbookTrigger,
+    start_runbook: github.DrillTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Rotate, and bring the leaked keys back in two ways. Return the result of the rotation with what came of them."""

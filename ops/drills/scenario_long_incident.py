@@ -63,7 +63,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     _probe: Callable[[], ProbeObservation],
-    start_runbook: github.RunbookTrigger,
+    start_runbook: github.DrillTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Play the incident. Return the result of the first recovery, marked unhealthy if what Backout says is not true."""

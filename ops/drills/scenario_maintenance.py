@@ -33,7 +33,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: github.RunbookTrigger,
+    start_runbook: github.DrillTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Close and reopen the service. Return the result, marked unhealthy if the drill observes something else.
@@ -85,7 +85,7 @@ def _open_by_deployment(sandbox: "Sandbox", service: "Service", say: Say) -> Non
     say(f"a deployment of CI sets the route {closed.pattern}, so the closed service is open there")
 
 
-def _find_opening(world: DrillWorld, service: "Service", start_runbook: github.RunbookTrigger, say: Say) -> str:
+def _find_opening(world: DrillWorld, service: "Service", start_runbook: github.DrillTrigger, say: Say) -> str:
     """Watch the closed service, and return what went wrong: the watch must find the opening, and say so."""
     incident = None if start_runbook.drill.github_fails else start_runbook.incident
     arguments = ["watch", "--closed", "--service", service.name, "--environment", world.environment.name]

@@ -107,7 +107,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     _probe: Callable[[], ProbeObservation],
-    start_runbook: github.RunbookTrigger,
+    start_runbook: github.DrillTrigger,
     say: Say,
     *,
     is_noisy: bool = False,
@@ -169,7 +169,7 @@ def _run_watch(
 
 
 def _by_workflow(
-    world: DrillWorld, night: _Night, trigger: github.RunbookTrigger, incident: github.DrillIncident, say: Say
+    world: DrillWorld, night: _Night, trigger: github.DrillTrigger, incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
     """Recover by label or button; run a watch again that is gone. Return the result of the rollback."""
     hub = world.sandbox.github

@@ -195,7 +195,7 @@ def _github_source(requested_period: Period, environ: Mapping[str, str], redacto
         with provider_errors():
             return (
                 tables.environment_table(
-                    protection.environment_uses(repository, requested_period), protection.MOST_USES
+                    protection.list_github_environment_uses(repository, requested_period), protection.MOST_USES
                 ),
             )
 

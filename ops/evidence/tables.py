@@ -21,7 +21,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.core.clock import Period, format_rfc3339
 from ops.core.permissions import ANY_TOKEN, graphql_permissions, needed_permission
 from ops.github.comments import MAX_TEXT
-from ops.github.protection import EnvironmentUse
+from ops.github.protection import GitHubEnvironmentUse
 from ops.render import code_span, collapse_blank_lines, load_templates, to_one_line
 
 AUDIT_KEPT = timedelta(days=548)
@@ -314,7 +314,7 @@ def database_table(usages: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> 
     return replace(D1, rows=rows, notes=(*D1.notes, *notes))
 
 
-def environment_table(uses: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
+def environment_table(uses: Sequence[GitHubEnvironmentUse], most: int) -> EvidenceTable:
     rows = tuple((u.at, u.environment, u.actor, u.ref, u.sha[:12], u.state, u.url) for u in uses)
     more = (f"Only the newest {most} were read. Use a shorter period to see the others.",)
     return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(uses) >= most else ())))

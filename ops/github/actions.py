@@ -173,7 +173,7 @@ def is_job(environ: Mapping[str, str]) -> bool:
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
-def enter_operations(environ: Mapping[str, str]) -> Mapping[str, str]:
+def use_operations_repository(environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the variables for the repository in OPERATIONS_REPOSITORY; unchanged without it.
 
     A job of the application's repository sets it. Its run is none of the operations repository, so its number is left

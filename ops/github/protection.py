@@ -321,7 +321,7 @@ def _write_protection(repository: "Repository", method: str, path: str, body: Ma
 
 
 @dataclass(frozen=True)
-class EnvironmentUse:
+class GitHubEnvironmentUse:
     """Use of a GitHub environment by a job. `at`: GitHub's clock. `actor`: the person who started the run."""
 
     at: datetime
@@ -334,9 +334,9 @@ class EnvironmentUse:
     """URL of the job's log."""
 
 
-def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
+def list_github_environment_uses(repository: "Repository", period: Period) -> tuple[GitHubEnvironmentUse, ...]:
     """Return the uses of all environments in the period, newest first, at most MOST_USES. Raises as PyGithub."""
-    return tuple(_environment_use(repository, row) for row in _list_job_deployments(repository, period))
+    return tuple(_read_github_environment_use(repository, row) for row in _list_job_deployments(repository, period))
 
 
 def _list_job_deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
@@ -355,10 +355,10 @@ def _list_job_deployments(repository: "Repository", period: Period) -> Iterator[
             return
 
 
-def _environment_use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
+def _read_github_environment_use(repository: "Repository", row: Mapping[str, Any]) -> GitHubEnvironmentUse:
     statuses = read_json(repository, f"/deployments/{int(row['id'])}/statuses?per_page=1")
     last = statuses[0] if statuses else {}
-    return EnvironmentUse(
+    return GitHubEnvironmentUse(
         at=parse_utc(row["created_at"]),
         environment=row["environment"],
         actor=(row.get("creator") or {}).get("login", "ghost"),

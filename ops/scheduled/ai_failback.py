@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.app.configuration import ProcessSecretValues
+from ops.app.configuration import SecretVariables
 from ops.app.session import Session
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
@@ -91,7 +91,7 @@ class FailbackPorts:
 
     environment: "Environment"
     web: "WebClients"
-    secret_values: ProcessSecretValues
+    secret_values: SecretVariables
 
 
 def _decide_ai_failback(
@@ -120,7 +120,7 @@ def _decide_ai_failback(
                 should_restore=False,
                 reason=f"the override belongs to no incident, so a change could not be reported{end}",
             ), override
-        ports = FailbackPorts(environment, session.web, ProcessSecretValues(environ, redactor, config))
+        ports = FailbackPorts(environment, session.web, SecretVariables(environ, redactor, config))
         return _decide_with_probe(ports, runtime.ai, override, session.clock.now()), override
 
 

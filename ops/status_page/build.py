@@ -18,7 +18,7 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.public_updates import read_updates
 from ops.probes.http import ProbeClient
 from ops.status_page.folder import replace_folder
-from ops.status_page.overview import PageSettings, fold_updates
+from ops.status_page.overview import StatusPageSettings, fold_updates
 from ops.status_page.pages import render_site
 from ops.status_page.served import PageBuild, ServedPage, parse_page_build, read_page_build
 from ops.status_page.summary import STATUS_FILES
@@ -36,7 +36,7 @@ class BuiltPage:
     build: PageBuild
 
 
-def page_settings(config: "Config") -> PageSettings:
+def status_page_settings(config: "Config") -> StatusPageSettings:
     """Return the page that ops.yml describes. Raises ConfigError without an own page."""
     page = config.status_page
     if page is None or not page.has_own_page:
@@ -44,13 +44,13 @@ def page_settings(config: "Config") -> PageSettings:
         hint = "See docs/how-to/status-page.md: an own page needs its url, title and components in ops.yml."
         raise ConfigError(f"ops.yml {missing}, so there is no own page to build", hint=hint)
     interval = timedelta(seconds=parse_duration(page.rebuilt)) if page.rebuilt else None
-    return PageSettings(page.title, page.url.rstrip("/"), page.component_names, interval)
+    return StatusPageSettings(page.title, page.url.rstrip("/"), page.component_names, interval)
 
 
 def build_page(folder: Path, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> BuiltPage:
     """Read the updates of all incidents, and replace the folder. Raises ConfigError and ProviderError."""
     config = load_config(config_path, environ, redactor)
-    settings = page_settings(config)
+    settings = status_page_settings(config)
     with provider_errors(CHECK_HINT):
         updates = read_updates(connect(environ, redactor, read_only=True), record_rules(config))
     files = render_site(fold_updates(settings, updates, current_time(environ)))
@@ -77,7 +77,7 @@ def compare_page(built: str, config_path: Path, environ: Mapping[str, str], reda
     Raises ConfigError, and ProviderError if it is not served within the time for which GitHub Pages may serve a former
     file.
     """
-    settings, wanted = page_settings(load_config(config_path, environ, redactor)), find_built_page(built)
+    settings, wanted = status_page_settings(load_config(config_path, environ, redactor)), find_built_page(built)
     _, edge_url, clock = find_addresses(environ)
     with closing(ProbeClient(edge_url)) as web:
         return ServedPage(web, settings.url).wait_for(wanted, clock)

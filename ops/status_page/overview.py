@@ -48,7 +48,7 @@ def worst_of(conditions: Iterable[ShownCondition]) -> ShownCondition:
 
 
 @dataclass(frozen=True)
-class PageSettings:
+class StatusPageSettings:
     """The page as ops.yml describes it."""
 
     title: str
@@ -147,7 +147,7 @@ class ShownComponent:
 class PageOverview:
     """All that the page shows, at one moment."""
 
-    settings: PageSettings
+    settings: StatusPageSettings
     built_at: datetime
     components: tuple[ShownComponent, ...]
     running: tuple[PublicIncident, ...]
@@ -181,7 +181,7 @@ class PageOverview:
         return not self.running and self.worst == ShownCondition.OPERATIONAL
 
 
-def fold_updates(settings: PageSettings, updates: Iterable[PublicUpdate], built_at: datetime) -> PageOverview:
+def fold_updates(settings: StatusPageSettings, updates: Iterable[PublicUpdate], built_at: datetime) -> PageOverview:
     """Return what the page shows at `built_at`. The order of the updates does not matter."""
     groups: dict[str, list[PublicUpdate]] = {}
     for update in sorted(updates, key=_sort_key):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from ops.core.public_update import AffectedComponent, ComponentCondition, PublicState, PublicUpdate
-from ops.status_page.overview import PageOverview, PageSettings, fold_updates
+from ops.status_page.overview import PageOverview, StatusPageSettings, fold_updates
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
-SETTINGS = PageSettings(
+SETTINGS = StatusPageSettings(
     "Bakery status", "https://status.bakery.example", ("Shop", "Kitchen", "Delivery"), timedelta(minutes=15)
 )
 MAJOR, PARTIAL, DEGRADED = (
@@ -48,7 +48,7 @@ def update(
     )
 
 
-def overview(*updates: PublicUpdate, settings: PageSettings = SETTINGS, built_at: datetime = NOW) -> PageOverview:
+def overview(*updates: PublicUpdate, settings: StatusPageSettings = SETTINGS, built_at: datetime = NOW) -> PageOverview:
     return fold_updates(settings, updates, built_at)
 
 
