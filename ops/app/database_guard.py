@@ -23,7 +23,7 @@ from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
 
 if TYPE_CHECKING:
-    from ops.core.sql import MigrationsFolder
+    from ops.core.migrations_folder import MigrationsFolder
 
 TOKEN, ACCOUNT, ENVIRONMENT = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_ENV"
 """Variables that wrangler reads too."""

@@ -40,7 +40,8 @@ from ops.config.types import (
     standard_runner,
 )
 from ops.core.errors import ConfigError, Refused
-from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, DOWN, MigrationsFolder, find_pattern_problem, is_read_only
+from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, DOWN, MigrationsFolder, find_pattern_problem
+from ops.core.sql import is_read_only
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
 MigrationName = Annotated[str, Field(min_length=1, max_length=255, description="Name of its file.")]

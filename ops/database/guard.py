@@ -24,8 +24,9 @@ from ops.core.errors import (
     UnclearWrite,
     UnknownOutcome,
 )
+from ops.core.migrations_folder import DOWN, hash_migration, migration_order
 from ops.core.names import count_of, join_sentences, quote_name
-from ops.core.sql import DOWN, fold_name, hash_migration, migration_order
+from ops.core.sql import fold_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.database import row_counts

@@ -15,8 +15,8 @@ from ops.cloudflare.types.d1 import quote_identifier
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
+from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
 from ops.core.names import quote_name
-from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
 from ops.database.local_copy import SqlRejectedError, split_statements
 
 DEFAULT_FOLDER = "migrations"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
-from ops.core.sql import MigrationsFolder, hash_migration
+from ops.core.migrations_folder import MigrationsFolder, hash_migration
 from ops.core.threads import run_parallel_mixed
 from ops.database.plan_text import WorkerUse
 from ops.database.time_travel import RestorePoint

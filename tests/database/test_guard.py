@@ -12,9 +12,9 @@ from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.marks import parse_schema_marks
 from ops.core.clock import SystemClock
+from ops.core.migrations_folder import hash_migration
 from ops.core.plan import LiveState
 from ops.core.redaction import Secret
-from ops.core.sql import hash_migration
 from ops.database.migration_holds import MigrationHold, replace_migration_holds
 from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
 from ops.database.state import read_migrations, read_objects

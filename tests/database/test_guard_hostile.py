@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.cloudflare.marks import parse_schema_marks
-from ops.core.sql import hash_migration
+from ops.core.migrations_folder import hash_migration
 from ops.database.applies import CREATE_TABLE as CREATE_APPLIES
 from ops.database.migration_holds import CREATE_TABLE as CREATE_HOLDS
 from tests.conftest import World

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 
 from ops.core.errors import Reason, Refused
-from ops.core.sql import MigrationsFolder, hash_migration, migration_order
+from ops.core.migrations_folder import MigrationsFolder, hash_migration, migration_order
 from ops.database.migrations import find_binding
 from tests.support.properties import holds_for
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.sql import hash_migration
+from ops.core.migrations_folder import hash_migration
 from ops.database.migration_holds import HOLDS_SECTION, RESTORED
 from ops.database.plan_text import ROWS_SECTION, TAKEN_BACK_SECTION
 from tests.conftest import World

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.sql import hash_migration
+from ops.core.migrations_folder import hash_migration
 from ops.runbooks.revert_migration import MIGRATION_SECTION, SCHEMA_SECTION
 from tests.conftest import ACCOUNT, Outcome
 from tests.support import reverts

@@ -29,7 +29,7 @@ KNOWN_LATER = {
     "ops/github/own_writes.py: pattern": "paths of our own requests, by its list of writes",
     "ops/github/requester.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/core/permissions.py: re.sub('\\\\{\\\\w+(\\\\*?)\\\\}', lambda part: '.+' if part[1] else '[^/]+', self.template)": "paths of our own requests, by the rows of permissions.toml",
-    "ops/core/sql.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
+    "ops/core/migrations_folder.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
     "ops/drills/scenario_release.py: f'({name}: )\"[\\\\w-]+\"'": "settings of the example in this repository",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
     "ops/core/redaction.py: f'{before}{_spelling_pattern(self.text[:self._at])}\\\\Z'": "tests/core/test_redaction.py: its speed",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ops.core.sql import hash_migration
+from ops.core.migrations_folder import hash_migration
 from tests.conftest import Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support import second_person
