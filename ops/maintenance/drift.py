@@ -37,7 +37,7 @@ SWITCH_ADVICE = (
 
 
 @dataclass(frozen=True)
-class Opening:
+class MaintenanceOpening:
     """A way into a closed service that is open."""
 
     service: str
@@ -57,7 +57,7 @@ class ClosureLook:
 
     windows: tuple[MaintenanceWindow, ...] = ()
     """Windows at the edge."""
-    openings: tuple[Opening, ...] = ()
+    openings: tuple[MaintenanceOpening, ...] = ()
     is_stored: bool = True
     """Whether it is still stored as closed."""
     run: str = ""
@@ -85,7 +85,7 @@ class LiveWays:
         return tuple(dict.fromkeys(unread))
 
 
-def read_routes(routes: "RoutesApi", state: MaintenanceState, hosts: Iterable[str]) -> LiveWays:
+def read_live_ways(routes: "RoutesApi", state: MaintenanceState, hosts: Iterable[str]) -> LiveWays:
     """Read the routes of all zones, or of many those of `hosts` and of the closed routes. Raises ProviderError."""
     zones = select_zones(routes.list_zones(), hosts, state)
     return LiveWays(zones, steps.read_routes(routes, zones))
@@ -112,11 +112,11 @@ def look_at_routes(
     windows = tuple(each for each in standing.state.windows if each.service in hosts) if standing else ()
     if standing is None or not windows:
         return {}
-    live = read_other_ways(read_routes(routes, standing.state, hosts.values()), workers, routes, windows)
+    live = read_other_ways(read_live_ways(routes, standing.state, hosts.values()), workers, routes, windows)
     looks = dict[str, ClosureLook]()
     for name in dict.fromkeys(each.service for each in windows):
         own = tuple(each for each in windows if each.service == name)
-        openings, unread = find_maintenance_gaps(own, live, check)
+        openings, unread = find_maintenance_openings(own, live, check)
         looks[name] = ClosureLook(own, openings, run=standing.state.run, unread=unread)
     return looks
 
@@ -125,15 +125,15 @@ Check = Callable[[Sequence[MaintenanceCheck]], ProbeResult]
 """Sends one request to each address, and says whether ops-maintenance answers."""
 
 
-def find_maintenance_gaps(
+def find_maintenance_openings(
     windows: Sequence[MaintenanceWindow], live: LiveWays, check: Check
-) -> tuple[tuple[Opening, ...], str]:
+) -> tuple[tuple[MaintenanceOpening, ...], str]:
     """Return the open ways into closed services, and what is unknown.
 
     A closed Pages site costs one request: Cloudflare does not document that a route precedes its custom domain, so
     only its answer shows it [unsure: zone-precedence].
     """
-    openings, unread = [*find_openings(windows, live)], live.unread_patterns(windows)
+    openings, unread = [*find_route_openings(windows, live)], live.unread_patterns(windows)
     unknown = [f"the token cannot read the zone of {', '.join(unread)}"] if unread else []
     opened = {(each.service, each.path) for each in openings}
     sites = [each for each in windows if not each.worker and (each.service, each.path) not in opened]
@@ -153,7 +153,7 @@ def _closed_hosts(window: MaintenanceWindow) -> Iterable[str]:
 
 def find_ignored_switch(
     service: str, switch: "SwitchState", shown: ReportedSwitch | None, settle: timedelta, now: datetime
-) -> Opening | None:
+) -> MaintenanceOpening | None:
     """Return the opening if the application does not follow a closed switch in KV, `settle` after it was set.
 
     An application that shows a value of another run is none: the API of KV may still return an older value.
@@ -165,12 +165,12 @@ def find_ignored_switch(
         return None
     text = f"{service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
     known = sorted({each.incident for each in value.active_owners(now) if each.incident})
-    return Opening(service, ", ".join(value.paths), value.incident, tuple(known), text)
+    return MaintenanceOpening(service, ", ".join(value.paths), value.incident, tuple(known), text)
 
 
-def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[Opening, ...]:
+def find_route_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[MaintenanceOpening, ...]:
     """Return the open ways into closed services, each once: of the widest window that closes it."""
-    openings: dict[tuple[str, str], Opening] = {}
+    openings: dict[tuple[str, str], MaintenanceOpening] = {}
     for window in sorted(windows, key=lambda each: each.path):
         for address, leads_to in _open_addresses(window, live):
             verb = "lead" if address.startswith(PREVIEWS) else "leads"
@@ -178,8 +178,8 @@ def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple
     return tuple(openings.values())
 
 
-def _open_window(window: MaintenanceWindow, text: str) -> Opening:
-    return Opening(window.service, window.path, window.incident, tuple(sorted(window.incidents)), text)
+def _open_window(window: MaintenanceWindow, text: str) -> MaintenanceOpening:
+    return MaintenanceOpening(window.service, window.path, window.incident, tuple(sorted(window.incidents)), text)
 
 
 def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple[str, str]]:
@@ -221,8 +221,11 @@ def _describe_route_pattern(pattern: str) -> str:
     return pattern.removesuffix("/*")
 
 
-def advise_closing(
-    opening: Opening, windows: Iterable[MaintenanceWindow], now: datetime, command: Callable[[Mapping[str, Any]], str]
+def advise_closing_again(
+    opening: MaintenanceOpening,
+    windows: Iterable[MaintenanceWindow],
+    now: datetime,
+    command: Callable[[Mapping[str, Any]], str],
 ) -> str:
     """Return how to close it again; `command` builds the command of maintenance from its options."""
     window = next((each for each in windows if (each.service, each.path) == (opening.service, opening.path)), None)

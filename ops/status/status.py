@@ -30,7 +30,7 @@ from ops.core.runtime_contract import (
 )
 from ops.core.threads import run_parallel, start_call, start_timed_call
 from ops.maintenance import drift, steps
-from ops.maintenance.drift import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
+from ops.maintenance.drift import SWITCH_ADVICE, LiveWays, MaintenanceOpening, find_ignored_switch
 from ops.maintenance.former_configuration import find_service
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.status.held_states import (
@@ -80,7 +80,7 @@ class OrphanedRoute:
 
 
 @dataclass(frozen=True)
-class OpenClosure(Opening):
+class AdvisedOpening(MaintenanceOpening):
     """A way into a closed service that is open, and how to close it again."""
 
     advice: str
@@ -94,7 +94,7 @@ class OpenClosure(Opening):
 class EdgeStatus:
     windows: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[OrphanedRoute, ...] = ()
-    openings: tuple[OpenClosure, ...] = ()
+    openings: tuple[AdvisedOpening, ...] = ()
     unread: tuple[UnreadSource, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     """Service of a window → its name in ops.yml now; empty if no service has its Worker or site."""
@@ -106,7 +106,7 @@ class RuntimeStatus:
 
     switches: tuple[SwitchState, ...] = ()
     limits: tuple[TemporaryLimit, ...] = ()
-    openings: tuple[OpenClosure, ...] = ()
+    openings: tuple[AdvisedOpening, ...] = ()
     undeclared: tuple[UndeclaredSwitch, ...] = ()
     unread: tuple[UnreadSource, ...] = ()
 
@@ -124,7 +124,7 @@ def read_maintenance_at_edge(session: Session, program: str) -> EdgeStatus:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
     names = {each.service: find_service(each, session.environment.services) for each in windows}
-    read_routes = partial(drift.read_routes, session.cloudflare.routes, state, hosts.values())
+    read_routes = partial(drift.read_live_ways, session.cloudflare.routes, state, hosts.values())
     live, lack = try_status_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
         return EdgeStatus(windows, unread=(lack,) if lack else (), names=names)
@@ -135,9 +135,9 @@ def read_maintenance_at_edge(session: Session, program: str) -> EdgeStatus:
         )
         more, lack = try_status_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = drift.find_maintenance_gaps(windows, live, session.web.check_maintenance)
+    openings, unknown = drift.find_maintenance_openings(windows, live, session.web.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
-    advised = tuple(_advise_open_closures(session, windows, openings, program))
+    advised = tuple(_advise_openings(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))
     return EdgeStatus(windows, orphans, advised, tuple(unread), names)
 
@@ -156,15 +156,15 @@ def _find_orphans(
         yield OrphanedRoute(route.pattern, service, build_command(program, "maintenance", options))
 
 
-def _advise_open_closures(
-    session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
-) -> Iterator[OpenClosure]:
+def _advise_openings(
+    session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[MaintenanceOpening, ...], program: str
+) -> Iterator[AdvisedOpening]:
     def status_command(options: Mapping[str, Any]) -> str:
         return build_command(program, "maintenance", {**options, "environment": session.environment.name})
 
     for opening in openings:
-        advice = drift.advise_closing(opening, windows, session.clock.now(), status_command)
-        yield OpenClosure(**vars(opening), advice=advice)
+        advice = drift.advise_closing_again(opening, windows, session.clock.now(), status_command)
+        yield AdvisedOpening(**vars(opening), advice=advice)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class EnvironmentStatus:
     windows: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[OrphanedRoute, ...] = ()
     """Their incident is unknown, so they are listed for every incident."""
-    openings: tuple[OpenClosure, ...] = ()
+    openings: tuple[AdvisedOpening, ...] = ()
     unread: tuple[UnreadSource, ...] = ()
     has_read: bool = True
     """Whether at least one source was read."""
@@ -409,14 +409,14 @@ def _find_other_namespace(session: Session, runtime: "RuntimeConfig") -> list[Un
 
 def _compare_switches(
     session: Session, states: list[SwitchState], shown: RuntimeState | str, now: datetime
-) -> tuple[list[OpenClosure], list[UnreadSource]]:
+) -> tuple[list[AdvisedOpening], list[UnreadSource]]:
     """Compare KV with the application, which may be broken and not answer: that matters only if it must be closed."""
     reported, runtime = {} if isinstance(shown, str) else shown.switches, session.environment.require_runtime()
     settle = timedelta(seconds=runtime.settle)
-    openings, unread = list[OpenClosure](), list[UnreadSource]()
+    openings, unread = list[AdvisedOpening](), list[UnreadSource]()
     for each in states:
         if opening := find_ignored_switch(runtime.service, each, reported.get(each.name), settle, now):
-            openings.append(OpenClosure(**vars(opening), advice=SWITCH_ADVICE))
+            openings.append(AdvisedOpening(**vars(opening), advice=SWITCH_ADVICE))
         elif text := each.describe_disagreement(reported.get(each.name), now):
             unread.append(UnreadSource(("switches",), f"switch {each.name}", text, "Run this again in a minute"))
         elif each.name == MAINTENANCE_SWITCH and each.is_on(now) and each.name not in reported:

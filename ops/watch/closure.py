@@ -15,7 +15,7 @@ from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
 from ops.github import actions
-from ops.maintenance.drift import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
+from ops.maintenance.drift import ClosureLook, advise_closing_again, find_ignored_switch, look_at_routes
 from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.incident_chat import post_message
 from ops.switches.values import find_switch_rules, parse_switch_state
@@ -217,4 +217,4 @@ class ScheduledLook:
             where = {"environment": self.session.environment.name}
             return build_command(self.config.github.laptop_program, CLOSING_RUNBOOK, {**options, **where})
 
-        return advise_closing(look.openings[0], look.windows, self.session.clock.now(), closing_command)
+        return advise_closing_again(look.openings[0], look.windows, self.session.clock.now(), closing_command)

@@ -14,7 +14,7 @@ from ops.core.next_step import build_command
 from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.verdict import Verdict
-from ops.maintenance.drift import ClosureLook, advise_closing
+from ops.maintenance.drift import ClosureLook, advise_closing_again
 from ops.publish.chat import paging_action
 from ops.publish.chat_services import ChatMessage
 from ops.render import collapse_blank_lines, load_templates
@@ -82,7 +82,7 @@ def _closure_step(result: WatchResult, look: ClosureLook, names: CommandNames) -
         def watch_command(options: Mapping[str, Any]) -> str:
             return names.command(CLOSING_RUNBOOK, result, **{key: value for key, value in options.items() if value})
 
-        return advise_closing(look.openings[0], look.windows, result.state.seen_at, watch_command)
+        return advise_closing_again(look.openings[0], look.windows, result.state.seen_at, watch_command)
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look yourself: `{names.status(result.environment)}`"
     if result.reason == Reason.ALREADY_OFF:
