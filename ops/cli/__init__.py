@@ -2,6 +2,8 @@
 
 Commands of runbooks come from the registry. No other module prints an error or exits.
 
+Subjects: also the options, tables and texts that only a command prints.
+
 Examples: plan_printer, show_error, due_command.
 """
 

@@ -213,13 +213,13 @@ def _check_options(*, is_suite: bool, one: object, suite: object) -> None:
 def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -> int:
     """Run all drills, print the scorecard, and return its exit code."""
     from ops.app.configuration import program_name
-    from ops.cli import scorecard as shown
+    from ops.cli import scorecard_text as shown
     from ops.drills.suite import run_suite
 
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
     card = run_suite(
         settings,
-        on_start=lambda *progress: show_wait(shown.describe_progress(*progress)),
+        on_start=lambda *progress: show_wait(shown.describe_drill_progress(*progress)),
         on_score=lambda *progress: echo(shown.describe_drill_end(*progress), err=is_quiet),
     )
     program = program_name(os.environ)
@@ -231,7 +231,7 @@ def _run_suite(settings: "SuiteSettings", *, as_markdown: bool, as_json: bool) -
         echo(line)
     if not as_markdown:
         word = {0: "passed", EXIT_CODES[Decision.INTERRUPTED]: "interrupted"}.get(card.exit_code, "failed")
-        show_headline(word, shown.summarize(card), exit_code=card.exit_code)
+        show_headline(word, shown.summarize_scorecard(card), exit_code=card.exit_code)
     return card.exit_code
 
 

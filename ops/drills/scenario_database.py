@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, Decision
-from ops.core.sql import DOWN
+from ops.core.migrations_folder import DOWN
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation
 from ops.database.migration_holds import TABLE as HOLDS
@@ -123,13 +123,11 @@ class _DrilledApplication:
 
     def commit(self, files: Mapping[str, str], folder: Path) -> None:
         """Commit the migrations and down files to the repository of the drill."""
-        scenario_release.run_git(folder, "init", "-q", "-b", "main")
         for path, content in files.items():
             place = folder / scenario_release.SOURCE / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(content)
-        scenario_release.run_git(folder, "add", "--all")
-        scenario_release.run_git(folder, "commit", "-q", "--no-gpg-sign", "--allow-empty", "-m", "The migrations")
+        scenario_release.commit_source(folder, "The migrations", may_be_empty=True)
 
     def release_example(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, folder: Path) -> None:
         """Deploy the example, and apply its migrations. Users save charts before and after the bad one."""
@@ -139,7 +137,7 @@ class _DrilledApplication:
         without = (EXAMPLE_BAD,) if name == "good" else ()
         stale, sandbox.switches.d1_stale_reads = sandbox.switches.d1_stale_reads, 0  # wrangler does not expect them
         command = ("d1", "migrations", "apply", "fortunet", "--remote")
-        scenario_release.run_wrangler(sandbox, *command, without=without, purpose="apply the migrations")
+        scenario_release.run_wrangler_on_example(sandbox, *command, without=without, purpose="apply the migrations")
         sandbox.switches.d1_stale_reads = stale
         with Writer(self.chart_writer(sandbox)) as users:  # a new release serves a second later
             if not users.wait_for(WRITTEN_BEFORE, PATIENCE):

@@ -140,10 +140,10 @@ def deploy_with_wrangler(
     `files`: path → text of further files. Raises ConfigError.
     """
     named = ["--name", service.worker, "--tag", name, "--message", f"the {name} release"]
-    run_wrangler(sandbox, "deploy", entry, *named, purpose=f"deploy the {name} release", files=files)
+    run_wrangler_on_example(sandbox, "deploy", entry, *named, purpose=f"deploy the {name} release", files=files)
 
 
-def run_wrangler(
+def run_wrangler_on_example(
     sandbox: "Sandbox",
     *arguments: str,
     purpose: str,
@@ -206,13 +206,10 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     tree = folder / SOURCE / built_in
     if name == "good":
         shutil.copytree(EXAMPLES / "frontend", tree, ignore=shutil.ignore_patterns("dist", ".wrangler", "node_modules"))
-        run_git(folder, "init", "-q", "-b", "main")
     else:
         builds = tree / "build.js"
         builds.write_text(builds.read_text().replace('join(root, "dist")', 'join(root, "dist", "dist")'))
-    run_git(folder, "add", "--all")
-    run_git(folder, "commit", "-q", "--no-gpg-sign", "-m", f"The {name} release")
-    commit = run_git(folder, "rev-parse", "HEAD")
+    commit = commit_source(folder, f"The {name} release")
     if name == "good":
         return commit
     _deploy_site(sandbox, service, name, edge, folder, commit)
@@ -220,7 +217,16 @@ def _commit_site(sandbox: "Sandbox", service: "Service", name: str, edge: str, f
     return None
 
 
-def run_git(folder: Path, *arguments: str) -> str:
+def commit_source(folder: Path, message: str, *, may_be_empty: bool = False) -> str:
+    """Commit all files in the folder SOURCE of the drill, and return the SHA. The first commit makes the repository."""
+    _run_git_in_source(folder, "init", "-q", "-b", "main")
+    _run_git_in_source(folder, "add", "--all")
+    empty = ["--allow-empty"] if may_be_empty else []
+    _run_git_in_source(folder, "commit", "-q", "--no-gpg-sign", *empty, "-m", message)
+    return _run_git_in_source(folder, "rev-parse", "HEAD")
+
+
+def _run_git_in_source(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=drill", "-c", "user.email=drill@example.com", "-c", "core.hooksPath=/dev/null"]
     (folder / SOURCE).mkdir(exist_ok=True)
     done = subprocess.run(

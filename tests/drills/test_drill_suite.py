@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.scorecard import render_scorecard, scorecard_lines
+from ops.cli.scorecard_text import render_scorecard, scorecard_lines
 from ops.core.drill_result import DrillOutcome, parse_drill_result
 from ops.core.errors import EXIT_CODES, Decision
 from ops.drills import unsupported

@@ -17,7 +17,7 @@ import pytest
 from ops.app.configuration import check_config_text, read_config
 from ops.app.menu import build_menu
 from ops.app.scope import Place
-from ops.cli.scorecard import render_scorecard
+from ops.cli.scorecard_text import render_scorecard
 from ops.config.types import Contact
 from ops.core.clock import Period
 from ops.core.drill_result import (

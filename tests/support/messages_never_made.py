@@ -26,8 +26,8 @@ _REASONS = {
         "ops/drills/scenario_database.py _DatabaseDrill.bind.run ConfigError",
         "ops/drills/scenario_guard.py deploy_bad ConfigError",
         "ops/drills/scenario_release.py _commit_site ConfigError",
-        "ops/drills/scenario_release.py run_git ConfigError",
-        "ops/drills/scenario_release.py run_wrangler ConfigError",
+        "ops/drills/scenario_release.py _run_git_in_source ConfigError",
+        "ops/drills/scenario_release.py run_wrangler_on_example ConfigError",
         "ops/drills/scenario_switch.py _DrilledFailure.require ConfigError",
     ),
     "another check refuses first; this one protects the next change of the code": (

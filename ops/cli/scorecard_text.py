@@ -1,4 +1,4 @@
-"""Show the scorecard of `ops drill all` as a table, as Markdown, and its progress."""
+"""Texts of `ops drill all`: its scorecard as a table and as Markdown, and its progress."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ MOST_RUNNING = 2
 """Most running drills that the line about the progress names."""
 
 
-def describe_progress(running: Sequence[PlannedDrill], ended: int, total: int) -> str:
+def describe_drill_progress(running: Sequence[PlannedDrill], ended: int, total: int) -> str:
     """Return the line that a terminal shows while drills run."""
     more = f" and {len(running) - MOST_RUNNING} more" if len(running) > MOST_RUNNING else ""
     return f"{ended} of {total} drills ended; running {', '.join(map(str, running[:MOST_RUNNING]))}{more}"
@@ -27,7 +27,7 @@ def describe_drill_end(drill: ScoredDrill, ended: int, total: int) -> str:
     return f"[{ended}/{total}] {word}  {drill.planned}: verified {_describe_drill_time(drill.result.verified)}"
 
 
-def summarize(scorecard: Scorecard) -> str:
+def summarize_scorecard(scorecard: Scorecard) -> str:
     """Return the counts of the scorecard in one sentence."""
     total, passed = len(scorecard.scored), scorecard.count(DrillOutcome.PASSED)
     parts = [f"{passed} of {count_of(total, 'drill')} passed" if total else "no drill ran"]
@@ -42,7 +42,7 @@ def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str)
     """Yield the table, then each drill that did not pass, with its command, and those that did not run."""
     rows = [
         ("drill", "by", "edge", "result", "write", "verified"),
-        *(_score_row(each) for each in scorecard.scored),
+        *(_scorecard_row(each) for each in scorecard.scored),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows if scorecard.scored else ():
@@ -55,7 +55,7 @@ def scorecard_lines(scorecard: Scorecard, settings: SuiteSettings, program: str)
     if scorecard.unfit:
         yield ""
         yield "These drills do not fit this configuration. They are not counted:"
-    for reason, drills in _by_reason(scorecard.unfit):
+    for reason, drills in _group_unfit_drills(scorecard.unfit):
         yield to_one_line(f"  {'; '.join(drills)}: {reason}")
     if settings.platform:
         yield ""
@@ -73,11 +73,11 @@ def render_scorecard(scorecard: Scorecard, settings: SuiteSettings, program: str
         .get_template("scorecard.md.j2")
         .render(
             sign="✅" if scorecard.exit_code == 0 else "❌",
-            summary=summarize(scorecard),
+            summary=summarize_scorecard(scorecard),
             environment=scorecard.environment,
             failed=[(each, _repeat_command(each, settings, program)) for each in failed],
             rows=[(each, WORDS[each.result.outcome], *_describe_times(each)) for each in scorecard.scored],
-            unfit=list(_by_reason(scorecard.unfit)),
+            unfit=list(_group_unfit_drills(scorecard.unfit)),
             platform=list(settings.platform.describe()) if settings.platform else [],
             not_run=[str(each) for each in scorecard.not_run],
         )
@@ -88,7 +88,7 @@ def _repeat_command(drill: ScoredDrill, settings: SuiteSettings, program: str) -
     return f"{program} {shlex.join(command_words(drill.planned, settings))}"
 
 
-def _score_row(drill: ScoredDrill) -> tuple[str, ...]:
+def _scorecard_row(drill: ScoredDrill) -> tuple[str, ...]:
     planned = drill.planned
     return (planned.name, planned.trigger, planned.edge, WORDS[drill.result.outcome], *_describe_times(drill))
 
@@ -102,7 +102,7 @@ def _describe_drill_time(time: DrillTime) -> str:
     return seconds if time.target is None else f"{seconds} of {format_seconds(time.target)}"
 
 
-def _by_reason(unfit: Sequence[PlannedDrill]) -> Iterator[tuple[str, list[str]]]:
+def _group_unfit_drills(unfit: Sequence[PlannedDrill]) -> Iterator[tuple[str, list[str]]]:
     """Yield each reason once, with its drills and their triggers."""
     reasons = dict[str, dict[str, list[str]]]()
     for each in unfit:
