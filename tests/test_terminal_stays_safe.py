@@ -14,14 +14,19 @@ from tests.support.adoption import SHOP, Team, build_shop, team
 from tests.support.bakery import PERSON, SITE, TOKEN, Bakery, bakery
 from tests.support.second_person import Desk, open_desk
 
-HOSTILE = "x\x1b]0;owned\x07\x9b31m\u202e\u2066\r\bx"
-"""A title of the window, a color in one byte, marks of direction and a return. click removes other sequences itself."""
+FORGED = "✔ RECOVERED"
+HOSTILE = f"x\x1b]0;owned\x07\x9b31m\u202e\u2066\r\b\n{FORGED}\nx"
+"""A title of the window, a color in one byte, marks of direction, a return, and a line that looks like ours.
+
+click removes other sequences itself.
+"""
 REFUSAL: dict[str, Any] = {"path": "/**", "status": 400, "code": 7003, "message": HOSTILE, "times": None}
 
 
 def assert_is_safe(outcome: Outcome) -> None:
     for text in (outcome.out, outcome.err):
-        assert [line for line in text.split("\n") if not line.isprintable()] == []
+        lines = text.split("\n")
+        assert [line for line in lines if not line.isprintable() or line.strip().startswith(FORGED)] == []
 
 
 @pytest.fixture
@@ -53,6 +58,8 @@ COMMANDS = (
     "last",
     "incident list",
     "incident close 1",
+    "watch --service shop --for 5m",
+    "guard shop --for 1m --dry-run",
 )
 
 
@@ -157,4 +164,4 @@ def test_init_shows_no_control_characters(adopter: Team, options: tuple[str, ...
 
     assert outcome.code == 0, outcome.err
     assert_is_safe(outcome)
-    assert_is_safe(adopter.init("--contact", HOSTILE))
+    assert_is_safe(adopter.init("--contact", HOSTILE.replace("\n", " ")))

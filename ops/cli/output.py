@@ -127,7 +127,7 @@ def print_result(
     if as_json:
         echo_json(result.to_json())
         return
-    for line in render(result).splitlines() if as_markdown else lines(result):
+    for line in render(result).splitlines() if as_markdown else map(to_masked_line, lines(result)):
         echo(line)
 
 

@@ -27,7 +27,16 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, is_for_machine, print_result, show_headline, show_progress, to_masked_line
+from ops.cli.output import (
+    echo,
+    echo_json,
+    is_for_machine,
+    print_result,
+    show_headline,
+    show_progress,
+    silent,
+    to_masked_line,
+)
 from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.names import quote_name
@@ -79,7 +88,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
         echo_json(environment_state.to_json() | incidents.to_json() | shown)
     else:
         for line in text.status_lines(environment_state, incidents, trend):
-            echo(line)
+            echo(to_masked_line(line))
     if environment_state.error:
         raise environment_state.error
 
@@ -126,7 +135,7 @@ def versions(
         echo_json(state.to_json())
         return
     for line in version_lines(state, most=len(state.candidates) if show_all else SHOWN_VERSIONS):
-        echo(line)
+        echo(to_masked_line(line))
 
 
 @click.command(
@@ -244,7 +253,7 @@ def check_outage(
         echo_json(report.to_json())
     else:
         for line in outage_lines(report):
-            echo(line)
+            echo(to_masked_line(line))
     program = published_prefix(environ, config, read_config(config)[0])
     if url := publish_outage(report, incident, program, environ, redactor):
         echo(url, err=as_json)
@@ -340,6 +349,9 @@ def _watch_places(
     from ops.watch.start import watch_command_names, watch_services
     from ops.watch.text import next_step, round_line
 
+    def show_round(result: "WatchResult") -> None:
+        echo(to_masked_line(round_line(result, is_one=len(watches) == 1)))
+
     environments = dict.fromkeys(each.place.environment for each in watches)
     ended: list[tuple[WatchResult, str]] = []
     for environment in environments:
@@ -350,7 +362,7 @@ def _watch_places(
             environ,
             redactor,
             duration=length,
-            on_round=lambda result: None if as_json else echo(round_line(result, is_one=len(watches) == 1)),
+            on_round=silent if as_json else show_round,
         )
         for each, result in zip(here, results, strict=True):
             names = watch_command_names(config, environ, each.incident)
@@ -379,7 +391,7 @@ def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -
     show_headline(result.decision or "", watch_headline(result), exit_code=result.exit_code)
     meaning = f"meaning of {result.reason}: {docs}" if docs else ""
     for line in (*detail_lines(result), *filter(None, [step, meaning])):
-        echo(f"  {line}")
+        echo(to_masked_line(f"  {line}"))
 
 
 def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -390,7 +402,7 @@ def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, 
         try:
             write_report(number, config, environ, redactor, only_if_recorded=False)
         except OpsError as error:
-            echo(f"the report of #{number} is not renewed: {error.message}", err=True)
+            echo(f"the report of #{number} is not renewed: {to_masked_line(error.message)}", err=True)
 
 
 def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:

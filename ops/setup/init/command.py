@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.probes.http import ProbeClient
-from ops.render import TEMPLATES, load_templates
+from ops.render import TEMPLATES, load_templates, to_one_line
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
 from ops.setup.init.accounts import open_clients, split_account_name, token_variables
@@ -327,7 +327,7 @@ def _show_init_result(result: InitResult, say: Say) -> None:
     if result.unchecked:
         say("Not checked, or left out:")
     for line in result.unchecked:
-        say(f"  {line}")
+        say(to_one_line(f"  {line}"))
     say("Not set (all keys are in the reference of ops.yml):")
     for line in result.not_set:
         say(f"  {line}")
