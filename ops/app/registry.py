@@ -139,9 +139,9 @@ def called_workflow(runbook: Runbook[Any]) -> str:
     return RECOVER if runbook.github_environment else PROPOSE
 
 
-def acting_job(runbook: Runbook[Any], environment: str) -> str:
+def runbook_job_id(runbook: Runbook[Any], environment: str) -> str:
     """Return the id of the job that runs a runbook in an environment of ops.yml."""
-    return actions.acting_job(runbook.github_environment, environment, builds_site=runbook.job.builds_site)
+    return actions.acting_job_id(runbook.github_environment, environment, builds_site=runbook.job.builds_site)
 
 
 def find_button_runbook(file: str) -> str:

@@ -334,7 +334,7 @@ def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
     return tell_end_of_run
 
 
-def write_record(
+def write_run_summary(
     result: EndedRun, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Path | None, str]:
     """Write the run as Markdown: a file to paste into the incident issue, and the job's summary page.

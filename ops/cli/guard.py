@@ -211,12 +211,12 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
 
     def show_guard_round(result: "GuardResult") -> None:
         from ops.watch.guard import ROUNDS_PER_MINUTE
-        from ops.watch.guard_end import round_line, start_line
+        from ops.watch.guard_end import guard_round_line, start_line
 
         if not result.state.rounds:
             echo(to_masked_line(start_line(result)), err=as_json)
         elif len(result.state.rounds) % ROUNDS_PER_MINUTE == 0 and not as_json:
-            echo(to_masked_line(round_line(result)))
+            echo(to_masked_line(guard_round_line(result)))
 
     return show_guard_round
 
@@ -230,12 +230,12 @@ class _GuardOutput:
     rollback: "EndedRun | None" = None
 
     def show(self, result: "GuardResult") -> None:
-        from ops.watch.guard_end import detail_lines, guard_headline
+        from ops.watch.guard_end import guard_detail_lines, guard_headline
 
         if self.as_json:
             return
         show_headline(result.verdict, guard_headline(result), exit_code=result.exit_code)
-        for line in detail_lines(result):
+        for line in guard_detail_lines(result):
             echo(to_masked_line(f"  {line}"))
 
     def show_wait(self, text: str) -> None:

@@ -376,9 +376,9 @@ def labels() -> None:
 @click.pass_obj
 def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""
-    from ops.setup.labels import sync_labels
+    from ops.setup.labels import sync_repository_labels
 
-    sync_labels(config, github_environ(config, redactor), redactor, echo)
+    sync_repository_labels(config, github_environ(config, redactor), redactor, echo)
 
 
 @click.command(

@@ -89,7 +89,7 @@ def fetch(
     )
     result, loaded = _plan_build(request, redactor)
     show_result(result, loaded)
-    _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
+    _, problem = run.write_run_summary(result, loaded.contacts, config, os.environ, redactor)
     if problem:
         echo(f"warning: {problem}", err=True)
     plan = result.full_plan if result.decision == Decision.PLANNED else None

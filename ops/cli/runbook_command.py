@@ -170,7 +170,7 @@ def run_and_show(
 
     `verbose`: cut no list of the plan. The command of which the run is a part prints the JSON result.
     """
-    from ops.app.run import run_runbook, write_record
+    from ops.app.run import run_runbook, write_run_summary
 
     runbook, environment, config = request.runbook, request.environment, request.config
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
@@ -192,7 +192,7 @@ def run_and_show(
         with _reports_early_end(request, options, environ, redactor, signals, as_json=as_json):
             result, configuration = run_runbook(request, environ, redactor, sink=sink, options=options, signals=signals)
         actions.write_job_outputs(environ, _run_outputs(request, result, configuration))
-        record, problem = write_record(result, configuration.contacts, config, environ, redactor)
+        record, problem = write_run_summary(result, configuration.contacts, config, environ, redactor)
         publications = None if options.dry_run else runbook.publications
         published = publications.result(result, environ, redactor) if publications else ()
         for line in (*published, *([f"warning: {problem}"] if problem else [])):

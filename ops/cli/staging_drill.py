@@ -180,7 +180,7 @@ def _list_publications(
 ) -> "Mapping[str, Callable[[], object]]":
     """Return what is written about the end, in this order. A drill that is not undone stays open."""
     from ops.report.build import write_report
-    from ops.report.drill_trend import publish_result
+    from ops.report.drill_trend import publish_drill_result
     from ops.scheduled.staging_drill import incident
 
     number, links = end.incident, list[str]()
@@ -191,7 +191,7 @@ def _list_publications(
 
     def publish_drill() -> None:
         result = replace(end.result, report=next(iter(links), ""))
-        drill.say(f"result: {publish_result(result, drill.config, drill.environ, redactor)}")
+        drill.say(f"result: {publish_drill_result(result, drill.config, drill.environ, redactor)}")
 
     def close() -> None:
         lifts_hold = drill.service.hold_check

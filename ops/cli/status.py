@@ -347,10 +347,10 @@ def _watch_places(
     The outputs of the job are those of the most urgent result.
     """
     from ops.watch.start import watch_command_names, watch_services
-    from ops.watch.text import next_step, round_line
+    from ops.watch.text import next_step, watch_round_line
 
     def show_round(result: "WatchResult") -> None:
-        echo(to_masked_line(round_line(result, is_one=len(watches) == 1)))
+        echo(to_masked_line(watch_round_line(result, is_one=len(watches) == 1)))
 
     environments = dict.fromkeys(each.place.environment for each in watches)
     ended: list[tuple[WatchResult, str]] = []
@@ -383,14 +383,14 @@ def _exit_code_urgency(code: int) -> tuple[bool, bool, int]:
 
 
 def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -> None:
-    from ops.watch.text import detail_lines, watch_headline
+    from ops.watch.text import watch_detail_lines, watch_headline
 
     if as_json:
         echo_json({**result.to_json(), "next": step, "docs": docs})
         return
     show_headline(result.decision or "", watch_headline(result), exit_code=result.exit_code)
     meaning = f"meaning of {result.reason}: {docs}" if docs else ""
-    for line in (*detail_lines(result), *filter(None, [step, meaning])):
+    for line in (*watch_detail_lines(result), *filter(None, [step, meaning])):
         echo(to_masked_line(f"  {line}"))
 
 

@@ -355,7 +355,7 @@ def _require_number(value: Any) -> int:
     return value
 
 
-def find_request(requests: Iterable[WaitingRequest], incident: int, digest: str) -> WaitingRequest:
+def find_waiting_request(requests: Iterable[WaitingRequest], incident: int, digest: str) -> WaitingRequest:
     """Return the request on the incident with the full digest that a person entered. Raises Refused."""
     here = [each for each in requests if each.incident == incident]
     if not here:

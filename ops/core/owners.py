@@ -142,12 +142,12 @@ def name_owners(owners: Sequence[StateOwner]) -> str:
     return " and ".join(dict.fromkeys(names))
 
 
-def ask_first(others: Sequence[StateOwner]) -> tuple[str, ...]:
+def advise_asking_owners(others: Sequence[StateOwner]) -> tuple[str, ...]:
     """Return the manual step of a run that released its own hold while others keep the state."""
     return (f"Ask {name_owners(others)} before you end it with `--accept-owners`",) if others else ()
 
 
-def held_by_others(
+def refuse_held_state(
     standing: str,
     others: Sequence[StateOwner],
     *,

@@ -44,7 +44,7 @@ _ODDS = (1.2, 1.7, 3.0, 8.0, 30.0, 150.0)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ShareLimits:
     """Share of failures from which something is bad, and below which it is good. Between them nothing is said."""
 
     good: float
@@ -52,7 +52,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Count:
+class FailureCount:
     """Events of a round, or of a minute that begins at `at`, and those that failed. Only samples count as events."""
 
     at: datetime
@@ -64,7 +64,7 @@ class Count:
 class ShareVerdict:
     """What counts show. `total` and `failed`: events of the bad stretch; else all since the service settled."""
 
-    limits: Limits
+    limits: ShareLimits
     verdict: Verdict
     since: datetime | None
     """Time of the first count of a bad stretch, or from which on nothing failed notably; None without evidence."""
@@ -91,7 +91,9 @@ class ShareVerdict:
         return could_be_good or self.failed > self.limits.good * self.total
 
 
-def judge_share(counts: Sequence[Count], limits: Limits, *, settled_at: datetime, tests: int = 1) -> ShareVerdict:
+def judge_share(
+    counts: Sequence[FailureCount], limits: ShareLimits, *, settled_at: datetime, tests: int = 1
+) -> ShareVerdict:
     """Judge the counts in the order of their times.
 
     Counts before `settled_at` can be bad, and are no part of what is good. `tests`: tests like this one that are made
@@ -111,7 +113,7 @@ def judge_share(counts: Sequence[Count], limits: Limits, *, settled_at: datetime
     return ShareVerdict(limits, Verdict.HEALTHY, rest[0].at, total, failed, is_unbroken=not bad)
 
 
-def find_bad(counts: Sequence[Count], share: float, error: float) -> tuple[int, int] | None:
+def find_bad(counts: Sequence[FailureCount], share: float, error: float) -> tuple[int, int] | None:
     """Return the places between which more than `share` failed; None if that is not shown.
 
     `error`: probability of a false answer, at most. One count alone shows nothing, however large it is.
@@ -131,7 +133,7 @@ def find_bad(counts: Sequence[Count], share: float, error: float) -> tuple[int, 
     return None
 
 
-def limits_after(before: Count, unknown: Limits, least: float) -> Limits:
+def share_limits_after(before: FailureCount, unknown: ShareLimits, least: float) -> ShareLimits:
     """Return the limits after the counts from before; `unknown` if they are too few to tell.
 
     `least`: smallest share that is bad.
@@ -142,16 +144,16 @@ def limits_after(before: Count, unknown: Limits, least: float) -> Limits:
     if most > max(unknown.bad / BASELINE_FACTOR, 1.5 * share):
         return unknown
     bad = min(MOST_BAD, max(least, BASELINE_FACTOR * most))
-    return Limits(min(bad, max(least, BASELINE_FACTOR * share)), bad)
+    return ShareLimits(min(bad, max(least, BASELINE_FACTOR * share)), bad)
 
 
-def _is_below(counts: Iterable[Count], share: float) -> bool:
+def _is_below(counts: Iterable[FailureCount], share: float) -> bool:
     """Return whether the share of failures in the counts together is shown to be smaller."""
     total, failed = _sum_counts(counts)
     return failed < share * total and total * _relative_entropy(failed / total, share) >= _NOTABLE
 
 
-def is_above(count: Count, share: float) -> bool:
+def is_above(count: FailureCount, share: float) -> bool:
     """Return whether the share of failures in this count alone is shown to be larger."""
     if count.failed <= share * count.total:
         return False
@@ -188,12 +190,12 @@ def _false_proof(needed: int, most: int) -> float:
     return max(share * (1 - share) ** (needed - 1) * (1 + share * (most - needed)) for share in shares)
 
 
-def _ends_badly(counts: Sequence[Count], share: float) -> bool:
+def _ends_badly(counts: Sequence[FailureCount], share: float) -> bool:
     """Return whether the latest counts together are above the share."""
     total = failed = 0.0
     for each in reversed(counts):
         total, failed = total + each.total, failed + each.failed
-        if is_above(Count(each.at, total, failed), share):
+        if is_above(FailureCount(each.at, total, failed), share):
             return True
     return False
 
@@ -204,7 +206,7 @@ class _Alternative(NamedTuple):
     failed: float
     passed: float
 
-    def weigh(self, count: Count) -> float:
+    def weigh(self, count: FailureCount) -> float:
         return count.failed * self.failed + (count.total - count.failed) * self.passed
 
 
@@ -214,7 +216,7 @@ def _alternative_to(share: float, times: float) -> _Alternative:
     return _Alternative(math.log(other / share), math.log((1 - other) / (1 - share)))
 
 
-def _find_start(counts: Sequence[Count], other: _Alternative) -> int:
+def _find_start(counts: Sequence[FailureCount], other: _Alternative) -> int:
     """Return the place from which on the counts speak most for the other share."""
     sums, total = list[float](), 0.0
     for each in reversed(counts):
@@ -236,10 +238,10 @@ def error_rate(requests: int, errors: int, *, min_requests: int = MIN_REQUESTS) 
     return min(1.0, errors / requests) if requests >= max(1, min_requests) else None
 
 
-def _counts_since(counts: Iterable[Count], moment: datetime) -> list[Count]:
+def _counts_since(counts: Iterable[FailureCount], moment: datetime) -> list[FailureCount]:
     return [each for each in counts if each.at >= moment]
 
 
-def _sum_counts(counts: Iterable[Count]) -> tuple[float, float]:
+def _sum_counts(counts: Iterable[FailureCount]) -> tuple[float, float]:
     rows = list(counts)
     return sum(each.total for each in rows), sum(each.failed for each in rows)

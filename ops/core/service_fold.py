@@ -38,7 +38,7 @@ _CONFIRMATIONS = {Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.P
 
 
 @dataclass(frozen=True)
-class _ServiceFacts:
+class _ServiceHistory:
     """What is known of one service so far. A None is unknown."""
 
     environment: str
@@ -60,7 +60,7 @@ class _ServiceFacts:
     outage_since: datetime | None = None
     """Since when a check saw a provider's outage, until one sees its end."""
 
-    def broken_again(self, why: str, at: datetime, url: str = "") -> "_ServiceFacts":
+    def broken_again(self, why: str, at: datetime, url: str = "") -> "_ServiceHistory":
         """Return the facts after the service failed again, or still. A recovery before it stays a fact."""
         state = ServiceHealth.RELAPSED if self.recovered else ServiceHealth.BROKEN
         is_first = state == ServiceHealth.RELAPSED != self.state
@@ -73,13 +73,13 @@ class ServiceFold:
 
     def __init__(self, journal: IncidentJournal, places: Collection[tuple[str, str]]) -> None:
         self._journal, self._places = journal, places
-        self._facts = dict[tuple[str, str], _ServiceFacts]()
+        self._facts = dict[tuple[str, str], _ServiceHistory]()
         self._recorded = set(self._list_recorded())
         self.unknown: list[UnknownFact] = []
         stated = self._find_places(journal.form.service)
         is_recorded = bool({*stated} & self._recorded)
         for place in stated if is_recorded or len(stated) == 1 else {("", service) for _, service in stated}:
-            self._facts[place] = _ServiceFacts(*place, is_affected=True)
+            self._facts[place] = _ServiceHistory(*place, is_affected=True)
 
     def _list_recorded(self) -> Iterator[tuple[str, str]]:
         """Yield the places that records name. One without a service names the environment of the form's service."""
@@ -113,7 +113,7 @@ class ServiceFold:
     def apply_run(self, one: IssueRecord, at: datetime) -> None:
         record = one.record
         place = (record.environment, record.service)
-        facts = self._facts.get(place, _ServiceFacts(*place))
+        facts = self._facts.get(place, _ServiceHistory(*place))
         has_sent, has_written = one.first_event_at(EventKind.WRITING), one.first_event_at(EventKind.WRITTEN)
         is_planned = record.decision == Decision.PLANNED
         last_write = one if has_written and not is_planned else facts.last_write
@@ -145,7 +145,7 @@ class ServiceFold:
         """Apply the end of a watch, unless a run that began after the watch changed the service."""
         record = one.record
         place = (record.environment, record.service)
-        facts = self._facts.get(place, _ServiceFacts(*place))
+        facts = self._facts.get(place, _ServiceHistory(*place))
         began = record.rows[0].at
         if facts.recovery and facts.recovery.record.rows[0].at > began:
             return
@@ -172,7 +172,7 @@ class ServiceFold:
             why = f"ops.yml and the runs know no service {quote_name(name)}{where}"
             self.unknown.append(UnknownFact(f"the note of {format_utc(at)}, {words} {quote_name(name)}", why))
         for place in places:
-            facts = self._facts.get(place, _ServiceFacts(*place))
+            facts = self._facts.get(place, _ServiceHistory(*place))
             source = f"note by {one.author}"
             if words == "broken":
                 is_start = facts.broken is None and facts.recovered is None
@@ -217,7 +217,7 @@ class ServiceFold:
         )
 
 
-def _fold_recovery(facts: _ServiceFacts, moment: Moment, recovery: IssueRecord | None) -> _ServiceFacts:
+def _fold_recovery(facts: _ServiceHistory, moment: Moment, recovery: IssueRecord | None) -> _ServiceHistory:
     why = f"{recovery.record.runbook} recovered it" if recovery else moment.source
     return replace(
         facts,
@@ -230,21 +230,21 @@ def _fold_recovery(facts: _ServiceFacts, moment: Moment, recovery: IssueRecord |
     )
 
 
-def _fold_mitigation(facts: _ServiceFacts, moment: Moment) -> _ServiceFacts:
+def _fold_mitigation(facts: _ServiceHistory, moment: Moment) -> _ServiceHistory:
     """Return the facts of a service that works by the word of a person, or because an outage ended."""
     return replace(_fold_recovery(facts, moment, None), state=ServiceHealth.MITIGATED, mitigated=moment)
 
 
-def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceState:
+def _build_service(journal: IncidentJournal, facts: _ServiceHistory) -> ServiceState:
     return ServiceState(
         environment=facts.environment,
         service=facts.service,
         state=facts.state,
         why=facts.why,
-        broken_since=facts.broken or find_start(journal, facts.service),
-        detected=find_detection(journal),
-        acknowledged=find_acknowledgment(journal),
-        requested=find_request(facts.first_run, journal.actions)
+        broken_since=facts.broken or find_start_moment(journal, facts.service),
+        detected=find_detection_moment(journal),
+        acknowledged=find_acknowledgment_moment(journal),
+        requested=find_request_moment(facts.first_run, journal.actions)
         if facts.first_run
         else Moment(None, "no runbook ran on it"),
         written=_find_recovery_write(facts),
@@ -255,7 +255,7 @@ def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceSta
     )
 
 
-def _find_recovery_write(facts: _ServiceFacts) -> Moment:
+def _find_recovery_write(facts: _ServiceHistory) -> Moment:
     """Return the write of the recovery, else the last one."""
     main = facts.recovery or facts.last_write
     at = main.first_event_at(EventKind.WRITTEN) if main else None
@@ -264,11 +264,11 @@ def _find_recovery_write(facts: _ServiceFacts) -> Moment:
     return facts.merged or Moment(None, "no run changed anything")
 
 
-def _why_not_mitigated(facts: _ServiceFacts) -> str:
+def _why_not_mitigated(facts: _ServiceHistory) -> str:
     return "no watch has ended well since the recovery" if facts.state == ServiceHealth.RECOVERED else facts.why
 
 
-def find_start(journal: IncidentJournal, service: str = "") -> Moment:
+def find_start_moment(journal: IncidentJournal, service: str = "") -> Moment:
     """Return when the incident began, as the issue form says: for its service, or for all if it names none."""
     if service and journal.form.service not in {"", service}:
         how = f'add it with `ops incident note {journal.number} "13:05 broken {service}: …"`'
@@ -281,7 +281,7 @@ def find_start(journal: IncidentJournal, service: str = "") -> Moment:
     return Moment(journal.began, "from the issue form", journal.url)
 
 
-def find_note(journal: IncidentJournal, words: str, otherwise: str = "") -> Moment:
+def find_noted_moment(journal: IncidentJournal, words: str, otherwise: str = "") -> Moment:
     """Return the time of the first note that starts with these words, or how to add one."""
     first = min(journal.find_notes(words), default=None, key=lambda each: each[0])
     if first:
@@ -290,11 +290,13 @@ def find_note(journal: IncidentJournal, words: str, otherwise: str = "") -> Mome
     return Moment(None, f"{otherwise}; {how}" if otherwise else how)
 
 
-def find_detection(journal: IncidentJournal) -> Moment:
-    return find_note(journal, "detected", f"no later than the opening of the issue, {_clock_time(journal.opened_at)}")
+def find_detection_moment(journal: IncidentJournal) -> Moment:
+    return find_noted_moment(
+        journal, "detected", f"no later than the opening of the issue, {_clock_time(journal.opened_at)}"
+    )
 
 
-def find_acknowledgment(journal: IncidentJournal) -> Moment:
+def find_acknowledgment_moment(journal: IncidentJournal) -> Moment:
     """Return the first action of a team member; bots and outsiders do not count."""
     if journal.opened_by_team:
         return Moment(journal.opened_at, "issue opened", journal.url)
@@ -305,7 +307,7 @@ def find_acknowledgment(journal: IncidentJournal) -> Moment:
     return Moment(first.at, f"first action of a person: {first.kind}", first.url)
 
 
-def find_request(one: IssueRecord, actions: Iterable[IssueAction]) -> Moment:
+def find_request_moment(one: IssueRecord, actions: Iterable[IssueAction]) -> Moment:
     """Return when the run was requested: by the clock of its trigger, to which its whole duration leads back."""
     began, ended, total = one.record.rows[0].at, one.first_event_at(ENDED_KIND), one.record.durations.get("total")
     if ended is None or total is None or not 0 <= total <= LONGEST_RUN:

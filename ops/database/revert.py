@@ -18,7 +18,7 @@ from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, f
 from ops.database.losses import FileLosses, LossCounts, RowLoss, read_losses, refuse_losses
 from ops.database.migration_holds import MigrationHold
 from ops.database.row_counts import count_again, count_losses, describe_row_count, describe_unexpected
-from ops.database.runbook_base import hash_of, read_migrations
+from ops.database.runbook_base import hash_of, read_migration_sources
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
@@ -126,7 +126,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: migration_holds.read_migration_holds(d1, database.id),
-            lambda: read_migrations(ctx, name, database),
+            lambda: read_migration_sources(ctx, name, database),
             *(partial(ctx.cloudflare.workers.list_uploads, each.worker) for each in services),
         ]
     )

@@ -49,7 +49,7 @@ class DatabaseRunbook(Runbook[P]):
         return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
 
-def read_migrations(ctx: Context[Any], name: str, database: "Database") -> SourceFiles:
+def read_migration_sources(ctx: Context[Any], name: str, database: "Database") -> SourceFiles:
     """Return the files in the folders of migrations and down files. Raises ConfigError and Refused."""
     folder = database.require_migrations(name)
     return ctx.read_source(database.repository, [folder.folder, folder.down_folder])
@@ -64,7 +64,10 @@ def hash_of(source: SourceFiles, folder: MigrationsFolder, migration: str) -> st
 def hash_if_known(ctx: Context[Any], name: str, database: "Database", migrations: Sequence[str]) -> dict[str, str]:
     """Return migration → hash of its content; empty if it cannot be read here."""
     try:
-        folder, source = database.require_migrations(name), read_migrations(ctx, name, database) if migrations else None
+        folder, source = (
+            database.require_migrations(name),
+            read_migration_sources(ctx, name, database) if migrations else None,
+        )
         return {each: hash_of(source, folder, each) if source else "" for each in migrations}
     except OpsError:
         return dict.fromkeys(migrations, "")

@@ -76,7 +76,7 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     others = [name for name in tables if name.lower() != table]
     (migrations, recorded), rows = run_parallel_mixed(
         [
-            lambda: read_migrations(d1, database.id, database.migrations_table, objects),
+            lambda: read_applied_migrations(d1, database.id, database.migrations_table, objects),
             lambda: _count_rows_of_tables(d1, database, others, uncounted),
         ]
     )
@@ -107,7 +107,7 @@ def read_clock(d1: "D1Api", database_id: str) -> datetime:
     return datetime.fromtimestamp(int(str(result.rows[0]["now"])), UTC)
 
 
-def read_migrations(
+def read_applied_migrations(
     d1: "D1Api", database_id: str, table: str, objects: frozenset[tuple[SqlValue, ...]]
 ) -> tuple[tuple[Migration, ...], Mapping[str, applies.RecordedApply]]:
     """Return the applied migrations, oldest first, with the applies that guards recorded, and the rows of all applies.

@@ -394,7 +394,7 @@ def _open_incident(
         github.prepare_repository(world, place)
         service = world.environment.service(world.service)
         return github.make_incident(world, deploy_bad(world, service, drill.trigger, say))
-    incident = github.open_incident(world)
+    incident = github.open_drill_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
         github.prepare_repository(world, place)

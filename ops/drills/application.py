@@ -166,7 +166,7 @@ class Application:
         )
 
     def _build_action_step(self, name: str, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, Any]:
-        uses = f"{github.actions_repository(self.world)}/.github/actions/{name}@{UNPINNED}"
+        uses = f"{github.drilled_actions_repository(self.world)}/.github/actions/{name}@{UNPINNED}"
         return {"id": name, "uses": uses, "with": dict(given), "env": dict(variables)}
 
 
@@ -185,6 +185,6 @@ def deploy_bad_release(world: DrillWorld, service: "Service", _trigger: Trigger,
             hint="Read the output of `hold-check` and of the deployment.",
         )
     world.sandbox.clock.advance(BROKEN_FOR.total_seconds())
-    incident = github.open_incident(world)
+    incident = github.open_drill_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     return incident.number

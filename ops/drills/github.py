@@ -120,7 +120,7 @@ class DrillTrigger(Protocol):
     def __call__(self, params: Params) -> dict[str, Any]: ...
 
 
-def open_incident(world: DrillWorld) -> DrillIncident:
+def open_drill_incident(world: DrillWorld) -> DrillIncident:
     """Open the incident as the person on call does, with its recovery menu."""
     github = world.sandbox.github
     config, _ = read_config(world.config)
@@ -227,7 +227,7 @@ def _put_secret(github: "GitHub", config: "Config", environment: str, name: str,
     github.put_secret(config.github.secret(environment, name), value, place)
 
 
-def actions_repository(world: DrillWorld) -> str:
+def drilled_actions_repository(world: DrillWorld) -> str:
     """Return the repository of the actions that another repository uses."""
     return world.actions or PROGRAM
 
@@ -243,7 +243,7 @@ def open_runner(world: DrillWorld, say: Say, application: "GitHubRepository | No
     environ = {name: value for name, value in world.sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     with tempfile.TemporaryDirectory() as folder:
-        name = actions_repository(world) if application else world.actions
+        name = drilled_actions_repository(world) if application else world.actions
         if name:
             say(f"this program, ops {__version__}, runs as {name}, not the commit that the workflows pin")
             own_program.write_program(Path(folder))
@@ -280,7 +280,7 @@ def finish_workflows(
             wait_for_runs(runner, hub)
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
-    runs = workflow_runs(hub, known)
+    runs = list_drilled_runs(hub, known)
     for run in runs:
         for job in run.jobs:
             say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
@@ -300,7 +300,7 @@ def wait_for_runs(runner: "Runner", hub: "GitHubRepository") -> None:
     runner.wait(is_ignored=is_needless_answer)
 
 
-def workflow_runs(hub: "GitHubRepository", known: int = 0) -> "list[FakeRun]":
+def list_drilled_runs(hub: "GitHubRepository", known: int = 0) -> "list[FakeRun]":
     """Return the runs after the first `known` ones, oldest first.
 
     Runs are left out that only answer for others, or that skipped each job, because the label was not for them.
@@ -383,7 +383,7 @@ def run_action(
             raise ConfigError(
                 f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
             ) from None
-        run = workflow_runs(github)[-1]
+        run = list_drilled_runs(github)[-1]
         log = runner.log(run.id)
     for job in run.jobs:
         say(f'the job "{job.name}" ended: {job.conclusion}')
@@ -408,7 +408,7 @@ def _approve_run(github: "GitHub", runner: "Runner", say: Say) -> None:
     """Approve the run if it waits for a reviewer. Raises TimeoutError."""
     from sandbox.actions.runner import TIMEOUT_SECONDS
 
-    run = workflow_runs(github)[-1]
+    run = list_drilled_runs(github)[-1]
     runner.wait_until(lambda: run.status in {"waiting", "completed"}, TIMEOUT_SECONDS)
     if run.status == "waiting":
         say(f"the reviewer {REVIEWER} approved it")

@@ -144,12 +144,12 @@ class _DrilledApplication:
                 raise ConfigError("the example saves no chart")
 
     def row_writer(self, sandbox: "Sandbox") -> Callable[[], bool]:
-        edge = Edge(sandbox.edge_url, self.service.url)
+        edge = EdgeClient(sandbox.edge_url, self.service.url)
         return lambda: edge.post(ADD_ROW).status == 200
 
     def chart_writer(self, sandbox: "Sandbox") -> Callable[[], bool]:
         """Return a function that signs in if needed and saves a chart, from an address with few requests."""
-        edge, numbers, token = Edge(sandbox.edge_url, self.service.url), count(), ""
+        edge, numbers, token = EdgeClient(sandbox.edge_url, self.service.url), count(), ""
 
         def write() -> bool:
             nonlocal token
@@ -258,7 +258,9 @@ class _DatabaseDrill:
         return run
 
 
-def read_rows(sandbox: "Sandbox", database: "Database", state: "RecordedState | None" = None) -> dict[str, set[Any]]:
+def read_sandbox_rows(
+    sandbox: "Sandbox", database: "Database", state: "RecordedState | None" = None
+) -> dict[str, set[Any]]:
     """Return table → rows of a state, by default the present one; without our own table of holds."""
     store = sandbox.d1.store(database.id)
 
@@ -298,8 +300,8 @@ def compare_with_target(sandbox: "Sandbox", database: "Database") -> Iterator[st
     target, after = (states[restores[0].restored + more] for more in (0, 1))
     if [_count_migrations(sandbox, database, each) for each in (target, after)] != [1, 2]:
         yield "the restored state is not the last one before the bad migration"
-    live = read_rows(sandbox, database)
-    for table, rows in read_rows(sandbox, database, target).items():
+    live = read_sandbox_rows(sandbox, database)
+    for table, rows in read_sandbox_rows(sandbox, database, target).items():
         if missing := rows - live.get(table, set()):
             yield f"{len(missing)} rows of {table} are not restored"
 
@@ -315,11 +317,11 @@ def compare_with_reverted(sandbox: "Sandbox", database: "Database") -> Iterator[
     if find_restores(sandbox, database) or since is states[-1]:
         yield "the bad migration is not taken back, or not by its down file"
         return
-    live, before = read_rows(sandbox, database), states[first.number - 1]
-    for table, rows in read_rows(sandbox, database, before).items():
+    live, before = read_sandbox_rows(sandbox, database), states[first.number - 1]
+    for table, rows in read_sandbox_rows(sandbox, database, before).items():
         if missing := rows - live.get(table, set()):
             yield f"{len(missing)} rows of {table} are not as before the migration"
-    for table, rows in read_rows(sandbox, database, since).items():
+    for table, rows in read_sandbox_rows(sandbox, database, since).items():
         if table != database.migrations_table and len(live.get(table, ())) < len(rows):
             yield f"{table} has {len(live.get(table, ()))} rows, and {len(rows)} were written"
 
@@ -330,7 +332,7 @@ def _count_differences(sandbox: "Sandbox", database: "Database", result: Mapping
     texts = [event["text"] for event in result["timeline"] if event["kind"] == EventKind.READ_BACK]
     stated = {found["table"]: found for text in texts for found in _DIFFERENCE.finditer(text)}
     for restored in find_restores(sandbox, database):
-        before, after = (read_rows(sandbox, database, states[restored.number - less]) for less in (1, 0))
+        before, after = (read_sandbox_rows(sandbox, database, states[restored.number - less]) for less in (1, 0))
         for table in before.keys() & after.keys() - {database.migrations_table}:
             removed, found = len(before[table]) - len(after[table]), stated.get(table)
             rows, is_least = (int(found["rows"]), bool(found["bound"])) if found else (0, False)
@@ -389,7 +391,7 @@ class WriterAnswer:
         return json.loads(self.body) if self.status == 200 else None
 
 
-class Edge:
+class EdgeClient:
     """Sends requests to one service of the sandbox's edge."""
 
     def __init__(self, edge_url: str, service_url: str) -> None:

@@ -125,7 +125,7 @@ def run_limits_drill(
         responder=next(iter(config.responders), DrillWorld.responder),
         actions=config.github.actions or "",
     )
-    incident = github.open_incident(world)
+    incident = github.open_drill_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
         drill = _LimitsDrill(world, service, incident, Path(folder), say, on_event, trigger)

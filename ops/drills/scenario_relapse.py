@@ -176,11 +176,11 @@ def _by_workflow(
     text, act = github.requester_action(incident, trigger.config, trigger.drill.trigger, {})
     with github.open_runner(world, say) as runner:
         if not night.is_noisy:
-            night.kill = lambda: runner.crash_job(github.workflow_runs(hub)[-1].id, "watch")
+            night.kill = lambda: runner.crash_job(github.list_drilled_runs(hub)[-1].id, "watch")
         say(f"{world.responder} {text}")
         act(hub)
         github.wait_for_runs(runner, hub)
-        first = github.workflow_runs(hub)[-1]
+        first = github.list_drilled_runs(hub)[-1]
         described = github.describe_run(first)
         _say_jobs(first, say)
         if not night.is_noisy:
@@ -189,7 +189,7 @@ def _by_workflow(
             watch = next(each for each in first.jobs if each.name.endswith(" / watch"))
             hub.rerun(first.id, world.responder, only=watch)
             github.wait_for_runs(runner, hub)
-    for each in dict.fromkeys((first, github.workflow_runs(hub)[-1])):
+    for each in dict.fromkeys((first, github.list_drilled_runs(hub)[-1])):
         _say_jobs(each, say)
     records = [each for each in _incident_records(incident) if each.source == "run" and each.decision]
     result = github.result_from_record(records[-1]) if records else dict(command.NO_RESULT)

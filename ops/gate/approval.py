@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ops.app import registry
 from ops.app.scope import AnyRunbook, scope_of
 from ops.config.labels import format_params
-from ops.core.approval import Approval, WaitingRequest, find_request, refuse_approval, refuse_review, refuse_unreviewed
+from ops.core.approval import (
+    Approval,
+    WaitingRequest,
+    find_waiting_request,
+    refuse_approval,
+    refuse_review,
+    refuse_unreviewed,
+)
 from ops.core.clock import current_time
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -31,7 +38,7 @@ def judge_approval(
     """Return the request whose digest the person entered, or a refusal. The acting job verifies its signature."""
     try:
         recorded = approvals.read_approvals(repository, event.incident, registry.record_rules(config))
-        waiting = find_request(recorded.requests, event.incident, event.approval.digest)
+        waiting = find_waiting_request(recorded.requests, event.incident, event.approval.digest)
         refuse_approval(waiting, event.approval, recorded.uses)
         return _as_recovery(config, waiting, event)
     except Refused as refused:

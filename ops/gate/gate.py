@@ -199,7 +199,7 @@ class Gate:
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
-            job=registry.acting_job(runbook, request.environment),
+            job=registry.runbook_job_id(runbook, request.environment),
             runbook=request.runbook,
             power=runbook.github_environment or "none",
             params=json.dumps(request.params, default=list),

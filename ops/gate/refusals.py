@@ -120,7 +120,7 @@ def _refuse_older_files(request: RecoveryRequest, jobs: str) -> RefusedRequest |
     by spaces; "" for files of an older version.
     """
     runbook = registry.load_runbook(request.runbook)
-    if not jobs or registry.acting_job(runbook, request.environment) in jobs.split():
+    if not jobs or registry.runbook_job_id(runbook, request.environment) in jobs.split():
         return None
     return RefusedRequest(
         reason=Reason.OTHER_REF,
@@ -138,13 +138,13 @@ def _refuse_without_job(request: RecoveryRequest, config: "Config") -> RefusedRe
     A label of ops.yml can name one, such as redeploy-pages for a site without `build`.
     """
     runbook = registry.load_runbook(request.runbook)
-    job = registry.acting_job(runbook, request.environment)
+    job = registry.runbook_job_id(runbook, request.environment)
     is_placed = bool(runbook.github_environment)
     places = [config.environments[request.environment]] if is_placed else config.environments.values()
     if any(fitting_services(place, runbook) for place in places):
         return None
     for each in registry.button_runbooks().values():  # one that shares the job: the run itself then refuses
-        is_of_job = registry.acting_job(each, request.environment) == job
+        is_of_job = registry.runbook_job_id(each, request.environment) == job
         if is_of_job and any(fitting_services(place, each) for place in places):
             return None
     return RefusedRequest(

@@ -94,7 +94,7 @@ def lift_stops(repository: "Repository", answered: Sequence[int], change: StopCh
 
     Raises ProviderError.
     """
-    lifted = stops.lift_stops(repository)
+    lifted = stops.remove_stop_labels(repository)
     where = ", ".join(f"#{each}" for each in lifted)
     text = f"{change.by} lifted the stop of all recoveries on {where}" if lifted else "no open issue has a stop to lift"
     _comment_on_stop(repository, [*dict.fromkeys((*answered, *lifted))], change, text, warn, lifted=[*map(str, lifted)])

@@ -80,7 +80,7 @@ def run_attempt(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def acting_job(github_environment: str, environment: str, *, builds_site: bool = False) -> str:
+def acting_job_id(github_environment: str, environment: str, *, builds_site: bool = False) -> str:
     """Return the id of the job that recovers with the secrets of these; "unprivileged" without a GitHub environment.
 
     `builds_site`: whether jobs before it fetch and build a commit.

@@ -165,7 +165,7 @@ class SavedMenu:
     """Login whose menu stays in place of a new one; empty if ours was posted or renewed."""
 
 
-def open_incident(
+def open_incident_issue(
     repository: "Repository",
     title: str,
     body: Callable[[str], str],

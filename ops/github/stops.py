@@ -217,7 +217,7 @@ def _put_label(repository: "Repository", number: int) -> None:
         repository.get_issue(number).add_to_labels(STOPPED_LABEL)
 
 
-def lift_stops(repository: "Repository") -> list[int]:
+def remove_stop_labels(repository: "Repository") -> list[int]:
     """Remove the label from all open issues, and return those issues. Raises ProviderError."""
     numbers = [issue["number"] for issue in _list_stopped(repository)]
     return [number for number in numbers if remove_label(repository, number, STOPPED_LABEL)]

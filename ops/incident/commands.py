@@ -177,7 +177,7 @@ def open_incident(
     service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> "OpenedIncident":
     """Open an incident with its recovery menu. Raises ConfigError for an unknown service."""
-    from ops.github.issues import open_incident
+    from ops.github.issues import open_incident_issue
     from ops.publish import comment
 
     settings = load_config(config, environ, redactor)
@@ -192,7 +192,7 @@ def open_incident(
 
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        return open_incident(repository, redactor.redact_text(title), lambda _: body, incident_menu, [severity])
+        return open_incident_issue(repository, redactor.redact_text(title), lambda _: body, incident_menu, [severity])
 
 
 def incident_timeline_lines(journal: "IncidentJournal") -> Iterator[str]:

@@ -120,7 +120,7 @@ def _open_or_extend(
         parts = build_menu(config, (program_name(environ),), number, actions.repository_page(environ))
         return parts.render([each.service for each in replacing])
 
-    opened = issues.open_incident(repository, f"Leaked secret: {what}", leak_body, leak_menu, [SEVERITY])
+    opened = issues.open_incident_issue(repository, f"Leaked secret: {what}", leak_body, leak_menu, [SEVERITY])
     return LeakIncident(opened.number, opened.url, is_new=True)
 
 

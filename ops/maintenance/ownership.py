@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ops.core.clock import format_utc, parse_utc
 from ops.core.names import quote_name
-from ops.core.owners import StateOwner, StateRequester, describe_owners, find_others, find_owner, held_by_others
+from ops.core.owners import StateOwner, StateRequester, describe_owners, find_others, find_owner, refuse_held_state
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import SwitchValue, make_revision
 from ops.engine.context import Context
@@ -93,7 +93,7 @@ def _release_maintenance_windows(
     if remaining and (accepted or not (opened or kept)):
         scopes = " and ".join(each.scope for each in wanted)
         standing, effect = ("is", "opens it") if len(wanted) == 1 else ("are", "opens them")
-        raise held_by_others(
+        raise refuse_held_state(
             f"{scopes} {standing} in maintenance", remaining, requester=requester, effect=effect, accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
@@ -135,7 +135,9 @@ def describe_released(released: Sequence[str]) -> str:
     return f", and no longer held ({'; '.join(released)})" if released else ""
 
 
-def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None) -> dict[int, str]:
+def notify_window_owners(
+    ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None
+) -> dict[int, str]:
     """Return a text for each other incident that needs the window, if this run adds an owner to it."""
     if existing is None or {each.key for each in window.all_owners} == {each.key for each in existing.all_owners}:
         return {}

@@ -16,14 +16,14 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
-from ops.core.owners import StateOwner, ask_first, find_owner
+from ops.core.owners import StateOwner, advise_asking_owners, find_owner
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import drift, plan_text, refusals, routes, site_undo, state, steps
 from ops.maintenance.drift import RecoveredState
-from ops.maintenance.ownership import notify_others, plan_release
+from ops.maintenance.ownership import notify_window_owners, plan_release
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
@@ -72,7 +72,7 @@ def _build_route_probes(
     return ProbeSet(service.url, probes, service.verify, addresses=named)
 
 
-def probe_request(service: "Service", request: MaintenanceRequest) -> ProbeSet:
+def build_requested_probes(service: "Service", request: MaintenanceRequest) -> ProbeSet:
     """Return the probes of the requested address, before there is a plan."""
     address = MaintenanceCheck(service.url + (request.path or "/"), is_off=request.is_on)
     return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
@@ -281,7 +281,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
-        notices=notify_others(ctx, window, existing),
+        notices=notify_window_owners(ctx, window, existing),
         probes=partial(_build_route_probes, snapshot.service, (), addresses, stored),
     )
     return site_undo.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
@@ -400,7 +400,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         if stays or (released.held and not opened)
         else f"{what} is open as requested{released.exception}{gone}",
         proves_health=bool(probes),
-        tasks=ask_first(released.remaining_owners),
+        tasks=advise_asking_owners(released.remaining_owners),
         notices=released.notices,
         probes=partial(_build_route_probes, service, probes, addresses, stored),
     )

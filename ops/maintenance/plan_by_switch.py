@@ -16,11 +16,11 @@ from ops.core.errors import Reason
 from ops.core.owners import (
     UNTIL_RUN_ENDS,
     StateOwner,
-    ask_first,
+    advise_asking_owners,
     describe_owners,
     find_others,
     find_owner,
-    held_by_others,
+    refuse_held_state,
 )
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
@@ -49,7 +49,7 @@ SWITCH_CALLS = 4
 CLOSED_PROBES = "probes of closed paths get 503; they say nothing about the service"
 
 
-def probe_request(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> ProbeSet:
+def build_requested_probes(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> ProbeSet:
     """Return the probes of the requested change, before there is a plan."""
     own = _build_closed_probes([request.path]) if request.is_on else service.probes
     return steps.build_switch_probes(
@@ -127,7 +127,7 @@ def _plan_closing(
         proved_claim=f"{what} is offline as requested: it answers 503, {SEEN}",
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
-        notices=steps.notify_others(ctx, [write] if write else []),
+        notices=steps.notify_switch_owners(ctx, [write] if write else []),
         probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 
@@ -235,8 +235,8 @@ def _plan_reopening(
         + (f"; {probes_claim(still_probed)}" if stays is None else ""),
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),
-        tasks=ask_first(others),
-        notices=steps.notify_others(ctx, [write] if write else []),
+        tasks=advise_asking_owners(others),
+        notices=steps.notify_switch_owners(ctx, [write] if write else []),
         probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 
@@ -266,7 +266,7 @@ def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: S
     )
     if blocking and (remaining == owners or accepted):
         standing = f"{current.name} is {current.state(now)}"
-        raise held_by_others(standing, blocking, requester=requester, effect="opens it", accepted=accepted)
+        raise refuse_held_state(standing, blocking, requester=requester, effect="opens it", accepted=accepted)
     return remaining
 
 

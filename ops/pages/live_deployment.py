@@ -193,7 +193,7 @@ def find_accepted_rollback(
     return AcceptedRollback(run.run, at, replaced, target, was_seen)
 
 
-def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
+def parse_deployment_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
     """Parse a deployment ID, its first eight characters if they are unique, or its URL. Raises Refused."""
     name = text.strip().lower().rstrip("/")
     named = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]

@@ -228,7 +228,7 @@ def _read_project_and_target(ctx: SiteReader, service: "Service", to: str, to_co
             reason=Reason.NOT_DEPLOYABLE,
             hint="Pass a production deployment.",
         )
-    chosen = live_deployment.parse_target(to, (*deployments, *older), project=service.pages) if to else None
+    chosen = live_deployment.parse_deployment_target(to, (*deployments, *older), project=service.pages) if to else None
     return _ProjectListing(project, deployments, chosen)
 
 

@@ -58,7 +58,7 @@ _DESTINATIONS = {
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _PageAnswer:
     """Response to one URL. Without a response, `failure` has the reason and `verdict` its verdict."""
 
     status: int = 0
@@ -94,7 +94,7 @@ class _Visit:
     """With the deployments of a site, for cached answers."""
     named_by: dict[HtmlReference, str] = field(default_factory=dict)
     """Reference → path of the first page that names it; empty for a probed page."""
-    answers: dict[str, _Answer] = field(default_factory=dict)
+    answers: dict[str, _PageAnswer] = field(default_factory=dict)
     """URL → response; without URLs beyond the time or the limit."""
     other_host_urls: set[str] = field(default_factory=set)
 
@@ -163,7 +163,7 @@ def _request_urls(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReferenc
         todo = {to: kind for to, kind in redirects if to is not None and _page_host(to) == visit.host}
 
 
-def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _Answer]:
+def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _PageAnswer]:
     """Return the responses and failures before the deadline."""
     waiting, answers = iter(todo), {}
 
@@ -177,7 +177,9 @@ def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, Refere
     return answers
 
 
-def _fetch_reference(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float) -> _Answer | None:
+def _fetch_reference(
+    web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float
+) -> _PageAnswer | None:
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
     headers |= visit.headers if _has_origin(url, visit.origin) else {}
     if kind in {ReferenceKind.PAGE, ReferenceKind.LINK, ReferenceKind.FRAME}:
@@ -190,7 +192,7 @@ def _fetch_reference(web: "ProbeClient", visit: _Visit, url: str, kind: Referenc
             return None
         return _failed_answer(judge_error(error))
     except (httpx.InvalidURL, ValueError):
-        return _Answer(failure="invalid URL")
+        return _PageAnswer(failure="invalid URL")
     except httpx.RequestError as error:
         return _failed_answer(judge_error(error))
     judged = judge_answer(response.status_code, response.headers, body)
@@ -201,7 +203,7 @@ def _fetch_reference(web: "ProbeClient", visit: _Visit, url: str, kind: Referenc
 
 def _with_origin(
     visit: _Visit, url: str, kind: ReferenceKind, judged: EdgeAnswer, received: tuple[httpx.Response, bytes]
-) -> _Answer:
+) -> _PageAnswer:
     """Return the answer with the origin of its content, if it is cached. Linked pages are not compared."""
     response, body = received
     answer = replace(_page_answer(url, kind, response, body), place=judged.place)
@@ -214,13 +216,13 @@ def _with_origin(
     return replace(answer, cached=cached, content=content, no_proof=text, hint=hint)
 
 
-def _failed_answer(assertion: Assertion) -> _Answer:
-    return _Answer(failure=assertion.detail, verdict=assertion.verdict, hint=assertion.hint)
+def _failed_answer(assertion: Assertion) -> _PageAnswer:
+    return _PageAnswer(failure=assertion.detail, verdict=assertion.verdict, hint=assertion.hint)
 
 
-def _page_answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _Answer:
+def _page_answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _PageAnswer:
     location = response.headers.get("location") if 300 <= response.status_code < 400 else None
-    return _Answer(
+    return _PageAnswer(
         status=response.status_code,
         content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         location=_redirect_target(url, location) if location else None,
@@ -243,16 +245,16 @@ def _decode_page_text(response: httpx.Response, body: bytes) -> str:
         return body.decode(errors="replace")
 
 
-def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
+def _final_answer(visit: _Visit, url: str) -> tuple[str, _PageAnswer | None]:
     """Return the last URL of a redirect chain on the host, and its response; None if it was not requested."""
     passed: list[str] = []
     while (answer := visit.answers.get(url)) and answer.location and _page_host(answer.location) == visit.host:
         passed.append(url)
         url = answer.location
         if url in passed:
-            return url, _Answer(failure="a redirect loop")
+            return url, _PageAnswer(failure="a redirect loop")
         if len(passed) > MAX_REDIRECTS:
-            return url, _Answer(failure=f"more than {MAX_REDIRECTS} redirects")
+            return url, _PageAnswer(failure=f"more than {MAX_REDIRECTS} redirects")
     return url, answer
 
 

@@ -178,7 +178,7 @@ class IssuePublisher:
     def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], RecoveryMenu]") -> str:
         """Open an incident with the run on it, and return its URL."""
         from ops.github.comments import RunComments
-        from ops.github.issues import open_incident
+        from ops.github.issues import open_incident_issue
         from ops.publish import comment
 
         run = Run(self._run, events)
@@ -194,7 +194,7 @@ class IssuePublisher:
                 comments.put(part, text)
 
         # The time is limited, and the record of the run counts more than the menu.
-        return open_incident(
+        return open_incident_issue(
             repository,
             title,
             lambda _: body,

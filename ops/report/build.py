@@ -36,7 +36,7 @@ from ops.publish.incident_chat import incident_chat_message, post_message
 from ops.report.action_issues import read_tracked
 from ops.report.action_items import TrackedItem, find_action_items
 from ops.report.checklist import proved_steps
-from ops.report.evidence import IncidentEvidence, ReportedHistory, list_commits, workflow_runs
+from ops.report.evidence import IncidentEvidence, ReportedHistory, list_commits, read_workflow_runs
 from ops.report.impact_sources import read_impact
 from ops.report.messages import add_missing_texts
 from ops.report.state_comment import publish_state
@@ -124,7 +124,9 @@ def _read_incident_on_github(
         journal = read_journal(repository, number, record_rules(config), read_at=read_at, is_incident=False)
     evidence = IncidentEvidence(**vars(journal), places=config.places)
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, unavailable = _try_report_source("GitHub Actions runs", lambda: tuple(workflow_runs(repository, run_ids)))
+    runs, unavailable = _try_report_source(
+        "GitHub Actions runs", lambda: tuple(read_workflow_runs(repository, run_ids))
+    )
     return replace(evidence, runs=runs or (), unavailable=unavailable)
 
 

@@ -21,7 +21,7 @@ TITLE = "Results of staging drills"
 TEXT = "Each comment is the result of one drill. The newest one has the chart of the last drills."
 
 
-def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
+def publish_drill_result(result: DrillResult, config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
     """Add the result to the tracking issue, once, and return the URL of its comment.
 
     Without a tracking issue it opens one. Raises ConfigError and ProviderError.

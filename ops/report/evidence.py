@@ -18,7 +18,7 @@ from ops.core.incident_state import IncidentJournal, IncidentState, IssueRecord,
 from ops.core.names import DRILL_LABEL
 from ops.core.recent_change import RecentChanges
 from ops.core.run_record import is_closed_watch
-from ops.core.service_fold import find_start
+from ops.core.service_fold import find_start_moment
 from ops.github.actions import job_id
 from ops.github.client import read_json
 from ops.report.action_items import TrackedItem
@@ -136,7 +136,7 @@ class IncidentEvidence(IncidentJournal):
     def start(self) -> Moment:
         """Return when the first service broke, as far as that is known; else when the incident began."""
         known = [(each.broken_since.at, each.broken_since) for each in self.state.services if each.broken_since.at]
-        return min(known, key=lambda pair: pair[0])[1] if known else find_start(self)
+        return min(known, key=lambda pair: pair[0])[1] if known else find_start_moment(self)
 
     @property
     def counted_runs(self) -> tuple[IssueRecord, ...]:
@@ -192,7 +192,7 @@ class IncidentEvidence(IncidentJournal):
         return taken, put
 
 
-def workflow_runs(repository: "Repository", run_ids: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
+def read_workflow_runs(repository: "Repository", run_ids: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:
     """Yield each run attempt with its jobs; skip runs that GitHub has deleted."""
     from github import UnknownObjectException
 

@@ -10,7 +10,7 @@ from typing import Any
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import Decision
 from ops.core.run_record import escape_hidden
-from ops.core.service_fold import find_acknowledgment, find_detection, find_request
+from ops.core.service_fold import find_acknowledgment_moment, find_detection_moment, find_request_moment
 from ops.core.timeline import EventKind
 from ops.report.evidence import IncidentEvidence
 
@@ -62,9 +62,9 @@ def find_facts(evidence: IncidentEvidence) -> IncidentFacts:
         read_at=evidence.read_at.replace(microsecond=0),
         closed_at=evidence.closed_at,
         started=evidence.start.at,
-        detected=find_detection(evidence).at,
-        acknowledged=find_acknowledgment(evidence).at,
-        requested=find_request(decisive, evidence.actions).at if decisive else None,
+        detected=find_detection_moment(evidence).at,
+        acknowledged=find_acknowledgment_moment(evidence).at,
+        requested=find_request_moment(decisive, evidence.actions).at if decisive else None,
         written=decisive.first_event_at(EventKind.WRITTEN) if decisive else None,
         proved=decisive.first_event_at(EventKind.VERIFIED) if decisive else None,
         restored=restored,

@@ -14,7 +14,12 @@ from ops.core.clock import Period, format_duration
 from ops.core.end_message import MOVED
 from ops.core.incident_state import IssueRecord, Moment
 from ops.core.run_record import DONE, ENDED_KIND
-from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request
+from ops.core.service_fold import (
+    find_acknowledgment_moment,
+    find_detection_moment,
+    find_noted_moment,
+    find_request_moment,
+)
 from ops.report.evidence import IncidentEvidence, ReportedHistory
 from ops.watch.state import MAX_PAUSE, parse_watch_state
 
@@ -105,12 +110,12 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
     moments = {
         MomentName.DEPLOYED: find_deployment(evidence, main),
         MomentName.STARTED: evidence.start,
-        MomentName.DETECTED: find_detection(evidence),
-        MomentName.ACKNOWLEDGED: find_acknowledgment(evidence),
+        MomentName.DETECTED: find_detection_moment(evidence),
+        MomentName.ACKNOWLEDGED: find_acknowledgment_moment(evidence),
         MomentName.REQUESTED: _find_first_request(evidence),
         MomentName.CALLED: _find_provider_call(evidence, main),
         MomentName.MITIGATED: evidence.state.mitigated,
-        MomentName.CAUSE: find_note(evidence, "root cause"),
+        MomentName.CAUSE: find_noted_moment(evidence, "root cause"),
         MomentName.RESOLVED: resolved,
     }
     return tuple(IncidentMoment(name, each.at, each.source, each.url) for name, each in moments.items())
@@ -145,7 +150,7 @@ def _find_first_request(evidence: IncidentEvidence) -> Moment:
     first = next(iter(evidence.counted_runs), None)
     if first is None:
         return Moment(None, "no runbook ran on this issue")
-    requested, run = find_request(first, evidence.actions), evidence.find_workflow_run(first)
+    requested, run = find_request_moment(first, evidence.actions), evidence.find_workflow_run(first)
     if run is not None and run.event == "workflow_dispatch":
         return Moment(requested.at, "GitHub: button pressed", run.url)
     return requested

@@ -11,7 +11,7 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
-from ops.core.owners import StateOwner, ask_first, describe_owners
+from ops.core.owners import StateOwner, advise_asking_owners, describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.verdict import SEEN
@@ -109,8 +109,11 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             else f"{AI_SWITCH} is {state}, {SEEN}; {steps.describe_health_by_switch(ctx, AI_SWITCH)}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
-            tasks=(*ask_first(stays), *ai_providers.provider_tasks(ai.message, before=before, after=planned)),
-            notices=steps.notify_others(ctx, [write] if write else []),
+            tasks=(
+                *advise_asking_owners(stays),
+                *ai_providers.provider_tasks(ai.message, before=before, after=planned),
+            ),
+            notices=steps.notify_switch_owners(ctx, [write] if write else []),
             probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 

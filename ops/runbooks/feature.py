@@ -9,7 +9,7 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
-from ops.core.owners import ask_first, describe_owners, find_owner
+from ops.core.owners import advise_asking_owners, describe_owners, find_owner
 from ops.core.plan import PlanSection
 from ops.core.public_update import PublicState
 from ops.core.runtime_contract import AI_SWITCH, BANNER_SWITCH, MAINTENANCE_SWITCH
@@ -94,8 +94,8 @@ class Feature(SwitchRunbook["Feature.Params"]):
             proved_claim=_feature_claim(ctx, write, desired),
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
-            tasks=ask_first(stays),
-            notices=steps.notify_others(ctx, [write] if write else []),
+            tasks=advise_asking_owners(stays),
+            notices=steps.notify_switch_owners(ctx, [write] if write else []),
             probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 

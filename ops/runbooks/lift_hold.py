@@ -52,7 +52,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
         lifted, others = _split_holds(held, migration)
         if not lifted:
             _refuse_wrong_name(migration, name, held)
-        step = _Lift(
+        step = _LiftMigrationHold(
             target=f"Hold of {migration} in D1 database {name}",
             before="held",
             after="lifted",
@@ -84,7 +84,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Lift(Step):
+class _LiftMigrationHold(Step):
     database: "Database"
 
     def check(self, ctx: Context[LiftHold.Params]) -> ObservedState:

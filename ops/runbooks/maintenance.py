@@ -96,8 +96,8 @@ class Maintenance(Runbook["Maintenance.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         service, request = require_service(ctx, *self.kinds), _parse_maintenance_request(ctx)
         if service.maintenance == "switch":
-            return plan_by_switch.probe_request(ctx, service, request)
-        return plan_by_routes.probe_request(service, request)
+            return plan_by_switch.build_requested_probes(ctx, service, request)
+        return plan_by_routes.build_requested_probes(service, request)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service, request = require_service(ctx, *self.kinds), _parse_maintenance_request(ctx)

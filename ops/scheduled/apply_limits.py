@@ -181,10 +181,10 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
             if read.kept and is_raise:
                 _record_refusal(ctx, read, stored)
                 raise Refused("; ".join(read.kept.values()), reason=Reason.WOULD_LOWER, hint=KEPT_HINT)
-            return build_plan(ctx, replace(read, value=stored), stored, changes=(), warnings=warnings)
+            return build_limits_plan(ctx, replace(read, value=stored), stored, changes=(), warnings=warnings)
         if stored is not None:
             warnings = (*warnings, *_check_large_steps(ctx, read, stored))
-        return build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
+        return build_limits_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
 
 
 def _build_revision_probe(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
@@ -379,7 +379,7 @@ def _record_refusal(ctx: Context[Any], read: LimitsRead, stored: LimitsValue) ->
     ctx.timeline.record(EventKind.WARNING, text, differences=differences, not_raised=not_raised)
 
 
-def build_plan(
+def build_limits_plan(
     ctx: Context[Any],
     read: LimitsRead,
     stored: LimitsValue | None,

@@ -27,7 +27,7 @@ from ops.limits.raises import leave_out, low_raises
 from ops.scheduled.apply_limits import (
     ApplyLimits,
     LimitsRead,
-    build_plan,
+    build_limits_plan,
     describe_limits_error,
     find_limits_read,
     find_notes,
@@ -92,7 +92,7 @@ class ReconcileLimits(ApplyLimits):
                 replace(read, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
             )
         if stored is not None and drop_ended(live, ctx.clock.now()) == desired:
-            plan = build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
+            plan = build_limits_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
             return replace(
                 plan, summary=f"a temporary limit has ended: {plan.summary}", read=replace(plan.read, drift=())
             )
@@ -100,7 +100,7 @@ class ReconcileLimits(ApplyLimits):
         applied = value_limits(stored) if stored else {}
         _, left_out = leave_out(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
-            return build_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
+            return build_limits_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
         return plan_without_write(
             replace(read, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))

@@ -37,14 +37,16 @@ TEMPLATE_FOLDER = Path(".github", "ISSUE_TEMPLATE")
 SINGLE_TEMPLATE = Path(".github", "ISSUE_TEMPLATE.md")
 
 
-def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
+def sync_repository_labels(
+    config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]
+) -> None:
     """Create and correct the labels of ops.yml and the fixed ones; report each change to `say`."""
     from ops.github.client import CHECK_HINT, connect, provider_errors
-    from ops.github.issues import sync_labels as sync
+    from ops.github.issues import sync_labels
 
     settings, _ = read_config(config, labels=None)
     with provider_errors(CHECK_HINT):
-        sync(connect(environ, redactor), desired_labels(settings), say)
+        sync_labels(connect(environ, redactor), desired_labels(settings), say)
 
 
 def desired_labels(config: "Config") -> "dict[str, LabelStyle]":

@@ -79,7 +79,7 @@ class ActingJob:
 
     @property
     def id(self) -> str:
-        return actions.acting_job(self.github_environment, self.environment, builds_site=bool(self.sites))
+        return actions.acting_job_id(self.github_environment, self.environment, builds_site=bool(self.sites))
 
 
 def called_jobs(config: "Config", runbooks: Iterable[AnyRunbook], workflow: str) -> list[ActingJob]:

@@ -17,7 +17,7 @@ from ops.core.owners import (
     describe_owners,
     find_others,
     find_owner,
-    held_by_others,
+    refuse_held_state,
 )
 from ops.core.runtime_contract import (
     MAINTENANCE_SWITCH,
@@ -286,20 +286,20 @@ def _owners_after_release(current: SwitchState, desired: DesiredValue, now: date
     owners = current.owners(now)
     others = find_others(owners, desired.requester, desired.accepted_owners)
     if others and (find_owner(owners, desired.requester) is None or desired.accepted_owners):
-        raise _held_by_others(current, desired, others, now)
+        raise _refuse_held_switch(current, desired, others, now)
     return tuple(each for each in owners if each in others or (each.is_run and desired.leaves_runs))
 
 
 def _refuse_other_state(current: SwitchState, desired: DesiredValue, now: datetime) -> None:
     """Raise Refused if others hold another state than the desired one."""
     if others := find_others(current.owners(now), desired.requester, desired.accepted_owners):
-        raise _held_by_others(current, desired, others, now)
+        raise _refuse_held_switch(current, desired, others, now)
 
 
-def _held_by_others(
+def _refuse_held_switch(
     current: SwitchState, desired: DesiredValue, others: Sequence[StateOwner], now: datetime
 ) -> NeedsAcceptance:
-    return held_by_others(
+    return refuse_held_state(
         f"{current.name} is {current.state(now)}",
         others,
         requester=desired.requester,

@@ -27,7 +27,7 @@ from ops.core.run_record import RunRecord, embed_record
 from ops.core.sequential_test import ShareVerdict
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
-from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
+from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident_issue
 from ops.github.list_lag import await_listed
 from ops.publish.chat_services import ChatMessage, PagingAction
 from ops.publish.comment import render_incident_body
@@ -93,7 +93,7 @@ def open_guard_incident(
 
     title = redactor.redact_text(incident_title(result))
     with write_errors(CHECK_HINT):
-        opened = open_incident(repository, title, lambda _: body, guard_menu, [SEVERITY])
+        opened = open_incident_issue(repository, title, lambda _: body, guard_menu, [SEVERITY])
     found = GuardIncident(opened.number, opened.url)
     first = _find_first_incident(repository, result, find_clock(environ))
     if first is not None and first.number < found.number:
@@ -256,7 +256,7 @@ def start_line(result: GuardResult) -> str:
     )
 
 
-def round_line(result: GuardResult) -> str:
+def guard_round_line(result: GuardResult) -> str:
     """Return the line of the command for the latest minute."""
     metrics = [*([result.judgment.probes] if result.judgment.has_probes else []), *result.judgment.rates]
     counted = "; ".join(_describe_metric_counts(each) for each in metrics if each.share.has_counts)
@@ -280,7 +280,7 @@ def guard_headline(result: GuardResult) -> str:
     return texts[result.reason] if result.reason else start_line(result)
 
 
-def detail_lines(result: GuardResult) -> Iterator[str]:
+def guard_detail_lines(result: GuardResult) -> Iterator[str]:
     """Yield the counts, with the shares that are good and bad, and the missing data."""
     if result.judgment.has_probes:
         yield f"{_describe_metric_counts(result.judgment.probes)}{_describe_limits(result.judgment.probes.share)}"

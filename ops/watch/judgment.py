@@ -10,7 +10,14 @@ from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_optional, format_rfc3339
 from ops.core.errors import EXIT_CODES, Decision, Reason
-from ops.core.sequential_test import BASELINE_FACTOR, Count, Limits, ShareVerdict, judge_share, limits_after
+from ops.core.sequential_test import (
+    BASELINE_FACTOR,
+    FailureCount,
+    ShareLimits,
+    ShareVerdict,
+    judge_share,
+    share_limits_after,
+)
 from ops.core.verdict import Verdict, worst_verdict
 from ops.maintenance.drift import ClosureLook
 from ops.watch.state import WatchState
@@ -20,8 +27,8 @@ FAILURES = {Decision.RELAPSED, Decision.STILL_UNHEALTHY}
 MINUTE = timedelta(minutes=1)
 SETTLED = timedelta(minutes=2)
 """Time after the start of a watch in which a service may still warm up."""
-PROBES, RATES = Limits(good=0.15, bad=0.2), Limits(good=0.05, bad=0.1)
-"""Limits for rounds of probes, and for requests if the share before the bad deployment is unknown."""
+PROBES, RATES = ShareLimits(good=0.15, bad=0.2), ShareLimits(good=0.05, bad=0.1)
+"""ShareLimits for rounds of probes, and for requests if the share before the bad deployment is unknown."""
 LEAST_RATE = 0.01
 """Smallest share of failed requests that is bad after a known share."""
 
@@ -160,12 +167,12 @@ def _judge_probes(state: WatchState) -> Metric:
     """
     rounds = list(state.probe_rounds())
     counts = [
-        Count(at, 1, verdict == Verdict.UNHEALTHY)
+        FailureCount(at, 1, verdict == Verdict.UNHEALTHY)
         for at, verdict in rounds
         if verdict in {Verdict.HEALTHY, Verdict.UNHEALTHY}
     ]
     usual = BASELINE_FACTOR * state.usual_failures
-    limits = Limits(max(PROBES.good, usual), max(PROBES.bad, usual))
+    limits = ShareLimits(max(PROBES.good, usual), max(PROBES.bad, usual))
     judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED)
     if judged.verdict == Verdict.HEALTHY:
         row = list(takewhile(lambda each: each[1] == Verdict.HEALTHY, reversed(rounds)))
@@ -181,13 +188,13 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
     Cloudflare counts samples and multiplies them: only the samples are evidence.
     """
     counts = [
-        Count(row.start, row.samples, row.failed_samples)
+        FailureCount(row.start, row.samples, row.failed_samples)
         for row in traffic.minutes
         if row.version == version
         and row.requests
         and state.started_at + MINUTE <= row.start < min(traffic.complete_until, state.until)
     ]
-    limits = limits_after(count_before(traffic, live), RATES, LEAST_RATE)
+    limits = share_limits_after(count_before(traffic, live), RATES, LEAST_RATE)
     if live.predecessors:  # a version that mends a bad one is not good because it fails less
         limits = replace(limits, good=min(limits.good, RATES.bad))
     judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED, tests=max(1, len(live.versions)))
@@ -195,7 +202,7 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
     return Metric(f"requests to {short_id(version)}", unit, judged)
 
 
-def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
+def count_before(traffic: WorkerTraffic, live: LiveVersions) -> FailureCount:
     """Return the samples before the change; none if they are unknown.
 
     Before a guarded deployment these are its predecessors', else those of the live versions before the bad one.
@@ -205,7 +212,7 @@ def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
     else:
         before = live.bad_since.date() if live.bad_since else None
         rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
-    return Count(traffic.recent.since, sum(row.samples for row in rows), sum(row.failed_samples for row in rows))
+    return FailureCount(traffic.recent.since, sum(row.samples for row in rows), sum(row.failed_samples for row in rows))
 
 
 def _what_decides(*, has_probes: bool) -> str:

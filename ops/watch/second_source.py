@@ -16,7 +16,7 @@ from ops.cloudflare import records
 from ops.core.bounded_http import MAX_PAGE_URLS, PROBE_AGENT
 from ops.core.clock import Period
 from ops.core.errors import ConfigError, ProviderError
-from ops.core.sequential_test import Count, judge_share
+from ops.core.sequential_test import FailureCount, judge_share
 from ops.core.verdict import Verdict
 from ops.watch.judgment import MINUTE, RATES, SETTLED, GuardedDeployment
 from ops.watch.state import WatchState
@@ -101,7 +101,7 @@ def read_second_source(
     return SecondSource("; ".join(said))
 
 
-def _judge_traffic(subject: str, counts: Sequence[Count], state: WatchState) -> SecondSource:
+def _judge_traffic(subject: str, counts: Sequence[FailureCount], state: WatchState) -> SecondSource:
     complete = [each for each in counts if each.total > 0]
     judged = judge_share(complete, RATES, settled_at=state.started_at + SETTLED)
     total, failed = sum(each.total for each in complete), sum(each.failed for each in complete)
@@ -112,7 +112,7 @@ def _judge_traffic(subject: str, counts: Sequence[Count], state: WatchState) -> 
     return SecondSource(f"{subject} failed {failed:,.0f} of {total:,.0f} requests of others so far")
 
 
-def _count_host(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
+def _count_host(session: Session, service: "Service", period: Period) -> tuple[str, list[FailureCount]]:
     """Return the host, and per complete minute the responses of Cloudflare's edge: those from 500 on failed, but 503.
 
     Raises ProviderError, also if the host is in no zone; ConfigError if other services or probes cannot be told apart.
@@ -130,12 +130,12 @@ def _count_host(session: Session, service: "Service", period: Period) -> tuple[s
     return host, list(_count_host_minutes(row for row in rows if row.start + MINUTE <= complete_until))
 
 
-def _count_host_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
+def _count_host_minutes(rows: "Iterable[HostMinute]") -> Iterator[FailureCount]:
     """Yield the samples of each minute. A 503 did not fail: a person may have closed the host meanwhile."""
     for start, each in groupby(rows, key=lambda row: row.start):
         of = list(each)
         failed = sum(row.samples for row in of if row.status >= SERVER_ERROR and row.status != MAINTENANCE)
-        yield Count(start, sum(row.samples for row in of), failed)
+        yield FailureCount(start, sum(row.samples for row in of), failed)
 
 
 def _count_worker(
@@ -145,7 +145,7 @@ def _count_worker(
     *,
     interval: timedelta,
     guarded: GuardedDeployment | None,
-) -> tuple[str, list[Count]]:
+) -> tuple[str, list[FailureCount]]:
     """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed.
 
     `interval`: from round to round. From a `guarded` deployment on only its own versions count.
@@ -169,11 +169,11 @@ def _count_worker(
     ]
     starts = sorted({row.start for row in minutes if row.start < traffic.complete_until})
 
-    def count_both_sources() -> Iterator[Count]:
+    def count_both_sources() -> Iterator[FailureCount]:
         for start in starts:
             rows = [row for row in minutes if row.start == start]
             total, failed = (sum(getattr(row, name) for row in rows) for name in ("samples", "failed_samples"))
-            yield Count(start, max(0.0, total - own), max(0.0, failed - own))
+            yield FailureCount(start, max(0.0, total - own), max(0.0, failed - own))
 
     return service.worker, list(count_both_sources())
 

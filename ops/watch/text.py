@@ -123,7 +123,7 @@ def watch_headline(result: WatchResult) -> str:
     return f"{where}: watching until {result.state.until:%H:%M} UTC"
 
 
-def detail_lines(result: WatchResult) -> Iterator[str]:
+def watch_detail_lines(result: WatchResult) -> Iterator[str]:
     """Yield the rounds, error rates, newer deployments and missing data. Texts of deployments are untrusted."""
     if result.look is not None:
         yield f"Looks: {count_rounds(result.state)}"
@@ -182,7 +182,7 @@ def render_notice(result: WatchResult, names: CommandNames) -> str:
 
 def render_watch_comment(result: WatchResult, names: CommandNames) -> str:
     """Return the comment that is edited after each round."""
-    return _render_watch(result, names, details=tuple(detail_lines(result)), chart=tuple(chart_lines(result)))
+    return _render_watch(result, names, details=tuple(watch_detail_lines(result)), chart=tuple(chart_lines(result)))
 
 
 def _render_watch(result: WatchResult, names: CommandNames, *, details: tuple[str, ...], chart: tuple[str, ...]) -> str:
@@ -271,7 +271,7 @@ def _watch_gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
             length = timedelta(0)
 
 
-def round_line(result: WatchResult, *, is_one: bool = True) -> str:
+def watch_round_line(result: WatchResult, *, is_one: bool = True) -> str:
     """Return the line of the command for the latest round. `is_one`: no other service is watched."""
     _, verdict = list(result.state.probe_rounds())[-1]
     at = f"{format_utc(result.state.seen_at)}  {'' if is_one else f'{result.service}: '}"

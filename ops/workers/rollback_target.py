@@ -237,7 +237,7 @@ def _describe_author(step: PastRollback) -> str:
     return f"{author} ({step.deployment.source})" if step.deployment.source else author
 
 
-def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
+def parse_version_target(text: str, known: Iterable[WorkerVersion]) -> Split:
     """Parse `VERSION` or `A@90,B@10`. The first eight characters of a version are enough if they are unique.
 
     Raises:
@@ -290,11 +290,11 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
 
 
 def parse_wanted_split(to: str, to_commit: str, versions: Iterable[WorkerVersion]) -> Split | None:
-    """Return the requested split; None without a request. Raises ConfigError and Refused like `parse_target`."""
+    """Return the requested split; None without a request. Raises as `parse_version_target`."""
     check_one_target(to, to_commit)
     versions = list(versions)
     if not to_commit:
-        return parse_target(to, versions) if to else None
+        return parse_version_target(to, versions) if to else None
     names = {each.id: (each.tag, "" if is_sha(each.tag) else named_commit(each)) for each in versions}
     times = {each.id: format_utc(each.created_on) if each.created_on else "" for each in versions}
     return ((resolve_commit(to_commit, names, times, "deployable version"), 100.0),)

@@ -16,7 +16,7 @@ from ops.core.approval import (
     ApprovalTerms,
     ApprovalUse,
     WaitingRequest,
-    find_request,
+    find_waiting_request,
     make_request,
     parse_approval,
     parse_request,
@@ -161,7 +161,7 @@ def test_found_request_is_the_one_whose_digest_was_entered(
     digest = asked[chosen].full_digest if chosen < len(asked) else "0" * 32
 
     try:
-        found = find_request(asked, incident, digest)
+        found = find_waiting_request(asked, incident, digest)
     except Refused:
         assert chosen >= len(asked) or asked[chosen].incident != incident
     else:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, StateRequester, describe_owners, held_by_others
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, StateRequester, describe_owners, refuse_held_state
 
 AT = datetime(2026, 11, 25, 5, tzinfo=UTC)
 
@@ -34,6 +34,6 @@ def test_owner_of_several_paths_is_named_once() -> None:
     ],
 )
 def test_refusal_says_how_to_name_an_own_hold(owner: StateOwner, requester: StateRequester, first: str) -> None:
-    refused = held_by_others("basket is off", [owner], requester=requester, effect="sets it to on")
+    refused = refuse_held_state("basket is off", [owner], requester=requester, effect="sets it to on")
 
     assert (refused.hint or "").startswith(first)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ops.core.sequential_test import (
     FALSE_GOOD,
     FALSE_PROOF,
-    Count,
-    Limits,
+    FailureCount,
+    ShareLimits,
     find_bad,
     is_above,
     judge_share,
-    limits_after,
     rounds_without_version,
+    share_limits_after,
     upper_bound,
 )
 from ops.core.verdict import Verdict
@@ -24,15 +24,15 @@ from tests.support.properties import holds_for
 
 START = datetime(2026, 11, 26, 4, 0, tzinfo=UTC)
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
-UNKNOWN = Limits(good=0.05, bad=0.1)
+UNKNOWN = ShareLimits(good=0.05, bad=0.1)
 
 
-def counts(*rows: tuple[float, float]) -> list[Count]:
+def counts(*rows: tuple[float, float]) -> list[FailureCount]:
     """Return one count each minute: total and failed."""
-    return [Count(START + timedelta(minutes=number), *row) for number, row in enumerate(rows)]
+    return [FailureCount(START + timedelta(minutes=number), *row) for number, row in enumerate(rows)]
 
 
-def rounds(letters: str) -> list[Count]:
+def rounds(letters: str) -> list[FailureCount]:
     return counts(*[(1, float(each == "u")) for each in letters])
 
 
@@ -78,7 +78,7 @@ def test_bound_is_exceeded_no_more_often_than_permitted(total: int, share: float
     ],
 )
 def test_rounds(letters: str, verdict: Verdict) -> None:
-    judged = judge_share(rounds(letters), Limits(good=0.15, bad=0.2), settled_at=START)
+    judged = judge_share(rounds(letters), ShareLimits(good=0.15, bad=0.2), settled_at=START)
 
     assert judged.verdict == verdict
 
@@ -133,7 +133,7 @@ def test_good_begins_after_the_last_notable_failure() -> None:
     ],
 )
 def test_limits_follow_what_was_before(before: tuple[int, int], good: float, bad: float) -> None:
-    limits = limits_after(Count(START, *before), UNKNOWN, 0.01)
+    limits = share_limits_after(FailureCount(START, *before), UNKNOWN, 0.01)
 
     assert limits.good == pytest.approx(good, abs=0.002)
     assert limits.bad == pytest.approx(bad, abs=0.002)

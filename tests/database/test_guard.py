@@ -17,7 +17,7 @@ from ops.core.plan import LiveState
 from ops.core.redaction import Secret
 from ops.database.migration_holds import MigrationHold, replace_migration_holds
 from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
-from ops.database.state import read_migrations, read_objects
+from ops.database.state import read_applied_migrations, read_objects
 from ops.database.time_travel import last_apply, splits_an_apply
 from tests.conftest import ACCOUNT, World
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, Deployment, jsonc, open_repository
@@ -378,7 +378,7 @@ def test_migrations_of_one_guard_are_one_apply(shop: Deployment) -> None:
     client.open()
     with closing(client):
         api = D1Api(client, ACCOUNT)
-        migrations, _ = read_migrations(api, ID, TABLE, read_objects(api, ID))
+        migrations, _ = read_applied_migrations(api, ID, TABLE, read_objects(api, ID))
     assert [each.name for each in last_apply(migrations)] == ["0002_orders.sql", "0003_notes.sql"]
     assert splits_an_apply(migrations[:2], migrations[2:])
     assert not splits_an_apply(migrations[:1], migrations[1:])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.app.registry import acting_job, button_runbooks
+from ops.app.registry import button_runbooks, runbook_job_id
 from tests.conftest import ROOT
 from tests.support import plain_yaml
 from tests.support.workflows import generated
@@ -110,7 +110,9 @@ def test_node_is_installed_for_runbooks_that_need_it() -> None:
     """The jobs that act with Node are those of the same runbooks."""
     jobs = plain_yaml.load((generated() / ".github/workflows/recover.yml").read_text())["jobs"]
     with_node = {name for name, job in jobs.items() if "'locks': 'sandbox'" in str(job)}
-    runbooks = {name: each for name, each in button_runbooks().items() if acting_job(each, "production") in with_node}
+    runbooks = {
+        name: each for name, each in button_runbooks().items() if runbook_job_id(each, "production") in with_node
+    }
 
     assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == {*runbooks, "adopt", "drill", "sandbox"}
     assert len(runbooks) == 1

@@ -149,7 +149,7 @@ def test_unproved_deployment_is_never_live(
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
 def test_parse_target_by_id_prefix_or_url(text: str) -> None:
-    assert live_deployment.parse_target(text, LIST, project="site") == D
+    assert live_deployment.parse_deployment_target(text, LIST, project="site") == D
 
 
 @pytest.mark.parametrize(
@@ -170,5 +170,5 @@ def test_parse_target_by_id_prefix_or_url(text: str) -> None:
 def test_undeployable_target_is_refused(text: str, said: str, reason: Reason) -> None:
     twin = replace(A, id=A.id[:-1] + "0", url="https://other.pages.dev")
     with pytest.raises(Refused, match=said) as caught:
-        live_deployment.parse_target(text, [D, C, replace(B, status="failure"), A, twin], project="site")
+        live_deployment.parse_deployment_target(text, [D, C, replace(B, status="failure"), A, twin], project="site")
     assert caught.value.reason == reason

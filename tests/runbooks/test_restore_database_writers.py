@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.drills.scenario_database import Edge, Writer
+from ops.drills.scenario_database import EdgeClient, Writer
 from tests.conftest import WORKER, Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import texts
@@ -37,7 +37,7 @@ def deploy(library: Library, *handlers: str) -> None:
 
 
 def users(library: Library) -> Callable[[], bool]:
-    edge = Edge(library.world.sandbox.edge_url, f"https://{switches.HOST}")
+    edge = EdgeClient(library.world.sandbox.edge_url, f"https://{switches.HOST}")
     return lambda: edge.post("/lend").status == 200
 
 

@@ -216,7 +216,7 @@ def test_name_in_use_is_refused_with_another_way(shop: Team) -> None:
     assert "`ops adopt --repo OWNER/NAME`" in refused.err
     assert (other.code, other.result["repository"]) == (0, "dana/recovery")
     third = adopt(shop, "--yes", "--repo", "dana/others")
-    assert is_shown(third.err, "ops/setup/adopt/own_repository.py choose_repository ConfigError")
+    assert is_shown(third.err, "ops/setup/adopt/own_repository.py choose_own_repository ConfigError")
 
 
 def test_person_who_may_not_create_repositories_gets_the_next_step(shop: Team) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.registry import CALLED_WORKFLOWS, acting_job, discover_runbooks
+from ops.app.registry import CALLED_WORKFLOWS, discover_runbooks, runbook_job_id
 from ops.app.scope import fitting_environments
 from ops.config import Config, check_config
 from ops.setup import workflows
@@ -97,7 +97,7 @@ def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
         runbooks = [
             name
             for name, each in discover_runbooks().items()
-            if acting_job(each, place) == key and of.environments[place] in fitting_environments(of, each)
+            if runbook_job_id(each, place) == key and of.environments[place] in fitting_environments(of, each)
         ]
         assert {discover_runbooks()[name].github_environment for name in runbooks} == {job["environment"]}
         probes = {name for probe in of.environments[place].probes for name in probe.variables}

@@ -6,7 +6,7 @@ _REASONS = {
         "ops/cli/runbook_command.py confirm_name Refused not_confirmed",
         "ops/drills/settings.py require_sandbox ConfigError",
         "ops/scheduled/staging_drill/drill.py StagingDrill._require_seen Interrupted",
-        "ops/setup/init/command.py actions_repository ConfigError",
+        "ops/setup/init/command.py choose_actions_repository ConfigError",
     ),
     "this machine has the tool, and root reads every file": (
         "ops/app/database_guard.py _read_migration_files ConfigError 2",

@@ -6,7 +6,7 @@ from typing import Any
 from ops.app.configuration import load_config
 from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
 from ops.core.redaction import Redactor
-from ops.report.drill_trend import publish_result
+from ops.report.drill_trend import publish_drill_result
 from tests.conftest import World, workflow_run
 from tests.support.shop import STAGING, Shop, open_shop
 
@@ -41,4 +41,4 @@ def publish(shop: Shop, result: DrillResult, *, login: str = "", run: int = 5001
         environ = {**hub.environ(), "GITHUB_TOKEN": f"ghp_{login}"}
     variables = {**shop.world.sandbox.environ(), **shop.environ(), **environ}
     redactor = Redactor()
-    return publish_result(result, load_config(shop.world.config, variables, redactor), variables, redactor)
+    return publish_drill_result(result, load_config(shop.world.config, variables, redactor), variables, redactor)

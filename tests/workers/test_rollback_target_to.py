@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.workers import Split, WorkerVersion, format_split
 from ops.core.errors import ConfigError, Refused
-from ops.workers.rollback_target import parse_target
+from ops.workers.rollback_target import parse_version_target
 from tests.support.properties import holds_for
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -35,7 +35,7 @@ KNOWN = [WorkerVersion(id=name) for name in (A, B, C1, C2)]
     ],
 )
 def test_parse_version_or_split(text: str, split: Split) -> None:
-    assert parse_target(text, KNOWN) == split
+    assert parse_version_target(text, KNOWN) == split
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_parse_version_or_split(text: str, split: Split) -> None:
 )
 def test_malformed_target_is_a_usage_error(text: str, why: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse_target(text, KNOWN)
+        parse_version_target(text, KNOWN)
 
     assert raised.value.message.endswith(f": {why}")
     assert "A@90,B@10" in raised.value.hint
@@ -83,21 +83,21 @@ def test_malformed_target_is_a_usage_error(text: str, why: str) -> None:
 )
 def test_unknown_version_suggests_the_nearest(text: str, says: str) -> None:
     with pytest.raises(Refused) as raised:
-        parse_target(text, KNOWN)
+        parse_version_target(text, KNOWN)
 
     assert says in raised.value.message
 
 
 def test_ambiguous_prefix_names_both_versions() -> None:
     with pytest.raises(Refused, match="matches 2 versions") as raised:
-        parse_target("cccccccc", KNOWN)
+        parse_version_target("cccccccc", KNOWN)
 
     assert raised.value.hint == f"Pass one of: {C1}, {C2}."
 
 
 def test_no_deployable_version_is_reported() -> None:
     with pytest.raises(Refused, match="none is defined"):
-        parse_target(A, [])
+        parse_version_target(A, [])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_no_deployable_version_is_reported() -> None:
 )
 def test_hostile_text_is_shown_on_one_line_without_secrets(text: str) -> None:
     with pytest.raises((ConfigError, Refused)) as raised:
-        parse_target(text, KNOWN)
+        parse_version_target(text, KNOWN)
 
     said = raised.value.message + raised.value.hint
     assert said.isprintable()
@@ -130,7 +130,7 @@ def test_hostile_text_is_shown_on_one_line_without_secrets(text: str) -> None:
 @holds_for(30, 1000, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        split = parse_target(text, KNOWN)
+        split = parse_version_target(text, KNOWN)
     except (ConfigError, Refused) as error:
         assert error.hint  # noqa: PT017  (a table of outcomes, not an expected error)
     else:
@@ -142,5 +142,5 @@ def test_split_round_trips(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))
     split: Split = tuple(sorted(shares, key=lambda share: -share[1]))
 
-    assert [name for name, _ in parse_target(format_split(split), KNOWN)] == [name for name, _ in split]
-    assert parse_target(format_split(split[:1]), KNOWN) == ((split[0][0], 100),)
+    assert [name for name, _ in parse_version_target(format_split(split), KNOWN)] == [name for name, _ in split]
+    assert parse_version_target(format_split(split[:1]), KNOWN) == ((split[0][0], 100),)

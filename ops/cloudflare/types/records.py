@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import Period, format_duration
-from ops.core.sequential_test import MAX_ERROR_RATE, Count, error_rate, is_above
+from ops.core.sequential_test import MAX_ERROR_RATE, FailureCount, error_rate, is_above
 
 MAX_LOGGED_ERRORS = 5
 MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000
@@ -213,7 +213,7 @@ class RequestFigures:
     errors: int
     first: datetime
     last: datetime
-    samples: Count
+    samples: FailureCount
 
     @property
     def rate(self) -> float | None:
@@ -251,7 +251,7 @@ def sum_version_requests(rows: Iterable[VersionRequests], versions: Collection[s
     if not requests:
         return None
     starts = [row.start for row in counted]
-    samples = Count(min(starts), sum(row.samples for row in counted), sum(row.failed_samples for row in counted))
+    samples = FailureCount(min(starts), sum(row.samples for row in counted), sum(row.failed_samples for row in counted))
     return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts), samples)
 
 

@@ -22,7 +22,7 @@ from ops.github.repositories import FoundRepository, RepositoryApi
 from ops.setup.adopt.git_folder import GitFolder
 from ops.setup.adopt.label_drill import COST, LabelDrill, choose_drill_account, needed_token
 from ops.setup.adopt.own_repository import (
-    choose_repository,
+    choose_own_repository,
     find_or_require_free,
     find_unarchived,
     repository_name_taken,
@@ -208,7 +208,7 @@ class Adoption:
     def _create_repository(self) -> tuple[State, str]:
         self._request.find_drill_account(self._adopted_config)  # refuses an account before the first write
         login = self._api.read_login()
-        name = choose_repository(
+        name = choose_own_repository(
             self._record, self._request.repo, self._request.default_owner or login, self._person.questions
         )
         self._environ["GITHUB_REPOSITORY"] = name

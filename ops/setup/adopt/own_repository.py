@@ -10,7 +10,7 @@ REPOSITORY_QUESTION = "Private repository to create on GitHub, OWNER/NAME"
 DEFAULT_NAME = "operations"
 
 
-def choose_repository(record: AdoptRecord, given: str, default_owner: str, questions: Questions) -> str:
+def choose_own_repository(record: AdoptRecord, given: str, default_owner: str, questions: Questions) -> str:
     """Return the recorded name, else the given one, else ask. Raises ConfigError."""
     if known := record.repository:
         if given and given.lower() != known.lower():

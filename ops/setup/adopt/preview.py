@@ -21,7 +21,7 @@ from ops.setup.adopt.adoption import (
 )
 from ops.setup.adopt.git_folder import COMMITTED, copy_committed
 from ops.setup.adopt.label_drill import COST
-from ops.setup.adopt.own_repository import choose_repository, find_or_require_free
+from ops.setup.adopt.own_repository import choose_own_repository, find_or_require_free
 from ops.setup.adopt.person import Person
 from ops.setup.adopt.record import AdoptRecord, read_adopt_record
 from ops.setup.github_environments import needed_environments
@@ -46,7 +46,7 @@ def preview_adoption(
     folder, record = request.target.folder, read_adopt_record(request.target.folder)
     api = RepositoryApi(environ, redactor)
     owner = request.default_owner or api.read_login()
-    name = choose_repository(record, request.repo, owner, Questions(None))
+    name = choose_own_repository(record, request.repo, owner, Questions(None))
     exists = find_or_require_free(api, record, name) is not None
     if not (folder / CONFIG).exists():
         found = find_on_github(environ, folder, request.describe.repository, redactor)

@@ -109,7 +109,7 @@ def write_results(results: Iterable[CheckResult], github_environment: str, envir
     An answer about an environment is about the secrets of this job, so that its subject names both.
     """
     named = [
-        replace(each, subject=actions.acting_job(github_environment, each.subject))
+        replace(each, subject=actions.acting_job_id(github_environment, each.subject))
         if each.subject and "/" not in each.subject
         else each
         for each in results

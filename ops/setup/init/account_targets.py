@@ -306,14 +306,14 @@ def _propose_services(account: _Account) -> Iterator[ServiceProposal]:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _AddressAnswer:
     """Answer of a URL: a word for the column of the health, and the problem if it was not clear."""
 
     health: str
     problem: str = ""
 
 
-def _request_urls(accounts: Iterable[_Account], web: ProbeClient) -> dict[Place, _Answer]:
+def _request_urls(accounts: Iterable[_Account], web: ProbeClient) -> dict[Place, _AddressAnswer]:
     """Request the URL of each service, and return the answers that are there in time."""
     calls = {
         place: partial(_request_url, account, resource, web)
@@ -323,22 +323,22 @@ def _request_urls(accounts: Iterable[_Account], web: ProbeClient) -> dict[Place,
     return run_in_time(calls, MAX_PROBES, signs.SECONDS)
 
 
-def _request_url(account: _Account, resource: Resource, web: ProbeClient) -> _Answer:
+def _request_url(account: _Account, resource: Resource, web: ProbeClient) -> _AddressAnswer:
     address = next(iter(account.reader.read_addresses(account.inventory, resource)), None)
     if address is None:
-        return _Answer(NO_URL)
+        return _AddressAnswer(NO_URL)
     probe = propose_probe(web, address, frozenset(), counts_cached=resource.kind == "pages")
-    return _Answer(ANSWERS) if isinstance(probe, ProbeProposal) else _Answer(signs.UNCLEAR, probe)
+    return _AddressAnswer(ANSWERS) if isinstance(probe, ProbeProposal) else _AddressAnswer(signs.UNCLEAR, probe)
 
 
 def _describe_accounts(
     table: TargetTable,
     accounts: Iterable[_Account],
-    answers: Mapping[Place, _Answer],
+    answers: Mapping[Place, _AddressAnswer],
     failed: Mapping[str, ProviderError],
     next_step: str,
 ) -> TokenTargets:
-    late = _Answer(signs.NO_ANSWER)
+    late = _AddressAnswer(signs.NO_ANSWER)
     targets = tuple(_without_commands(each, answers.get(each.place, late).health) for each in table.targets)
     found = tuple(_describe_account(each, targets) for each in accounts)
     unchecked = [  # the reasons of the exit code first, because only MOST_LINES are shown

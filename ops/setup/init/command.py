@@ -75,7 +75,7 @@ def is_copy(folder: Path) -> bool:
     return (folder / "ops" / "__init__.py").is_file() and (folder / "templates" / "workflows").is_dir()
 
 
-def read_text(root: Path, name: str) -> str | None:
+def read_repository_text(root: Path, name: str) -> str | None:
     """Return the text of a file below the folder; None if it is missing. Raises ConfigError."""
     path = root / name
     _require_inside(root, path)
@@ -101,8 +101,8 @@ class KnownFacts:
 
 
 def read_known(root: Path) -> KnownFacts:
-    match = re.search(rf"^[*/]\S* ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
-    data = read_yaml(read_text(root, CONFIG) or "").data
+    match = re.search(rf"^[*/]\S* ({OWNER})$", read_repository_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
+    data = read_yaml(read_repository_text(root, CONFIG) or "").data
     places = (get_nested(each, "token_location") for each in as_mapping(get_nested(data, "environments")).values())
     contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
     return KnownFacts(
@@ -119,7 +119,7 @@ def _first_init_answer(values: Iterable[Any]) -> str:
 
 def compare_file(root: Path, name: str, desired: str, former: str = "") -> FileDifference | None:
     """Return the difference of one file; None if it has the desired text. It is kept unless it has the former text."""
-    old = read_text(root, name)
+    old = read_repository_text(root, name)
     if old == desired:
         return None
     if old is None or (former and old == former):
@@ -138,7 +138,7 @@ def compare_repository(
     for each in differences_of_files:
         _require_inside(root, each.path)
     others = [] if facts.is_copy else list(_own_files(config, facts))
-    if read_text(root, str(sync.FORM_PATH)) is None:
+    if read_repository_text(root, str(sync.FORM_PATH)) is None:
         others.append((str(sync.FORM_PATH), sync.rewrite_issue_form(_read_init_template("incident.yml"), config)))
     before = dict(_own_files(former, facts)) if former else {}
     own = (compare_file(root, name, text, before.get(name, "")) for name, text in others)
@@ -151,7 +151,7 @@ def complete_files(target: "InitTarget", environ: Mapping[str, str]) -> list[str
     Raises ConfigError.
     """
     root = target.folder
-    text = read_text(root, CONFIG) or ""
+    text = read_repository_text(root, CONFIG) or ""
     config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
     owner = target.owner or read_known(root).owner
     facts = RepositoryFacts(target.actions, owner, is_copy=is_copy(root))
@@ -303,15 +303,15 @@ def init_repository(
 
 def _read_earlier(root: Path) -> dict[str, ExistingEnvironment]:
     """Return the environments of the ops.yml in the folder, without those of the shipped example."""
-    example = read_text(root, str(EXAMPLE)) if is_copy(root) else ""
-    return read_environments(read_text(root, CONFIG) or "", example or "")
+    example = read_repository_text(root, str(EXAMPLE)) if is_copy(root) else ""
+    return read_environments(read_repository_text(root, CONFIG) or "", example or "")
 
 
 def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
     """Raise ConfigError before the first question if the commit of the actions is unknown or wrong."""
     root = target.folder
     if not is_copy(root):
-        repository = actions_repository(read_known(root).actions, target.actions, environ)
+        repository = choose_actions_repository(read_known(root).actions, target.actions, environ)
         action_pins.choose_pin(
             repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ
         )
@@ -385,11 +385,11 @@ def _describe_repository(
     place = place or questions.answer(LOCATION_QUESTION, check_location, known.token_location)
     contact = check_contact(target.contact)
     contact = contact or questions.answer(CONTACT_QUESTION, check_contact, known.contact)
-    actions = "" if copied else actions_repository(known.actions, target.actions, environ)
+    actions = "" if copied else choose_actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
     labeled = _choose_labeled(target, [each for place in result.environments for each in place.services])
     proposal = ConfigProposal(result.environments, actions, program, docs, place, contact, labeled, target.found)
-    old, is_forced = read_text(root, CONFIG) or "", CONFIG in target.force
+    old, is_forced = read_repository_text(root, CONFIG) or "", CONFIG in target.force
     merged = merge_config(old, _read_earlier(root), proposal, is_forced=is_forced)
     return RepositoryFacts(target.actions, owner, is_copy=copied, added=merged.added), merged.text
 
@@ -405,7 +405,7 @@ def _choose_labeled(target: InitTarget, services: Iterable[ServiceProposal]) -> 
     return frozenset(target.labels or (names[:1] if target.is_adopted or len(names) == 1 else ()))
 
 
-def actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
+def choose_actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
     """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
     if given:
         return given.partition("@")[0]

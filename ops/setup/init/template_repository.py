@@ -15,8 +15,8 @@ from ops.setup.init.command import (
     InitResult,
     RepositoryFacts,
     Say,
-    actions_repository,
     apply_file,
+    choose_actions_repository,
     compare_file,
     compare_repository,
     is_copy,
@@ -56,7 +56,7 @@ def write_template(folder: Path, given_actions: str, environ: Mapping[str, str],
         raise ConfigError(
             f"{folder} is a checkout of Backout", hint="Name another folder: `ops setup template operations-template`."
         )
-    actions = actions_repository("", given_actions, environ)
+    actions = choose_actions_repository("", given_actions, environ)
     service = ServiceProposal(
         SERVICE, Resource("worker", WORKER, ACCOUNT), Address(URL), probe=ProbeProposal("home", "/", 200)
     )

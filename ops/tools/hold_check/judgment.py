@@ -21,7 +21,7 @@ from ops.tools.hold_check.values import (
     Environ,
     HeldVersion,
     HoldAnswer,
-    Lift,
+    HoldLift,
     Question,
     UnreadError,
     UsageError,
@@ -81,13 +81,13 @@ def _judge_commits(
     return holds, short
 
 
-def _read_lifts(holds: Iterable[HeldVersion], question: Question, environ: Environ) -> dict[str, Lift]:
+def _read_lifts(holds: Iterable[HeldVersion], question: Question, environ: Environ) -> dict[str, HoldLift]:
     """Return incident → its lift, for the incidents that matter to the commit."""
     numbers = dict.fromkeys(each.incident for each in holds if each.incident and each.state in {HELD, UNKNOWN})
     return {number: read_hold_lift(question.operations, number, environ) for number in numbers}
 
 
-def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
+def _apply_lift(hold: HeldVersion, lift: HoldLift | None) -> HeldVersion:
     """Return the hold, lifted if the lift is later. The next rollback of the incident holds again."""
     if lift is None or hold.state not in {HELD, UNKNOWN}:
         return hold
@@ -99,7 +99,7 @@ def _apply_lift(hold: HeldVersion, lift: Lift | None) -> HeldVersion:
 
 
 def _hold_answer(
-    question: Question, holds: Sequence[HeldVersion], lifts: Mapping[str, Lift], short: str, missing: str
+    question: Question, holds: Sequence[HeldVersion], lifts: Mapping[str, HoldLift], short: str, missing: str
 ) -> HoldAnswer:
     commit = question.commit[:12]
     if held := [each for each in holds if each.state == HELD]:
@@ -123,7 +123,7 @@ def _hold_answer(
 
 
 def _refuse_commit(
-    held: Sequence[HeldVersion], lifts: Mapping[str, Lift], question: Question, holds: Sequence[HeldVersion]
+    held: Sequence[HeldVersion], lifts: Mapping[str, HoldLift], question: Question, holds: Sequence[HeldVersion]
 ) -> HoldAnswer:
     times = [f" at {format_hold_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.tools.hold_check.http_reads import fetch_for_hold_check, github_api
-from ops.tools.hold_check.values import Environ, Lift
+from ops.tools.hold_check.values import Environ, HoldLift
 
 LABEL, BOT = "hold:lifted", "github-actions[bot]"
 PAGES = 10
@@ -30,11 +30,11 @@ An issue has at most 100 labels. A pull request is no issue here: docs.github.co
 """
 
 
-def read_hold_lift(operations: str, number: str, environ: Environ) -> Lift:
+def read_hold_lift(operations: str, number: str, environ: Environ) -> HoldLift:
     """Return when the holds of an incident were lifted, or why they were not."""
     token = next(filter(None, map(environ.get, ("OPERATIONS_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"))), "")
     if not (operations and token):
-        return Lift(why=f"no token reads {operations}" if operations else "")
+        return HoldLift(why=f"no token reads {operations}" if operations else "")
     owner, _, name = operations.partition("/")
     variables, events = {"owner": owner, "name": name, "number": int(number)}, list[Any]()
     url = f"{github_api(environ).removesuffix('/v3')}/graphql"  # of an Enterprise Server: /api/graphql
@@ -44,19 +44,19 @@ def read_hold_lift(operations: str, number: str, environ: Environ) -> Lift:
             status, answer = fetch_for_hold_check(url, {"Authorization": f"Bearer {token}"}, query)
             issue = ((answer["data"] or {}).get("repository") or {}).get("issue") if status == 200 else None
             if issue is None:
-                return Lift(
+                return HoldLift(
                     why=f"GitHub does not show issue {number} of {operations} ({_github_error_reason(status, answer)})"
                 )
             if not _has_lift_label(issue):
-                return Lift(is_shown=True)
+                return HoldLift(is_shown=True)
             events += issue["timelineItems"]["nodes"]
             page = issue["timelineItems"]["pageInfo"]
             if not page["hasNextPage"]:
                 return _judge_lift_events(events)
             variables["after"] = page["endCursor"]
-        return Lift(why=f"issue {number} of {operations} got more than {100 * PAGES} labels", is_shown=True)
+        return HoldLift(why=f"issue {number} of {operations} got more than {100 * PAGES} labels", is_shown=True)
     except (AttributeError, LookupError, TypeError, ValueError):
-        return Lift(why=f"GitHub's answer about issue {number} of {operations} has an unknown shape")
+        return HoldLift(why=f"GitHub's answer about issue {number} of {operations} has an unknown shape")
 
 
 def _github_error_reason(status: int, answer: Any) -> str:
@@ -69,11 +69,11 @@ def _has_lift_label(issue: Any) -> bool:
     return any(each["name"].lower() == LABEL for each in issue["labels"]["nodes"])
 
 
-def _judge_lift_events(events: list[Any]) -> Lift:
+def _judge_lift_events(events: list[Any]) -> HoldLift:
     """Return the lift by the last event that added the label. The login of a bot lacks `[bot]` here."""
     added = [each for each in events if each["label"]["name"].lower() == LABEL]
     actor = (added[-1]["actor"] or {}) if added else {}
     login = f"{actor.get('login', '')}{'[bot]' if actor.get('__typename') == 'Bot' else ''}"
     if login != BOT:
-        return Lift(why=f"{LABEL} was added by {login or 'an unknown account'}, not by {BOT}", is_shown=True)
-    return Lift(datetime.fromisoformat(added[-1]["createdAt"]).astimezone(UTC), is_shown=True)
+        return HoldLift(why=f"{LABEL} was added by {login or 'an unknown account'}, not by {BOT}", is_shown=True)
+    return HoldLift(datetime.fromisoformat(added[-1]["createdAt"]).astimezone(UTC), is_shown=True)

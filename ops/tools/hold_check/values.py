@@ -64,7 +64,7 @@ class HeldVersion:
 
 
 @dataclass(frozen=True)
-class Lift:
+class HoldLift:
     """When the holds of an incident were lifted, or why that is not known to have happened."""
 
     at: datetime | None = None
