@@ -376,13 +376,14 @@ def test_opened_incident_fits_a_phone(screen: Phone, incident: Incident) -> None
 
 
 def test_incident_comments_fit_a_phone(screen: Phone, incident: Incident, releases: Releases) -> None:
-    """Comments of a rollback with a long reason, of a report and of the closed incident."""
-    incident.rollback("--reason", LONG)
-    incident.github.close(incident.number, "alice")
+    """Comments of a rollback with a long reason and long words, of a report and of the closed incident."""
+    incident.rollback("--reason", f"{LONG} {URL} {'m' * 200} {'0f' * 20}")
     config = str(incident.world.config)
+    incident.ops("incident", "note", str(incident.number), f"13:05 {'m' * 200} {URL}", "--config", config)
+    incident.github.close(incident.number, "alice")
     incident.ops("incident", "report", str(incident.number), "--config", config)
 
-    assert len(incident.bodies) == 2
+    assert len(incident.bodies) == 3
     for number, body in enumerate(incident.bodies):
         assert_fits(screen, f"night-{number}", body)
     assert_fits(screen, "night-report", incident.github.issues[-1].body or "")

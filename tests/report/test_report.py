@@ -469,7 +469,7 @@ def test_long_gap_is_a_row(night: Night, releases: Releases) -> None:
     night.recover()
     night.github.close(night.number, "alice", at=NOW + timedelta(hours=2))
     night.report()
-    assert re.search(r"\| 03:20:\d\d \| no record for (1 h 59 min|2 h): until 05:20:00 \|", night.text)
+    assert re.search(r"- 03:20:\d\d no record for (1 h 59 min|2 h): until 05:20:00\n", night.text)
 
 
 @pytest.fixture

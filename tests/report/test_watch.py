@@ -129,7 +129,7 @@ def test_watch_that_died_is_a_row(incident: Incident, shop: Shop) -> None:
     text = report(incident, shop)
 
     assert "after it has no result yet" in text
-    assert re.search(r"03:28:0\d \| \[watch stopped\]\(\S+\): no later round", text)
+    assert re.search(r"03:28:0\d \[watch stopped\]\(\S+\): no later round", text)
 
 
 @pytest.mark.slow
@@ -141,5 +141,5 @@ def test_time_between_two_runners_is_a_row(incident: Incident, shop: Shop) -> No
 
     text = report(incident, shop)
 
-    assert re.search(r"03:28:0\d \| \[warning\]\(\S+\): not probed for 11 min", text)
+    assert re.search(r"03:28:0\d \[warning\]\(\S+\): not probed for 11 min", text)
     assert "no record for" not in text.partition("incident opened")[2]

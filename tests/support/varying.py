@@ -11,13 +11,12 @@ def without_what_differs(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\d, UTC", "DATE, UTC", text)
     text = re.sub(r"\b\d+\.\d\b", "S", text)
     text = re.sub(r"(?<=after )\d+ (s|min)\b", "S s", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \|", "DATE |", text)
     text = re.sub(r"at \d\d:\d\d UTC", "at TIME UTC", text)
     text = re.sub(r"before: [^|\n]*|[Tt]he probes (failed before and )?are healthy[^.|\n]*", "…", text)
     text = re.sub(r"\\\n(?=\S)", "", text)  # a long path is broken within a word
     text = re.sub(r" \\\n +(--incident 1 --to \w+ \\\n +)?--config [^`]*?ops\.yml", r" \\\n  \1--config ops.yml", text)
     text = re.sub(r"--config /[^`\s]*?ops\.yml(?=`)", "--config ops.yml", text)
-    return re.sub(r"by (local user )?[\w-]+(?=\) \|| at TIME UTC)", "by USER", text)
+    return re.sub(r"by (local user )?[\w-]+(?=\)$| at TIME UTC)", "by USER", text, flags=re.MULTILINE)
 
 
 def shape(line: str) -> str:
