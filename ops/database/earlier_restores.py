@@ -114,7 +114,7 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
 def _find_unended_restore(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield the first write of a run without an end, and until when it may be alive."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
-    if writes and not _has_restore_ended(record) and _has_same_intent(record, name, environment):
+    if writes and not record.decision and _has_same_intent(record, name, environment):
         yield writes[0], _restore_may_run_until(record)
 
 
@@ -123,10 +123,6 @@ def _restore_may_run_until(record: RunRecord) -> datetime:
     newest = max(record.rows, key=lambda row: row.at)
     wait = timedelta(seconds=LIMIT_PERIOD) if newest.text.startswith(WAITING) else timedelta()
     return newest.at + wait + LONGEST_RESTORE
-
-
-def _has_restore_ended(record: RunRecord) -> bool:
-    return bool(record.decision) or any(row.kind == ENDED_KIND for row in record.rows)
 
 
 def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecord]) -> None:
@@ -239,9 +235,7 @@ def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, 
     Each may have closed its services. The record on an incident may lag, and lack the newest rows.
     """
     same = (record for record in records if _has_same_intent(record, name, environment))
-    return frozenset(
-        each.run for each in same if _has_restore_ended(each) or not each.rows or now >= _restore_may_run_until(each)
-    )
+    return frozenset(each.run for each in same if each.decision or not each.rows or now >= _restore_may_run_until(each))
 
 
 def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:
@@ -265,8 +259,7 @@ def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:
         return None
     (row, later), undos = sent[-1], [match[1] for each, _ in sent if (match := _BOOKMARK.search(each.text))]
     is_made = any(each.kind == EventKind.WRITTEN for each in later)
-    decisions = {record.decision, *(each.text for each in later if each.kind == ENDED_KIND)}
-    if not is_made and decisions & _NOT_MADE:
+    if not is_made and record.decision in _NOT_MADE:
         return None
     at, evidence = row.at.replace(microsecond=0), "its record" if is_made else ""
     is_answered = any(each.kind == EventKind.WRITTEN and each.text.startswith(ANSWERED) for each in later)
