@@ -137,12 +137,16 @@ def test_data_that_a_migration_breaks_fails_the_checks(shop: Deployment) -> None
     assert re.search("warning: .*check 1: unhealthy", known.out)
 
 
-@pytest.mark.parametrize("sends", ["CREATE TABLE notes", "PRAGMA quick_check"])
-def test_restore_during_the_guard_is_no_success(shop: Deployment, sends: str) -> None:
+@pytest.mark.parametrize(
+    ("sends", "state"),
+    [("CREATE TABLE notes", -1), ("PRAGMA quick_check", 0)],
+    ids=["before the last migration", "to an empty database"],
+)
+def test_restore_during_the_guard_is_no_success(shop: Deployment, sends: str, state: int) -> None:
     """The deployment that follows would run on a schema without migrations that it needs."""
     store = shop.world.sandbox.d1.store(ID)
     assert shop.guard().code == 0
-    before = store.history.states[-1]
+    before = store.history.states[state]
     shop.write("0002_orders.sql", SECOND)
     assert shop.guard().code == 0
     shop.write("0003_notes.sql", "CREATE TABLE notes (id);")
@@ -158,11 +162,11 @@ def test_restore_during_the_guard_is_no_success(shop: Deployment, sends: str) ->
     assert {*shop.applied} == {"0001_customers.sql", "0002_orders.sql", "0003_notes.sql"}
 
 
-@pytest.mark.slow
 def test_guard_that_cannot_read_the_migrations_at_its_end_is_no_success(shop: Deployment) -> None:
     assert shop.guard().code == 0
     shop.write("0002_orders.sql", SECOND)
-    shop.world.sandbox.fault(path=QUERY, sends="SELECT name, applied_at", skip=3, status=503, times=None)
+    refusal = {"status": 400, "code": 7500, "message": "no such column: name: SQLITE_ERROR"}
+    shop.world.sandbox.fault(path=QUERY, sends="SELECT name, applied_at", skip=3, times=None, **refusal)
 
     unread = shop.guard()
 

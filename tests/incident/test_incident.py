@@ -69,7 +69,10 @@ def test_record_and_note_reach_only_an_incident_of_theirs(shop: Shop) -> None:
 def test_record_of_a_drill_is_shown_as_one_and_reaches_no_real_incident(incident: Incident, releases: Releases) -> None:
     """Both write to .ops/runs beside the same ops.yml, and a person looks there in an emergency."""
     config = ("--config", str(incident.world.config))
-    run = incident.world.rollback().result["run"]
+    environ = {**incident.github.environ(), "GITHUB_API_URL": "https://api.github.invalid"}
+    outcome = incident.world.rollback("--incident", str(incident.number), **environ)
+    assert "warning" not in [event["kind"] for event in outcome.events]
+    run = outcome.result["run"]
     real = dict.fromkeys((*incident.world.sandbox.environ(), "GITHUB_API_URL"))
     command = ("incident", "import", run, "--incident", str(incident.number), *config)
 

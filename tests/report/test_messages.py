@@ -163,7 +163,7 @@ def test_run_and_closing_continue_the_thread_of_the_opening(
     shop: Shop, receiver: Receiver, chats: tuple[FakeChats, dict[str, str]]
 ) -> None:
     fake, environ = chats
-    open_incident(shop)
+    incident = open_incident(shop)
     menu(shop, receiver, **environ)
     where = ("--service", "web", "--environment", "live", "--incident", "1", "--yes")
 
@@ -172,3 +172,4 @@ def test_run_and_closing_continue_the_thread_of_the_opening(
     parent, *replies = fake.slack_messages
     assert "opened" in parent["text"]
     assert [each["thread_ts"] for each in replies] == [parent["ts"]] * 2
+    assert "- [x] Notify team\n" in str(incident.bodies[-1])
