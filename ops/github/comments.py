@@ -248,7 +248,10 @@ class StateComment:
         return self._comment.id if self._comment else None
 
     def write(self, body: str) -> None:
-        """Create or edit the comment. A new one replaces a comment that is deleted, or that we may not edit."""
+        """Create or edit the comment. A new one replaces a comment that is deleted, or somebody else's.
+
+        A refused edit of our own comment is an error: the next one may succeed, and a second comment would stay open.
+        """
         from github import GithubException
 
         with provider_errors():
@@ -261,10 +264,14 @@ class StateComment:
                     self._comment.edit(body)
                     return
             except GithubException as error:
-                if error.status not in {403, 404}:
+                if error.status not in {403, 404} or (error.status == 403 and self._is_own()):
                     raise
             self._is_unclear = True
             self._comment, self._is_unclear = self._issue.create_comment(body), False
+
+    def _is_own(self) -> bool:
+        """Return whether the token's owner wrote the comment. Raises what PyGithub raises."""
+        return self._comment is not None and author_login(self._comment) == read_login(self._issue.requester)
 
     def read(self) -> str:
         """Return its current text; empty if it is deleted or was never written."""

@@ -412,6 +412,16 @@ def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> 
     assert [each.decision if each else "notice" for each in records] == ["relapsed", "notice"]
 
 
+def test_refused_edit_of_our_own_comment_makes_no_second_one(shop: Shop, incident: Incident) -> None:
+    """The next edit succeeds; a second comment would leave an open watch behind, which would be continued."""
+    hub = shop.world.sandbox.github
+    edits = {"method": "PATCH", "path": "/repos/**/issues/comments/*", "status": 403}
+
+    found = watch(shop, incident.number, actions={5: lambda: hub.fault(**edits)})
+
+    assert (found.decision, found.is_published, len(incident.bodies)) == (Decision.MITIGATED, True, 1)
+
+
 @pytest.mark.slow
 def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
     done = command(shop, "--json", "--for", "20m", SHOP_TOKEN="")
