@@ -4,9 +4,9 @@ The sink only queues; each chat has its own thread. A failure becomes one warnin
 of an incident share a thread where the chat has threads: the record of the run that began it holds its id.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -153,7 +153,8 @@ class ChatPublisher:
         markers = [channel.mark() for channel in self._channels]
         deadline = time.monotonic() + seconds
         for marker in markers:
-            marker.wait(max(0.0, deadline - time.monotonic()))
+            with suppress(TimeoutError):
+                marker.result(timeout=max(0.0, deadline - time.monotonic()))
 
     def end(self) -> None:
         for channel in self._channels:
@@ -261,8 +262,8 @@ class _ChatChannel:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._queue: SimpleQueue[ChatMessage | threading.Event | None] = SimpleQueue()
-        self._done = threading.Event()
+        self._queue: SimpleQueue[ChatMessage | Future[None] | None] = SimpleQueue()
+        self._done = Future[None]()
         self._warn: Warn | None = None
         self.is_delivered = False
         self.key, self.thread = sender.thread_key, ""
@@ -270,9 +271,9 @@ class _ChatChannel:
     def put(self, message: ChatMessage) -> None:
         self._queue.put(message)
 
-    def mark(self) -> threading.Event:
-        """Return an event that is set once the messages until now were sent, or failed."""
-        marker = threading.Event()
+    def mark(self) -> Future[None]:
+        """Return a future that is done once the messages until now were sent, or failed."""
+        marker = Future[None]()
         self._queue.put(marker)
         return marker
 
@@ -284,18 +285,20 @@ class _ChatChannel:
         self._queue.put(None)
 
     def wait(self, seconds: float) -> None:
-        if not self._done.wait(seconds):
+        try:
+            self._done.result(timeout=seconds)
+        except TimeoutError:
             self._warn_of_channel("timeout")
         self._warn = None
 
     def _send_queued_messages(self) -> None:
         while (item := self._queue.get()) is not None:
-            if isinstance(item, threading.Event):
-                item.set()
+            if isinstance(item, Future):
+                item.set_result(None)
             else:
                 with suppress(BaseException):  # also of the warning: `settle` and `wait` wait for this thread
                     self._send_chat_message(item)
-        self._done.set()
+        self._done.set_result(None)
 
     def _send_chat_message(self, message: ChatMessage) -> None:
         sending = start_call(lambda: self._sender.send(message, self.thread))

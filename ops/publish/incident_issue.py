@@ -5,6 +5,7 @@ Publishing follows the recovery: nothing here raises, and the end of a run waits
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -284,7 +285,7 @@ class CommentWriter:
         """Whether the last edit was written."""
         self._began, self._next = clock.monotonic(), 0.0
         self._comments: RunComments | None = None
-        self._done = threading.Event()
+        self._done = Future[None]()
         self._warn: Callable[[str], object] | None = None
 
     def __call__(self, event: RunEvent) -> None:
@@ -305,8 +306,10 @@ class CommentWriter:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if not self._done.wait(self._remaining()):
-            self._note_publish_failure(TimeoutError())
+        try:
+            self._done.result(timeout=self._remaining())
+        except TimeoutError as error:
+            self._note_publish_failure(error)
         self._warn = None
         return self._comments.url if self._comments else ""
 
@@ -320,7 +323,7 @@ class CommentWriter:
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the clock may be gone
             self._note_publish_failure(error)
         finally:
-            self._done.set()  # `close` waits for no thread that has ended
+            self._done.set_result(None)  # `close` waits for no thread that has ended
 
     def _wait_for_events(self) -> tuple[tuple[RunEvent, ...], bool]:
         """Wait until a write is due. Return its events, and whether it is the last write."""

@@ -17,6 +17,7 @@ from sandbox.chat import NTFY_BURST, PAGER_KEY, SLACK_BURST, FakeChats, start_ch
 from sandbox.server import HttpRequest, HttpResponse, Server
 from tests.conftest import Outcome, job_environ
 from tests.support.commands import COMMENT, texts
+from tests.support.in_process import limits_kept
 from tests.support.messages import ROOT
 from tests.support.shop import WORKER, Shop
 
@@ -154,7 +155,8 @@ def test_failed_end_is_on_the_incident(chats: Chats, *, is_late: bool) -> None:
     chats.configure(SLACK)
     server = Server(refuse_the_end)
     server.start()
-    outcome = chats.rollback(SLACK_API_BASE_URL=f"{server.url}/api")
+    with limits_kept():
+        outcome = chats.rollback(SLACK_API_BASE_URL=f"{server.url}/api")
     server.stop()
 
     assert outcome.code == 0

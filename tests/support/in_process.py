@@ -49,7 +49,8 @@ def answered_over_sockets() -> Iterator[None]:
 
 HOLD = 60.0
 """Seconds until a held request goes on. Those who do not wait for it are much faster, also on a busy machine."""
-_holds: list[threading.Event] = []
+_keepers: list[None] = []
+"""One entry per block in which the limits of `ops` count as they are."""
 
 
 @contextmanager
@@ -59,7 +60,6 @@ def held(place: Faults, **rule: Any) -> Iterator[Fault]:
     They take no socket, so that no timeout of a client ends the wait: only a limit of `ops` does.
     """
     is_over, has_waited = threading.Event(), threading.Event()
-    _holds.append(is_over)
 
     def hold() -> None:
         if not (has_waited.is_set() or is_over.wait(HOLD)):
@@ -67,15 +67,24 @@ def held(place: Faults, **rule: Any) -> Iterator[Fault]:
 
     fault = place.add(Fault(before=hold, lost="before", times=None, is_prompt=True, **rule))
     try:
-        with answered_in_process():
+        with answered_in_process(), limits_kept():
             yield fault
         assert fault.hits, "no request was held"
         assert not place.may_wait, "another fault lets the requests take sockets"
         assert not has_waited.is_set(), f"a request was held for {HOLD} s, and the block waited for it"
     finally:
         is_over.set()
-        _holds.remove(is_over)
         fault.remove()
+
+
+@contextmanager
+def limits_kept() -> Iterator[None]:
+    """Let a limit of `ops` for another thread end a wait, although no request takes a socket."""
+    _keepers.append(None)
+    try:
+        yield
+    finally:
+        _keepers.pop()
 
 
 @contextmanager
@@ -95,7 +104,7 @@ def _transport(*functions: Any) -> Iterator[None]:
 
 def _await_result(future: Future[Any], timeout: float | None = None) -> Any:
     running = list(server.RUNNING.values())
-    may_wait = _holds or not running or not all(each.is_prompt() for each in running)
+    may_wait = _keepers or not running or not all(each.is_prompt() for each in running)
     return _result(future, timeout if timeout is None or may_wait else max(timeout, HOLD))
 
 
