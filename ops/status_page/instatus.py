@@ -76,8 +76,7 @@ class Instatus:
         self._client.write("POST", f"{self._path}/{folder}/{shown.id}/{word}-updates", body)
 
     def list_components(self) -> Mapping[str, str]:
-        rows = self._client.read_rows(f"{self._path}/components", size="per_page")
-        return {str(row["id"]): str(row["name"]) for row in rows}
+        return self._client.list_components(self._path)
 
     def _describe_instatus_update(self, course: UpdateCourse) -> dict[str, Any]:
         ids = self._client.page.components

@@ -168,6 +168,11 @@ class ProviderClient(WriteGuard):
                 return
         raise UnclearError(f"the list has more than {MOST_PAGES * MOST_LISTED} rows")
 
+    def list_components(self, page_path: str) -> dict[str, str]:
+        """Return ID → name of the page's components. Raises UpdateNotSentError and UnclearError."""
+        rows = self.read_rows(f"{page_path}/components", size="per_page")
+        return {str(row["id"]): str(row["name"]) for row in rows}
+
     def write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON answer to a write, which is sent once. Raises UpdateNotSentError and UnclearError."""
         if not self._may_write:

@@ -69,8 +69,7 @@ class Statuspage:
         self._client.write("PATCH", f"{self._path}/incidents/{shown.id}", {"incident": body})
 
     def list_components(self) -> Mapping[str, str]:
-        rows = self._client.read_rows(f"{self._path}/components", size="per_page")
-        return {str(row["id"]): str(row["name"]) for row in rows}
+        return self._client.list_components(self._path)
 
     def _describe_statuspage_update(self, course: UpdateCourse, memory: Mapping[str, str]) -> dict[str, Any]:
         ids = self._client.page.components
