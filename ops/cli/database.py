@@ -10,7 +10,7 @@ import click
 from ops.cli.help import ExampleGroup
 from ops.cli.hold import migrate
 from ops.cli.options import AS_JSON, CONFIG, complete_environment
-from ops.cli.output import echo, echo_json, to_masked_line
+from ops.cli.output import echo, echo_json, echo_line
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -112,7 +112,7 @@ def conflicts(
         return
     for each in tables:
         for line in each.lines:
-            echo(to_masked_line(line))
+            echo_line(line)
     if not tables and has_kept_rows_end(text):
         echo("the file holds no rows: of the tables that are kept, the run read none, or the restore lost none")
     elif not tables:

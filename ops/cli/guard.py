@@ -20,7 +20,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import annotate, echo, echo_json, show_headline, silent, to_masked_line
+from ops.cli.output import annotate, echo, echo_json, echo_line, show_headline, silent
 from ops.core.clock import parse_duration
 from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.redaction import Redactor
@@ -214,9 +214,9 @@ def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
         from ops.watch.guard_end import guard_round_line, start_line
 
         if not result.state.rounds:
-            echo(to_masked_line(start_line(result)), err=as_json)
+            echo_line(start_line(result), err=as_json)
         elif len(result.state.rounds) % ROUNDS_PER_MINUTE == 0 and not as_json:
-            echo(to_masked_line(guard_round_line(result)))
+            echo_line(guard_round_line(result))
 
     return show_guard_round
 
@@ -236,10 +236,10 @@ class _GuardOutput:
             return
         show_headline(result.verdict, guard_headline(result), exit_code=result.exit_code)
         for line in guard_detail_lines(result):
-            echo(to_masked_line(f"  {line}"))
+            echo_line(f"  {line}")
 
     def show_wait(self, text: str) -> None:
-        echo(to_masked_line(f"  Waiting for a second source: {text}"), err=self.as_json)
+        echo_line(f"  Waiting for a second source: {text}", err=self.as_json)
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""
@@ -276,7 +276,7 @@ class _GuardOutput:
         if self.as_json:
             echo_json({**result.to_json(), **self._ended_json(), "next": step, "docs": docs})
         elif step:
-            echo(to_masked_line(f"  {step}"))
+            echo_line(f"  {step}")
         if result.exit_code:
             annotate("error", "ops guard", guard_headline(result))
         outputs = {

@@ -19,7 +19,7 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import echo, echo_json, is_for_machine, print_result, to_masked_line
+from ops.cli.output import echo, echo_json, echo_line, is_for_machine, print_result, to_masked_line
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, Decision
 from ops.core.redaction import Redactor
@@ -263,7 +263,7 @@ def changes(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) 
         echo_json(found.to_json())
         return
     for line in found.lines():
-        echo(to_masked_line(line))
+        echo_line(line)
 
 
 @incident.command(
@@ -318,7 +318,7 @@ def remind(redactor: Redactor, /, *, dry_run: bool, config: Path) -> None:
 
     lacking = work.remind_of_action_items(config, github_environ(config, redactor), redactor, dry_run=dry_run)
     for each in lacking:
-        echo(to_masked_line(each.describe()))
+        echo_line(each.describe())
     if not lacking:
         echo("no required action item is open")
 
@@ -348,7 +348,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
         echo_json(state.to_json())
         return
     for line in (*incident_timeline_lines(journal), *incident_lines(state)):
-        echo(to_masked_line(line))
+        echo_line(line)
 
 
 @incident.command(epilog="ops incident lead 42 --to alice")

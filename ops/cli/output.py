@@ -98,6 +98,11 @@ def echo(text: str, *, err: bool = False, **style: Any) -> None:
     _print_text(actions.log_text(os.environ, to_printable(_mask_output(text))), err=err, **style)
 
 
+def echo_line(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print a text like `echo`, on one line. A text of others can then begin no line of its own."""
+    echo(to_masked_line(text), err=err, **style)
+
+
 def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
     """Print a result as one line of JSON, in which a terminal finds no control character.
 

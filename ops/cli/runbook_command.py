@@ -30,6 +30,7 @@ from ops.cli.output import (
     clear_wait,
     echo,
     echo_json,
+    echo_line,
     json_event,
     show_headline,
     silent,
@@ -214,7 +215,7 @@ def _show_changes(incident: int, config: Path, environ: Mapping[str, str], redac
     read = run_in_time({incident: partial(read_changes_before, incident, config, environ, redactor)}, 1, SECONDS)
     unknown = f"Changed before it broke: not read within {SECONDS:g} s. Run `ops incident changes {incident}`."
     for line in read[incident].lines() if incident in read else (unknown,):
-        echo(to_masked_line(line))
+        echo_line(line)
 
 
 def _pause_in_outage(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
@@ -345,7 +346,7 @@ def _name_prompt(name: str, environment: str, find_missing: Callable[[], str]) -
 
     def ask_confirmation(plan: Plan) -> bool:
         clear_wait()
-        echo(to_masked_line(plan.summary), bold=True)
+        echo_line(plan.summary, bold=True)
         if missing := find_missing():
             echo(missing, fg=CAUTION)
         confirm_name(name, f" in {environment}")
@@ -383,7 +384,7 @@ def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt:
     def confirm_stop_override(stop: str) -> bool:
         if has_prompt:
             clear_wait()
-            echo(to_masked_line(stop[:1].upper() + stop[1:]), fg=CAUTION, err=True)
+            echo_line(stop[:1].upper() + stop[1:], fg=CAUTION, err=True)
             confirm_name(f"{name} {OVERRIDE}", f" in {environment}")
         elif not is_given:
             hint = "Ask there first. To recover anyway, start the same command with --override-stop."

@@ -12,7 +12,7 @@ import click
 
 from ops.cli.help import ExampleGroup
 from ops.cli.options import AS_JSON, CONFIG, YES_HELP, github_environ
-from ops.cli.output import echo, echo_json, json_event, text_event, to_masked_line
+from ops.cli.output import echo_json, echo_line, json_event, text_event
 from ops.cli.runbook_command import confirm_name, run_and_show
 from ops.core.errors import EXIT_CODES, IMPLICIT_DRY_RUN, Decision, OpsError
 from ops.core.redaction import Redactor
@@ -102,13 +102,9 @@ def _open_drill(config: Path, redactor: Redactor, *, as_json: bool) -> "Iterator
     from ops.scheduled.staging_drill.drill import open_staging_drill
 
     environ = github_environ(config, redactor, is_quiet=as_json)
-    say: Callable[[str], object] = partial(_print_line, err=as_json)
+    say: Callable[[str], object] = partial(echo_line, err=as_json)
     with open_staging_drill(config, environ, redactor, say=say, sink=json_event if as_json else text_event) as drill:
         yield drill
-
-
-def _print_line(text: str, *, err: bool) -> None:
-    echo(to_masked_line(text), err=err)
 
 
 def _run_recovery(drill: "StagingDrill", redactor: Redactor, number: int, *, as_json: bool) -> int:

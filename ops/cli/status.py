@@ -30,6 +30,7 @@ from ops.cli.options import (
 from ops.cli.output import (
     echo,
     echo_json,
+    echo_line,
     is_for_machine,
     print_result,
     show_headline,
@@ -88,7 +89,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
         echo_json(environment_state.to_json() | incidents.to_json() | shown)
     else:
         for line in text.status_lines(environment_state, incidents, trend):
-            echo(to_masked_line(line))
+            echo_line(line)
     if environment_state.error:
         raise environment_state.error
 
@@ -135,7 +136,7 @@ def versions(
         echo_json(state.to_json())
         return
     for line in version_lines(state, most=len(state.candidates) if show_all else SHOWN_VERSIONS):
-        echo(to_masked_line(line))
+        echo_line(line)
 
 
 @click.command(
@@ -213,11 +214,11 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
     for run in last_runs.runs:
         show_headline(run.state or NO_RESULT, run.headline, exit_code=run.exit_code)
         for line in run_lines(run, last_runs.read_at):
-            echo(to_masked_line(line))
+            echo_line(line)
     if not last_runs.runs:
         echo("No run is recorded here." if last_runs.has_read_local else "No run was read.")
     for note in last_runs.notes:
-        echo(to_masked_line(note), err=True)
+        echo_line(note, err=True)
 
 
 @click.command(
@@ -253,7 +254,7 @@ def check_outage(
         echo_json(report.to_json())
     else:
         for line in outage_lines(report):
-            echo(to_masked_line(line))
+            echo_line(line)
     program = published_prefix(environ, config, read_config(config)[0])
     if url := publish_outage(report, incident, program, environ, redactor):
         echo(url, err=as_json)
@@ -350,7 +351,7 @@ def _watch_places(
     from ops.watch.text import next_step, watch_round_line
 
     def show_round(result: "WatchResult") -> None:
-        echo(to_masked_line(watch_round_line(result, is_one=len(watches) == 1)))
+        echo_line(watch_round_line(result, is_one=len(watches) == 1))
 
     environments = dict.fromkeys(each.place.environment for each in watches)
     ended: list[tuple[WatchResult, str]] = []
@@ -391,7 +392,7 @@ def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -
     show_headline(result.decision or "", watch_headline(result), exit_code=result.exit_code)
     meaning = f"meaning of {result.reason}: {docs}" if docs else ""
     for line in (*watch_detail_lines(result), *filter(None, [step, meaning])):
-        echo(to_masked_line(f"  {line}"))
+        echo_line(f"  {line}")
 
 
 def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -411,7 +412,7 @@ def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str]
 
     for number in dict.fromkeys(incidents):
         if problem := refresh_state(number, config, environ, redactor):
-            echo(to_masked_line(problem), err=True)
+            echo_line(problem, err=True)
 
 
 def _watch_outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:

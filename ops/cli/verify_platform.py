@@ -14,7 +14,7 @@ import click
 
 from ops.cli.help import ExampleCommand
 from ops.cli.options import AS_JSON, CONFIG, YES_HELP
-from ops.cli.output import echo, echo_json, is_for_machine, print_result, to_masked_line
+from ops.cli.output import echo, echo_json, echo_line, is_for_machine, print_result, to_masked_line
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import parse_token
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError, Reason
@@ -89,7 +89,7 @@ def verify_platform(
     from ops.app.session import find_addresses
 
     is_quiet = is_for_machine(as_markdown=as_markdown, as_json=as_json)
-    say = partial(_print_progress, is_quiet=is_quiet)
+    say = partial(echo_line, err=is_quiet)
     if not (account or repository):
         raise click.UsageError("add --account ID, --repository OWNER/NAME, or both")
     if not os.access(output.parent, os.W_OK):
@@ -156,10 +156,6 @@ def _describe_plan(
         for error in errors:
             say(f"  a list cannot be read: {error}")
     return names
-
-
-def _print_progress(text: str, *, is_quiet: bool) -> None:
-    echo(to_masked_line(text), err=is_quiet)
 
 
 def _check_account(account: str, config: Path, *, same_account: bool) -> None:
