@@ -78,7 +78,7 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident = ctx.request.require_incident()
         services = _checked_services(ctx.environment)
-        read = run_parallel([partial(_read_holds, ctx, each) for each in services])
+        read = run_parallel([partial(read_commit_holds, ctx.cloudflare.workers, each) for each in services])
         holds = [hold for found, _ in read for hold in found]
         limits = {each.name: limit for each, (_, limit) in zip(services, read, strict=True) if limit}
         mine = [each for each in holds if each.incident == incident]
@@ -141,10 +141,6 @@ class _AddLabel(Step):
 
 def _checked_services(environment: "Environment") -> "list[Service]":
     return [each for each in environment.services.values() if each.worker and each.hold_check]
-
-
-def _read_holds(ctx: Context[Any], service: "Service") -> tuple[tuple[CommitHold, ...], str]:
-    return read_commit_holds(ctx.cloudflare.workers, service.name, service.worker)
 
 
 def _check_not_superseded(incident: int, newest: datetime, requested_at: datetime | None) -> None:

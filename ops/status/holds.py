@@ -46,7 +46,7 @@ def read_all_holds(
     """
     environment = session.environment
     commits = {
-        each.name: partial(_read_commits, session, each)
+        each.name: partial(_read_held_commits, session, each)
         for each in environment.services.values()
         if each.worker and each.hold_check and each.name in deployed
     }
@@ -64,9 +64,9 @@ def read_all_holds(
     return tuple(held), (*unread_code, *unread_files, *unread_lifts)
 
 
-def _read_commits(session: Session, service: "Service") -> tuple[tuple[CommitHold, ...], str]:
+def _read_held_commits(session: Session, service: "Service") -> tuple[tuple[CommitHold, ...], str]:
     """Return the holds of a Worker, and how far they were read. Raises OpsError, also without a token."""
-    return read_commit_holds(session.cloudflare.workers, service.name, service.worker)
+    return read_commit_holds(session.cloudflare.workers, service)
 
 
 def _read_migration_holds(session: Session, database: str) -> tuple[tuple[MigrationHold, ...], str]:

@@ -16,6 +16,7 @@ from ops.workers.rollback_target import named_commit
 
 if TYPE_CHECKING:
     from ops.cloudflare.workers import WorkersApi
+    from ops.config import Service
 
 PAGES, PAGE_SIZE = 4, 100
 """Most pages of deployments that are read, and their asked size, as those of the check."""
@@ -64,12 +65,12 @@ class CommitFinder:
         return ""
 
 
-def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple[tuple[CommitHold, ...], str]:
+def read_commit_holds(workers: "WorkersApi", service: "Service") -> tuple[tuple[CommitHold, ...], str]:
     """Return the holds of a Worker, newest first, and how far they were read; empty if all. Raises ProviderError.
 
     It reads versions only if a mark blames one.
     """
-    deployments, size, limit = dict[str, WorkerDeployment](), PAGE_SIZE, ""
+    worker, deployments, size, limit = service.worker, dict[str, WorkerDeployment](), PAGE_SIZE, ""
     for page in range(1, PAGES + 1):
         try:
             listed = workers.list_deployments(worker, page=page, size=size)
@@ -86,7 +87,7 @@ def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple
         limit = f"only its newest {len(deployments)} deployments were read"
     blamed = [each.mark.blames for each in deployments.values() if each.mark and each.mark.blames]
     versions = _read_blamed_versions(workers, worker, blamed) if blamed else {}
-    return tuple(_find_holds(service, deployments.values(), versions)), limit
+    return tuple(_find_holds(service.name, deployments.values(), versions)), limit
 
 
 def _read_blamed_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) -> Mapping[str, WorkerVersion]:

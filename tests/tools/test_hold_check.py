@@ -398,9 +398,11 @@ def test_ops_and_the_check_find_the_same_holds(shop: HeldShop, steps: list[dict[
     listed = decision(shop.alone("C"))["holds"]
 
     config, _ = read_config(shop.world.config)
+    service = config.environment("live").service("web").model_copy(update={"worker": shop.worker})
     with ExitStack() as ending:
         environ = {**shop.world.sandbox.environ(), "SHOP_TOKEN": shop.world.sandbox.token}
-        found, _ = read_commit_holds(Session(config, "live", environ, ending).cloudflare.workers, "web", shop.worker)
+        workers = Session(config, "live", environ, ending).cloudflare.workers
+        found, _ = read_commit_holds(workers, service)
 
     expected = [(each["version"], each["commit"], each["since"]) for each in listed]
     assert [(each.version, each.commit, each.since.isoformat()) for each in found] == expected
