@@ -111,7 +111,6 @@ def test_text_of_a_hold_is_only_text(shop: Deployment, tmp_path: Path) -> None:
     assert "@everyone" not in prose
 
 
-@pytest.mark.slow
 def test_row_of_holds_with_control_characters_is_ignored(shop: Deployment) -> None:
     shop.rows(CREATE_HOLDS.sql)
     content = hash_migration(FIRST)

@@ -293,6 +293,7 @@ def test_rows_of_a_dropped_column_and_table_stay_in_the_file(library: Library) -
     assert [row["title"] for row in library.rows("SELECT * FROM books")] == ["Emma", "Ulysses", "Persuasion"]
     assert "'novel'" in text
     assert "\n-- (1,1,'classic')\n" in text
+    assert re.findall(r"^-- (\w+) does not exist", text, re.MULTILINE) == ["tags"]
     listed = conflicts(library, file)
     assert "tags: 1 row in the file; there is no such table" in listed.out
 
