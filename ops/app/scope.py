@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import did_you_mean, first_of, quote_name
 from ops.core.responders import RequestScope
 from ops.engine.runbook import JobSecret, Runbook, job_parameters, parameter_choices, params_type
 
@@ -200,7 +200,7 @@ def choose_place(
 
 
 def _list_service_places(places: Sequence[Place]) -> str:
-    return ", ".join([*map(str, places[:LISTED]), *(["…"] if places[LISTED:] else [])])
+    return ", ".join(first_of([*map(str, places)], LISTED))
 
 
 def scope_of(environment: "Environment", runbook: str, params: Mapping[str, Any]) -> RequestScope:

@@ -189,6 +189,12 @@ def format_duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def format_age(now: datetime, at: datetime) -> str:
+    """Return how long ago `at` was: "12 min ago". "just now" if it was not a second ago, or a clock is ahead."""
+    seconds = (now - at).total_seconds()
+    return f"{format_duration(seconds)} ago" if seconds >= 1 else "just now"
+
+
 def format_seconds(seconds: float) -> str:
     """Format seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 5 min, 301 s, 12 min."""
     is_whole = seconds >= 60 and seconds % 60 == 0

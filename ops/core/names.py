@@ -40,6 +40,8 @@ STOPPED_LABEL = "ops:stopped"
 """The label that records a stop: its newest event says who put it on, and when."""
 MOST_LISTED = 10
 """Most items of a list in a message."""
+LONGEST_QUOTE = 120
+"""Most characters of a title, a reason or another text of people within a line of ours."""
 MAINTENANCE_WORKER = "ops-maintenance"
 """The Worker that answers for a service in maintenance mode."""
 _WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
@@ -157,7 +159,12 @@ def quote_name(name: str) -> str:
     if _LIKE_A_SECRET.search(name[:_SEARCHED]):
         return "(hidden)"
     line = name if name.isprintable() else "".join(c if c.isprintable() else "�" for c in name)
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return cut_text(line, _LONGEST)
+
+
+def cut_text(text: str, longest: int) -> str:
+    """Return the text with at most `longest` characters: a longer one ends with an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
 def _plain_name(name: str) -> str:

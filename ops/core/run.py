@@ -15,6 +15,7 @@ from ops.core.clock import format_seconds
 from ops.core.end_message import MOVED
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people, page_of
 from ops.core.json_fields import mapping_in, mappings_in, text_in
+from ops.core.names import LONGEST_QUOTE, cut_text
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json, describe_button
 from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.run_record import DONE, RecordRow, RunRecord
@@ -173,7 +174,7 @@ class Run:
         """Return the typed reason, else the incident's number; never a text of the issue."""
         typed = text_in(self.params, "reason").strip().rstrip(".")
         if typed:
-            return f" because {typed}"
+            return f" because {cut_text(typed, LONGEST_QUOTE)}"
         return f" because of incident #{self.requested_incident}" if self.requested_incident else ""
 
     @property

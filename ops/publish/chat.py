@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.client_guards import is_loopback
 from ops.core.errors import PROVED, UNFINISHED, Decision, needs_people
+from ops.core.names import cut_text
 from ops.core.run import Run
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ops.config.notify import NotifyConfig
     from ops.core.run_record import RunRecord
 
+LONGEST_MESSAGE = 400
+"""Most characters of a run's message: an error of a provider leaves room for the next step."""
 SILENT = {Decision.PLANNED}
 UNPROVED = {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
 """Decisions that do not judge a change that was made: decision and change are two sentences."""
@@ -65,7 +68,7 @@ def _describe_run_end(run: Run) -> str:
     lead = f"{run.state}{stop} {done}."
     if run.decision in UNFINISHED and run.live:
         lead = f"{run.headline}, in {run.environment}{run.reason_text}."
-    parts = [lead, sentence(run.message), sentence(run.hint)]
+    parts = [lead, sentence(cut_text(run.message, LONGEST_MESSAGE)), sentence(run.hint)]
     if run.suggested_command and run.suggested_command.button:
         parts.append(f"The button: {run.suggested_command.button}")
     return to_one_line(" ".join(part for part in parts if part))

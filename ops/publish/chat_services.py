@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.client_guards import is_loopback
+from ops.core.names import cut_text
 from ops.core.redaction import Secret
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _is_webhook_https(url: str, ports: Collection[int] = ()) -> bool:
 
 def _send_to_webhook(service: ChatService, url: Secret, message: ChatMessage, _thread: str) -> str:
     status, answer = _post_chat_json(
-        url.reveal() + service.query, service.body(message.text[:MAX_CHARACTERS], message.links)
+        url.reveal() + service.query, service.body(cut_text(message.text, MAX_CHARACTERS), message.links)
     )
     if not service.is_accepted(status, answer):
         raise NotSentError(f"it answered {status}")
@@ -231,7 +232,7 @@ def _send_to_slack(base: str, token: Secret, channel: str, message: ChatMessage,
     A reply for which people are needed is shown in the channel too. A thread that Slack refuses does not cost the
     message: it is posted beside the thread. docs.slack.dev/reference/methods/chat.postMessage
     """
-    body = {"channel": channel, **_slack_body(message.text[:MAX_CHARACTERS], message.links)}
+    body = {"channel": channel, **_slack_body(cut_text(message.text, MAX_CHARACTERS), message.links)}
     if not thread:
         return _post_to_slack(base, token, body)
     reply = {"thread_ts": thread, "reply_broadcast": message.action is PagingAction.TRIGGER}
@@ -262,7 +263,7 @@ def _post_to_slack(base: str, token: Secret, body: Mapping[str, Any]) -> str:
 
 def _send_to_generic(webhook: "GenericWebhook", url: Secret, value: Secret, message: ChatMessage, _thread: str) -> str:
     values = {
-        "text": message.text[:MAX_CHARACTERS],
+        "text": cut_text(message.text, MAX_CHARACTERS),
         "state": message.state,
         "action": message.action.value,
         "link": next(iter(message.links), ""),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration
 from ops.core.errors import Decision, needs_people
+from ops.core.names import cut_text
 from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.plan import Plan, cut_names
 from ops.core.run import Run, duration_label
@@ -214,7 +215,7 @@ def escape_markdown(text: object, longest: int = LONGEST) -> str:
 
     Ids, addresses, options and text between backticks become code. A UUID is cut to 8 characters, no text is a dash.
     """
-    line = to_one_line(str(text)).strip()[:longest]
+    line = cut_text(to_one_line(str(text)).strip(), longest)
     parts, at = list[str](), 0
     for token in _TOKEN.finditer(line):
         parts += [_escape_part(line[at : token.start()], is_first=at == 0), code_span(token[token.lastgroup or 0])]
@@ -237,7 +238,7 @@ def _line_start(mark: str) -> str:
 
 def code_span(text: object, longest: int = LONGEST) -> str:
     """Return a name or a value as inline code: GitHub finds no mention, reference, link or markup in it."""
-    line = to_one_line(str(text)).strip()[:longest] or " "
+    line = cut_text(to_one_line(str(text)).strip(), longest) or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line[0] == "`" or line[-1] == "`" else ""
     return f"{fence}{pad}{line}{pad}{fence}"

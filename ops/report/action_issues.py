@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import format_utc
 from ops.core.errors import ProviderError, UnclearWrite
-from ops.core.names import ACTION_ITEM_LABEL
+from ops.core.names import ACTION_ITEM_LABEL, cut_text
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RecordRules, RunRecord, embed_record
 from ops.core.threads import run_in_batches
@@ -208,7 +208,7 @@ class IssueMaker:
             .render(item=shown, report=self.report.number, incident=self.incident, unassigned=unassigned)
         )
         title = " ".join(clean_title(shown.text[: 2 * MAX_TITLE]).split())
-        short = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
+        short = cut_text(title, MAX_TITLE)
         body = f"{mark}\n{collapse_blank_lines(text).strip()}"
         repository = self.report.repository
         return repository.create_issue(

@@ -13,6 +13,7 @@ from typing import Any
 from ops.core.drill_result import DrillTrend
 from ops.core.errors import Decision
 from ops.core.incident_state import ServiceHealth, ServiceState
+from ops.core.names import cut_text
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import MINUTE, ImpactView
 
@@ -104,7 +105,7 @@ def _plain_chart_name(name: str, otherwise: str, longest: int = NAME_LENGTH) -> 
     """Return the name if Mermaid reads it as text in each version, shortened; else the other one."""
     if not _PLAIN_NAME.fullmatch(name):
         return otherwise
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return cut_text(name, longest)
 
 
 def draw_requests(view: ImpactView) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ops.app.run_files import (
     read_published_link,
     read_run_events,
 )
-from ops.core.clock import SystemClock, current_time, format_duration, format_rfc3339, format_utc
+from ops.core.clock import SystemClock, current_time, format_age, format_rfc3339, format_utc
 from ops.core.drill_result import DrillTrend
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.plan import LiveState
@@ -256,9 +256,7 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
         yield "  A drill: it ran in a sandbox, and changed nothing at Cloudflare"
     where = " in ".join(filter(None, [f"{run.runbook} {run.service}".strip(), run.environment]))
     issue = f", incident #{run.incident}" if run.incident else ""
-    seconds = (now - run.began).total_seconds()
-    ago = f"{format_duration(seconds)} ago" if seconds >= 1 else "just now"
-    yield f"  {where} {run.by}{issue}, {ago} ({format_utc(run.began)})"
+    yield f"  {where} {run.by}{issue}, {format_age(now, run.began)} ({format_utc(run.began)})"
     live = LiveState(run.live)
     label = "Changed" if live == LiveState.LIVE else f"{live.words[:1].upper()}{live.words[1:]}"
     for target, before, after in run.changes:

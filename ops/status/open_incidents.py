@@ -12,6 +12,7 @@ from ops.app.registry import record_rules
 from ops.core.clock import current_time, format_duration, format_rfc3339
 from ops.core.errors import ConfigError
 from ops.core.incident_fold import WATCH, fold_incident
+from ops.core.names import LONGEST_QUOTE, cut_text
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, find_lists
 from ops.core.run_record import RecordRules, RunRecord
@@ -199,7 +200,9 @@ def overview_lines(overview: Overview) -> Iterator[str]:
         ended = each.decision.replace("_", " ") or "has no result yet"
         run = each.last_result or (f"{each.last_run} {ended}" if each.last_run else "no run")
         service, severity = each.service or UNKNOWN, each.severity or UNKNOWN
-        yield to_one_line(f"#{each.number}  {severity}  {service}  {age} old  {run}  {each.title}")
+        yield to_one_line(
+            f"#{each.number}  {severity}  {service}  {age} old  {run}  {cut_text(each.title, LONGEST_QUOTE)}"
+        )
         yield to_one_line(f"  {each.summary}")
         yield f"  {each.url}"
     if not overview.incidents:

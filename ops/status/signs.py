@@ -11,7 +11,7 @@ from ops.app.configuration import probe_environ, register_secrets
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
-from ops.core.clock import current_time, format_duration
+from ops.core.clock import current_time, format_age
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.outage import ApiState, LiveSigns, ServiceSigns
 from ops.core.redaction import Redactor
@@ -53,7 +53,7 @@ def read_deployment(session: Session, service: "Service", now: datetime) -> tupl
         is_outage = error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.MALFORMED_ANSWER}
         return ApiState.FAILS if is_outage else ApiState.UNKNOWN, None
     recent = [at for at in times if now - at <= RECENT]
-    described = (f"a deployment {format_duration((now - at).total_seconds())} ago" for at in recent)
+    described = (f"a deployment {format_age(now, at)}" for at in recent)
     return ApiState.WORKS, next(described, "")
 
 

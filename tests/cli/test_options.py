@@ -17,6 +17,7 @@ from ops.cli import cli
 from ops.cli.options import SHELLS, VARIABLE, render_script
 from tests.cli.test_help import parse
 from tests.conftest import ROOT, Outcome, World
+from tests.status.test_incident_menu import forty_services
 from tests.support.commands import LIST, Command
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.in_process import held
@@ -361,3 +362,12 @@ def test_configuration_above_the_checkout_is_not_used(shop: Shop, checkout: Path
 
     assert outcome.code == 2
     assert "error: ops.yml " in outcome.err
+
+
+def test_choices_of_forty_services_say_how_many_are_left_out(shop: Shop) -> None:
+    shop.world.config.write_text(forty_services())
+
+    refused = shop.ops("rollback-worker", "--dry-run").err
+
+    assert "checkout-11 in production, and 68 more\n" in refused
+    assert refused.count("--service checkout-") == 12

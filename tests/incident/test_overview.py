@@ -22,6 +22,16 @@ def listed(incident: Incident, *arguments: str) -> Outcome:
     return incident.ops("incident", "list", "--config", str(incident.world.config), *arguments)
 
 
+def test_long_title_leaves_room_for_the_state(incident: Incident) -> None:
+    incident.github.open_issue(f"Checkout {'fails ' * 40}", FORM.format("api"), ["incident"], "zoe")
+
+    first, state, *_ = listed(incident).out.splitlines()
+
+    assert first.endswith("…")
+    assert len(first) < 180
+    assert state == "  Open: api broken"
+
+
 @pytest.mark.slow
 def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Releases) -> None:
     hub, now = incident.github, incident.world.sandbox.clock.now()

@@ -80,6 +80,15 @@ def test_unsuccessful_run_sends_result_and_next_step(
     assert "Rolled back" not in receiver.texts[-1]
 
 
+def test_long_reason_leaves_room_for_the_next_step(world: World, releases: Releases, receiver: Receiver) -> None:
+    world.sandbox.fault(**WRITE, code=10021, message=f"no{' and no' * 100}")
+    outcome = world.rollback("--reason", "checkout fails " * 60, **receiver.environ)
+    started, ended = receiver.texts
+    assert outcome.result["hint"] in ended
+    assert "…. Worker fortunet-api: " in started
+    assert len(ended) <= MAX_CHARACTERS
+
+
 def test_ineffective_rollback_is_sent_as_still_unhealthy(world: World, releases: Releases, receiver: Receiver) -> None:
     world.edit_config("status: ok", "status: never")
     world.rollback(**receiver.environ)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from hypothesis import strategies as st
 
-from ops.render import PHONE, TEMPLATES, escape_cell, escape_markdown, to_one_line, wrap_command
+from ops.render import PHONE, TEMPLATES, code_span, escape_cell, escape_markdown, to_one_line, wrap_command
 from tests.conftest import ROOT
 from tests.support.hostile import HOSTILE, WORDS, skeleton
 from tests.support.properties import holds_for
@@ -47,6 +47,12 @@ def test_hostile_text_is_one_table_cell(text: str) -> None:
 )
 def test_prose_is_escaped_only_where_necessary(text: str, shown: str) -> None:
     assert escape_markdown(text) == shown
+
+
+def test_cut_text_shows_that_it_is_cut() -> None:
+    assert escape_markdown("n" * 10, 10) == "n" * 10
+    assert escape_markdown("n" * 11, 10) == escape_cell("n" * 11, 10) == f"{'n' * 9}…"
+    assert code_span("n" * 11, 10) == f"`{'n' * 9}…`"
 
 
 @pytest.mark.slow

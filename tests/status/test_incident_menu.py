@@ -104,6 +104,12 @@ def test_service_that_changed_within_the_hour_is_likely(fine: Shop) -> None:
     assert shown.index("#### web") < shown.index("1 more service<") < shown.index("#### docs")
 
 
+def test_deployment_by_a_clock_that_is_ahead_was_just_now(fine: Shop) -> None:
+    deploy(fine, timedelta(seconds=-20))
+
+    assert "a deployment just now**" in menu(fine, "web")
+
+
 @pytest.mark.parametrize(
     ("service", "environment", "answer", "sections"),
     [
