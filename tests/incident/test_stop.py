@@ -262,7 +262,7 @@ def test_unread_stop_never_blocks_a_laptop(
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 403}, pytest.param({"delay": 4.0}, marks=pytest.mark.slow)], ids=["refused", "slow"]
+    "fault", [{"status": 403}, pytest.param({"delay": 60}, marks=pytest.mark.slow)], ids=["refused", "slow"]
 )
 def test_override_that_github_does_not_take_is_a_warning(staffed: Shop, fault: dict[str, Any]) -> None:
     stop(staffed)

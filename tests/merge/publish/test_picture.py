@@ -36,7 +36,6 @@ def test_readme_picture_fits_a_phone(incident: Incident, releases: Releases, upd
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
     incident.world.verify_three_rounds()
     more = ("--incident", str(incident.number), "--reason", "checkout fails")
-    # A process of its own: in this one the seconds would count from the start of the tests.
     outcome = Command(incident.world, environ={**incident.github.environ(), **job}, more=more).run()
     assert outcome.code == 0, outcome.err
     issue = incident.github.issue(incident.number)
