@@ -25,7 +25,7 @@ from ops.cli import cli
 from ops.cloudflare.marks import parse_mark, parse_schema_marks
 from ops.core.errors import Decision, Reason
 from ops.engine.signals import IMPORT_TAKES
-from ops.report.facts import parse_facts
+from ops.report.facts import parse_incident_facts
 from ops.tools.hold_check import values
 from ops.tools.hold_check.command import make_parser
 from tests.conftest import ACCOUNT, ROOT, Incident, Outcome, World
@@ -457,7 +457,7 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
         (schema,) = parse_schema_marks(text)
         assert asdict(schema) == {**expected, "applied": tuple(expected["applied"])}, text
     for text, expected in reads["facts"].items():
-        facts = parse_facts(text)
+        facts = parse_incident_facts(text)
         assert facts is not None, text
         assert json.loads(json.dumps(facts.to_json())) == expected
     for key, value in reads["kv"].items():

@@ -99,7 +99,7 @@ def judge_share(
     Counts before `settled_at` can be bad, and are no part of what is good. `tests`: tests like this one that are made
     side by side; each gets its part of the permitted error.
     """
-    found = find_bad(counts, limits.bad, FALSE_BAD / tests)
+    found = find_bad_share(counts, limits.bad, FALSE_BAD / tests)
     if found is not None:
         first, last = found
         return ShareVerdict(limits, Verdict.UNHEALTHY, counts[first].at, *_sum_counts(counts[first : last + 1]))
@@ -113,7 +113,7 @@ def judge_share(
     return ShareVerdict(limits, Verdict.HEALTHY, rest[0].at, total, failed, is_unbroken=not bad)
 
 
-def find_bad(counts: Sequence[FailureCount], share: float, error: float) -> tuple[int, int] | None:
+def find_bad_share(counts: Sequence[FailureCount], share: float, error: float) -> tuple[int, int] | None:
     """Return the places between which more than `share` failed; None if that is not shown.
 
     `error`: probability of a false answer, at most. One count alone shows nothing, however large it is.

@@ -128,7 +128,7 @@ def _restore_may_run_until(record: RunRecord) -> datetime:
 def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecord]) -> None:
     """Refuse to take back one more migration by the same words, as after a run that was interrupted."""
     name = ctx.params.database
-    sent = newest_record(records, name)
+    sent = newest_restore_record(records, name)
     if ctx.params.to != BEFORE_LAST_MIGRATION or not sent:
         return
     target, _ = _find_target(sent[0], name)
@@ -153,7 +153,7 @@ def refuse_unnamed_migration(ctx: Context[Any], migrations: Sequence[Migration])
     )
 
 
-def find_repeated(
+def find_repeated_restore(
     ctx: Context[Any], restore: DatabaseRestore, records: Iterable[RunRecord], accepted: str
 ) -> EarlierRestore | None:
     """Return the earlier restore that this request repeats, so that nothing is sent; None if it may be sent.
@@ -168,7 +168,7 @@ def find_repeated(
     allowed = _parse_accepted_restore(accepted)
     if ctx.params.to.startswith(BEFORE_MIGRATION):
         return None
-    newest = find_newest(restore.name, restore.before, records, restore.undo_bookmark)
+    newest = find_newest_restore(restore.name, restore.before, records, restore.undo_bookmark)
     if newest is None or not newest.is_after(restore):
         newest = _find_unrecorded(ctx, restore) or newest
     if newest is None or allowed == newest.at or _is_unmade(newest, restore):
@@ -185,7 +185,9 @@ def find_repeated(
     return None
 
 
-def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], current: str) -> EarlierRestore | None:
+def find_newest_restore(
+    name: str, state: DatabaseState, records: Iterable[RunRecord], current: str
+) -> EarlierRestore | None:
     """Return the newest restore by row and records, made or perhaps made; None if there is none.
 
     An unanswered restore was made if the migration that it takes back is gone, or was applied again. If it takes back
@@ -223,7 +225,7 @@ def _find_contradiction(made: EarlierRestore, restore: DatabaseRestore) -> str:
     return ""
 
 
-def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, ...]:
+def newest_restore_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, ...]:
     """Return the record of the run that sent a restore last; empty if there is none."""
     sent = [(row.at, n, record) for n, record in enumerate(records) for row, _ in _find_restores([record], name)]
     return (max(sent, key=lambda each: each[:2])[2],) if sent else ()

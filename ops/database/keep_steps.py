@@ -200,7 +200,7 @@ class DropUnlostRows(_CopyStep):
         return f"lost by the restore: {_describe_kept_counts(lost)}; {keeping.advice}"
 
 
-def describe_left(keeping: RowKeeping | None, progress: Progress) -> str:
+def describe_left_rows(keeping: RowKeeping | None, progress: Progress) -> str:
     """Describe the file of a run that ends without a restore; empty if it has none, or may have restored."""
     if keeping is None or keeping.restore.sent or progress.asides.isdisjoint(progress.changed):
         return ""

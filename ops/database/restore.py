@@ -24,7 +24,7 @@ from ops.database.state import (
     TableRows,
     count_rows_at,
     read_agreeing_state,
-    read_clock,
+    read_database_clock,
     read_state,
 )
 from ops.database.time_travel import RestorePoint
@@ -124,7 +124,7 @@ def read_loss(ctx: Context[Any], restore: DatabaseRestore) -> tuple[datetime, Ma
     d1, moment = ctx.cloudflare.d1, restore.point.moment
     at, rows = run_parallel_mixed(
         [
-            lambda: read_clock(d1, restore.database.id),
+            lambda: read_database_clock(d1, restore.database.id),
             lambda: count_rows_at(d1, restore.database, restore.before, moment) if moment else {},
         ]
     )

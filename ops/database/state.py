@@ -101,7 +101,7 @@ def has_table(objects: frozenset[tuple[SqlValue, ...]], table: str) -> bool:
     return any(kind == "table" and str(name).lower() == table.lower() for kind, name, _ in objects)
 
 
-def read_clock(d1: "D1Api", database_id: str) -> datetime:
+def read_database_clock(d1: "D1Api", database_id: str) -> datetime:
     """Return the time of D1's clock, which the times of migrations and bookmarks have. Raises ProviderError."""
     (result,) = d1.query(database_id, [SqlStatement("SELECT unixepoch() AS now")])
     return datetime.fromtimestamp(int(str(result.rows[0]["now"])), UTC)

@@ -140,7 +140,7 @@ def _run_once(name: str, drill: DrillSettings, config: "Config", say: Say, on_ev
         return _run_drill(name, drill, config, say, on_event)
     with tempfile.TemporaryDirectory() as folder:
         text = edit(drill.config.read_text(encoding="utf-8"), config.environment(drill.environment))
-        copy = repository.write_copy(drill.config, text, Path(folder))
+        copy = repository.write_config_copy(drill.config, text, Path(folder))
         config, _ = read_config(copy)
         return _run_drill(name, replace(drill, config=copy), config, say, on_event)
 

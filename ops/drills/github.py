@@ -189,7 +189,7 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         find_act()
     except ActNotFound as error:
         raise ConfigError(f"this drill runs the workflow files: {error}") from None
-    files = repository.files(world.config, world.actions, is_watched=world.is_watched)
+    files = repository.build_repository_files(world.config, world.actions, is_watched=world.is_watched)
     needed = ["ops.yml", f".github/workflows/{world.runbook}.yml", ".github/workflows/incident.yml"]
     if missing := [name for name in needed if name not in files]:
         hint = "Run `ops workflows sync`, and add the file to git."

@@ -16,7 +16,7 @@ UNPINNED = "0" * 40
 """Commit of the actions in the workflows of a drill: the local program takes its place."""
 
 
-def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[str, bytes]:
+def build_repository_files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[str, bytes]:
     """Return path → content of the repository's files.
 
     With `is_watched` a job watches the service for half an hour after a recovery. Other drills would wait for it.
@@ -45,7 +45,7 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
     return contents | _generated_files(config, contents, actions)
 
 
-def write_copy(config: Path, text: str, folder: Path) -> Path:
+def write_config_copy(config: Path, text: str, folder: Path) -> Path:
     """Write another `ops.yml` into the folder, with links to the files beside the first one. Return its path.
 
     Generated workflows are left out, because they are those of the first one.

@@ -198,7 +198,7 @@ def render_leak_incident(
     touched = dict.fromkeys(each.environment for each in replacing if each.environment) or dict.fromkeys(environments)
     collecting = [f"{program} evidence --since 24h --environment {name} --incident {number}" for name in touched]
     template = load_templates().get_template("leak.md.j2")
-    values = {"what": what, "where": list_facts(leak), "at": at, "number": number, "page": page}
+    values = {"what": what, "where": list_leak_facts(leak), "at": at, "number": number, "page": page}
     return collapse_blank_lines(template.render(**values, replacing=shown, collecting=collecting))
 
 
@@ -209,10 +209,10 @@ def _rotation_commands(program: str, each: Replacement, secret: str, number: str
 
 def render_repeat(leak: LeakReport, text: str, *, at: datetime) -> str:
     return collapse_blank_lines(
-        load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=list_facts(leak))
+        load_templates().get_template("leak_again.md.j2").render(at=at, text=text, where=list_leak_facts(leak))
     )
 
 
-def list_facts(leak: LeakReport) -> list[tuple[str, str]]:
+def list_leak_facts(leak: LeakReport) -> list[tuple[str, str]]:
     facts = (("Seen", leak.location), ("Page", leak.url), ("Found by", leak.source))
     return [(name, said) for name, said in facts if said]

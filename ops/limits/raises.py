@@ -151,7 +151,7 @@ def low_raises(limits: "Limits", live: "Limits", now: datetime) -> "dict[str, Te
     }
 
 
-def leave_out(limits: "Limits", entries: "Mapping[str, Temporary]") -> "tuple[dict[str, Limit], dict[str, str]]":
+def leave_out_limits(limits: "Limits", entries: "Mapping[str, Temporary]") -> "tuple[dict[str, Limit], dict[str, str]]":
     """Return the limits without these temporary limits, and a text for each."""
     left = {name: limits[name].model_copy(update={"temporary": None}) for name in entries}
     texts = {

@@ -98,7 +98,7 @@ def keep_closed_by_switch(ctx: Context[Any], service: "Service", plan: StepPlan)
     return replace(
         plan,
         warnings=(*plan.warnings, f"{still}: run the same command again after this one"),
-        next_step=switch_steps.suggest_again(ctx, "maintenance"),
+        next_step=switch_steps.suggest_run_again(ctx, "maintenance"),
         proved_claim=f"{WORKER} no longer closes {service.name}; {still}",
         proves_health=False,
     )

@@ -74,7 +74,7 @@ def sample_edge(
         at = account.clock.monotonic() - began
         is_first, is_late = is_dense and at < FIRST_SECONDS, at >= EARLY_SECONDS
         for _ in range(FIRST_REQUESTS if is_first else LATE_REQUESTS if is_late else REQUESTS):
-            if (seen := look(account, url)) is not None:
+            if (seen := look_at_edge(account, url)) is not None:
                 sample.add(at, seen, is_new=is_new(seen))
         sample.waited = at
         sample.is_quiet = sample.new_since is not None and at - sample.new_since >= quiet
@@ -93,7 +93,7 @@ def await_edge(
     sample, began = EdgeSample(), account.clock.monotonic()
 
     def add_answer() -> bool:
-        if (seen := look(account, url)) is not None:
+        if (seen := look_at_edge(account, url)) is not None:
             sample.add(sample.waited, seen, is_new=is_new(seen))
         else:
             sample.new_since = None
@@ -120,7 +120,7 @@ def _sampling_pause(waited: float) -> float:
     return STEP if waited < EARLY_SECONDS else LATE_STEP
 
 
-def look(account: VerificationAccount, url: str, override: str = "") -> Observation | None:
+def look_at_edge(account: VerificationAccount, url: str, override: str = "") -> Observation | None:
     """Send one request; None if no answer came."""
     account.edge_requests += 1
     return observe_edge(account.web, url, {OVERRIDE_HEADER: override} if override else {})
@@ -138,7 +138,7 @@ def wait_for_edge(
     began = account.clock.monotonic()
     while True:
         waited = account.clock.monotonic() - began
-        if (seen := look(account, url, override)) is not None and is_new(seen):
+        if (seen := look_at_edge(account, url, override)) is not None and is_new(seen):
             return waited
         if waited >= at_most:
             return None

@@ -7,7 +7,7 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.verification import UPLOAD_TOKEN, upload_files
 from ops.core.errors import Reason, UnclearWrite
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import NO_ANSWER, await_edge, look, record_settling, sample_edge
+from ops.platform.edge import NO_ANSWER, await_edge, look_at_edge, record_settling, sample_edge
 from ops.platform.measurements import Measurements, NotShown
 from ops.probes.http import Observation
 
@@ -38,7 +38,7 @@ class PagesChecks:
             record_settling(self._results, "pages-propagation", shown)
             self._results.skip("pages-static-hit", "the site did not show its second release in time")
         self._results.compare("pages-canonical", "stays" if self._read_canonical() == second.id else "follows")
-        if (seen := look(self._account, first.url)) is None:
+        if (seen := look_at_edge(self._account, first.url)) is None:
             self._results.skip("pages-deployment-open", NO_ANSWER)
         else:
             answer = "the release" if _shows_verification_release("one")(seen) else f"HTTP {seen.status}"
@@ -48,7 +48,7 @@ class PagesChecks:
         self._account.pages.roll_back(self._name, target.id)
         sample = sample_edge(self._account, url, _shows_verification_release("one"), quiet=QUIET)
         record_settling(self._results, "pages-propagation", sample)
-        if (seen := look(self._account, url)) is None:
+        if (seen := look_at_edge(self._account, url)) is None:
             self._results.skip("pages-static-hit", NO_ANSWER)
         else:
             self._results.compare("pages-static-hit", "HIT" if seen.is_from_cache else "no HIT")

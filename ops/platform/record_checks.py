@@ -11,7 +11,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import Period
 from ops.core.errors import ProviderError
 from ops.platform.account import RunResources, VerificationAccount
-from ops.platform.edge import NO_ANSWER, look, worker_url
+from ops.platform.edge import NO_ANSWER, look_at_edge, worker_url
 from ops.platform.measurements import Measurements, is_outage
 from ops.platform.worker_checks import NO_HOST
 
@@ -43,7 +43,7 @@ class RecordChecks:
         self._account.workers.set_subdomain(
             self._resources.name, WorkersDevSubdomain(enabled=True, previews_enabled=False)
         )
-        answers = [look(self._account, worker_url(self._resources)) for _ in range(REQUESTS)]
+        answers = [look_at_edge(self._account, worker_url(self._resources)) for _ in range(REQUESTS)]
         self._answered = len([each for each in answers if each is not None])
         awaited: dict[str, Found] = {
             "audit-lag": self._is_in_audit_log,

@@ -12,7 +12,7 @@ from ops.platform.edge import (
     NO_ANSWER,
     SAMPLE_SECONDS,
     await_edge,
-    look,
+    look_at_edge,
     record_settling,
     sample_edge,
     shown_edge_value,
@@ -130,7 +130,8 @@ class WorkerChecks:
             self._results.skip("forced-secrets", obstacle)
             return
         url = worker_url(self._resources)
-        answers = (look(self._account, url) for _ in range(MOST_READS))  # a late machine may serve another version
+        # A late machine may serve another version.
+        answers = (look_at_edge(self._account, url) for _ in range(MOST_READS))
         value = next(
             (shown_edge_value(seen, "generation") for seen in answers if seen and self._shows_version(version)(seen)),
             "",
@@ -229,7 +230,7 @@ def check_kv(account: VerificationAccount, resources: RunResources, results: Mea
     except NotApplied:
         results.record_sight("kv-write-rate", is_seen=True)
     if resources.host:
-        look(account, worker_url(resources, KEY))  # the location keeps this value
+        look_at_edge(account, worker_url(resources, KEY))  # the location keeps this value
     account.clock.sleep(WRITE_INTERVAL)
     account.kv.write_value(namespace, KEY, "two")
     began, by_api, by_edge, is_answered = account.clock.monotonic(), None, None, False
@@ -237,7 +238,7 @@ def check_kv(account: VerificationAccount, resources: RunResources, results: Mea
         waited = account.clock.monotonic() - began
         if by_api is None and account.kv.read_value(namespace, KEY) == "two":
             by_api = waited
-        if by_edge is None and resources.host and (seen := look(account, worker_url(resources, KEY))):
+        if by_edge is None and resources.host and (seen := look_at_edge(account, worker_url(resources, KEY))):
             is_answered, by_edge = True, waited if shown_edge_value(seen, "value") == "two" else None
         is_done = by_api is not None and (by_edge is not None or not resources.host)
         if is_done or waited >= SAMPLE_SECONDS:

@@ -87,12 +87,12 @@ def _list_removed(evidence: IncidentEvidence) -> "list[tuple[str, str, str]]":
     return list(dict.fromkeys(removed))
 
 
-def embed_facts(facts: IncidentFacts) -> str:
-    """Return the hidden text that `parse_facts` reads."""
+def embed_incident_facts(facts: IncidentFacts) -> str:
+    """Return the hidden text that `parse_incident_facts` reads."""
     return f"<!-- backout:facts {escape_hidden(json.dumps(facts.to_json(), separators=(',', ':')))} -->"
 
 
-def parse_facts(text: str) -> IncidentFacts | None:
+def parse_incident_facts(text: str) -> IncidentFacts | None:
     """Return the facts of a report's region; None if it has none, or none that this release can read."""
     match = _BLOCK.search(text)
     try:

@@ -25,7 +25,7 @@ from ops.render import collapse_blank_lines, load_templates
 from ops.report.action_items import PLACEHOLDER, describe_item_count
 from ops.report.checklist import OPEN, RECORDED, TICKED, list_checklist_steps, render_steps
 from ops.report.evidence import IncidentEvidence
-from ops.report.facts import embed_facts, find_facts
+from ops.report.facts import embed_incident_facts, find_facts
 from ops.report.impact import ImpactView
 from ops.report.pictures import draw_incident, draw_requests
 from ops.report.summary import describe_incident
@@ -327,7 +327,7 @@ def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], st
 def _render_regions(view: _ReportView) -> dict[str, str]:
     macros = load_templates().get_template("report_regions.md.j2", globals=TEMPLATE_FUNCTIONS).module
     shown = {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
-    return {**shown, FACTS: embed_facts(find_facts(view.evidence))}
+    return {**shown, FACTS: embed_incident_facts(find_facts(view.evidence))}
 
 
 def _render_prompts(section: str) -> str:

@@ -24,7 +24,7 @@ from ops.report import issue as reports
 from ops.report.action_issues import read_states
 from ops.report.action_items import ActionItem, ItemState, count_open, find_action_items, track_items
 from ops.report.evidence import IncidentEvidence
-from ops.report.facts import IncidentFacts, find_facts, parse_facts
+from ops.report.facts import IncidentFacts, find_facts, parse_incident_facts
 from ops.report.statistics import CountedIncident, Statistics, split_drills
 from ops.status.changes import ChangeQuestion, read_changes
 
@@ -108,7 +108,7 @@ class _IncidentReader:
 
 def _current_report_facts(issue: "Issue", body: str) -> IncidentFacts | None:
     """Return the facts of the report, unless the issue changed since, such as by a note or by reopening it."""
-    facts = parse_facts(reports.find_facts_region(body)) if body else None
+    facts = parse_incident_facts(reports.find_facts_region(body)) if body else None
     closed_at = issue.closed_at if issue.state == "closed" else None
     is_current = facts and facts.closed_at == closed_at and issue.updated_at <= facts.read_at + OWN_COMMENTS
     return facts if is_current else None

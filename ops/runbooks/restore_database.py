@@ -20,9 +20,9 @@ from ops.database.checks import DatabaseChecks
 from ops.database.earlier_restores import (
     describe_acceptance,
     describe_restores,
-    find_repeated,
+    find_repeated_restore,
     find_same_intent,
-    newest_record,
+    newest_restore_record,
     refuse_concurrent_restore,
     refuse_step_back_after_restore,
     refuse_unnamed_migration,
@@ -290,7 +290,7 @@ def _read_before_restore(
     database_state, at, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
-            lambda: state.read_clock(d1, database.id),
+            lambda: state.read_database_clock(d1, database.id),
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, ctx.clock.now()),
             lambda: read_migration_holds(d1, database.id),
@@ -348,7 +348,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> S
     if ctx.params.to == BEFORE_LAST_MIGRATION and not (previous and previous.opened_at):
         refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
     restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
-    if earlier := find_repeated(ctx, restore, records, ctx.params.accept_loss_since):
+    if earlier := find_repeated_restore(ctx, restore, records, ctx.params.accept_loss_since):
         undo = next(iter(earlier.undos), "")
         plan = _plan_proof(ctx, database, reads, records, why=earlier.describe(name), undo=undo)
         return replace(plan, warnings=(*plan.warnings, describe_acceptance(ctx, restore, earlier)))
@@ -405,7 +405,7 @@ def _describe_remains(
     ctx: Context[RestoreDatabase.Params], closed: Closure, kept: keep_steps.RowKeeping | None, progress: Progress
 ) -> str:
     """Describe the maintenance and the file that a run leaves behind that ends now; empty if there is none."""
-    left = (closed.describe_remains(ctx, progress), keep_steps.describe_left(kept, progress))
+    left = (closed.describe_remains(ctx, progress), keep_steps.describe_left_rows(kept, progress))
     return ". ".join(filter(None, left))
 
 
@@ -449,7 +449,7 @@ def _plan_proof(
     known = {*(each.migration for each in reads.holds), *(each.name for each in reads.state.migrations)}
     missing = [
         each
-        for each in dict.fromkeys((*named, *find_lost_migration_holds(newest_record(records, name), name)))
+        for each in dict.fromkeys((*named, *find_lost_migration_holds(newest_restore_record(records, name), name)))
         if each not in known
     ]
     held = _plan_holds(ctx, database, reads, missing, "")
@@ -463,7 +463,7 @@ def _plan_proof(
         summary=f"D1 database {name}: nothing to restore, because {why}",
         changes=changes,
         sections=held.sections,
-        warnings=(*closed.warnings(ctx), *keep_steps.describe_earlier(newest_record(records, name))),
+        warnings=(*closed.warnings(ctx), *keep_steps.describe_earlier(newest_restore_record(records, name))),
         remaining_message=remaining,
         proved_claim=f"the checks of {name} and the probes are healthy",
         healthy_before_message="what the earlier run did not finish is done, and the data is checked",

@@ -92,7 +92,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         schemas = schema_age.start_reading_schemas(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
         to = parse_wanted_split(ctx.params.to, ctx.params.to_commit, listing.versions)
-        refusals.check_options(to, ctx.params)
+        refusals.check_rollback_options(to, ctx.params)
         history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
         return WorkerSituation(service, history, to, schemas, uploads[0][0] if rebuilt else None)
 

@@ -30,7 +30,7 @@ from ops.limits import publication
 from ops.limits.diff import list_limit_differences
 from ops.limits.file import Limits, LimitsValue, Temporary, build_value, parse_stored_limits, value_limits
 from ops.limits.publication import RaiseNote, raise_notes
-from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
+from ops.limits.raises import ended_limits, keep_rates, leave_out_limits, low_raises
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -326,7 +326,7 @@ def _keep_higher_rates(ctx: Context[Any], read: LimitsRead, live: "Limits") -> t
     pull = pulls.merged_pull(read.commits.checked_out)
     if pull is not None and pull.branch.startswith(RAISE_BRANCH):
         return _keep_limits(ctx, read, limits, kept), True
-    return _keep_limits(ctx, read, *leave_out(read.limits, _find_own_raises(ctx, read, live))), False
+    return _keep_limits(ctx, read, *leave_out_limits(read.limits, _find_own_raises(ctx, read, live))), False
 
 
 def _keep_limits(ctx: Context[Any], read: LimitsRead, limits: "Limits", kept: Mapping[str, str]) -> LimitsRead:

@@ -23,7 +23,7 @@ from ops.github import comments
 from ops.github.pulls import PullRequests
 from ops.limits import diff, publication
 from ops.limits.file import LimitsValue, drop_ended, parse_stored_limits, value_limits
-from ops.limits.raises import leave_out, low_raises
+from ops.limits.raises import leave_out_limits, low_raises
 from ops.scheduled.apply_limits import (
     ApplyLimits,
     LimitsRead,
@@ -98,7 +98,7 @@ class ReconcileLimits(ApplyLimits):
             )
         drift = (garbage,) if garbage else tuple(diff.list_limit_differences(live, desired))
         applied = value_limits(stored) if stored else {}
-        _, left_out = leave_out(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
+        _, left_out = leave_out_limits(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
             return build_limits_plan(ctx, read, stored, changes=(limits_write_step(read),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"

@@ -15,7 +15,7 @@ from ops.app.configuration import load_config
 from ops.app.registry import button_runbooks
 from ops.app.session import Session
 from ops.cloudflare.records import AUDIT_PAGE_SIZE, read_audit_log
-from ops.cloudflare.types.records import NOT_LOGGED, read_change
+from ops.cloudflare.types.records import NOT_LOGGED, read_audit_change
 from ops.core.anonymization import anonymize_text
 from ops.core.clock import Period, current_time, parse_utc
 from ops.core.errors import OpsError, ProviderError
@@ -142,7 +142,7 @@ def _read_account_changes(
     }
     changes = []
     for entry in log.entries:
-        change = read_change(entry)
+        change = read_audit_change(entry)
         if change is not None:
             service = services.get((change.worker, change.site), "")
             what = f"{change.what} ({service})" if service else change.what

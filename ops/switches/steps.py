@@ -183,17 +183,17 @@ def plan_with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T])
     try:
         return plan()
     except NeedsAcceptance as error:
-        error.suggested_command = suggest_again(ctx, runbook, error.accept)
+        error.suggested_command = suggest_run_again(ctx, runbook, error.accept)
         raise
 
 
 def suggest_acceptance(ctx: Context[Any], runbook: str, others: Sequence[StateOwner]) -> SuggestedCommand | None:
     """Return this run with the acceptance of the others; None without others."""
     names = tuple(dict.fromkeys(each.name for each in others))
-    return suggest_again(ctx, runbook, {"accept_owners": names}) if names else None
+    return suggest_run_again(ctx, runbook, {"accept_owners": names}) if names else None
 
 
-def suggest_again(ctx: Context[Any], runbook: str, accept: Mapping[str, Any] = NOTHING) -> SuggestedCommand:
+def suggest_run_again(ctx: Context[Any], runbook: str, accept: Mapping[str, Any] = NOTHING) -> SuggestedCommand:
     """Return this run once more, with what a person accepts."""
     own = {"reason", "revision"}  # a revision is given by a job alone
     given = {name: value for name, value in vars(ctx.params).items() if value and name not in own}

@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 SETTLED = timedelta(minutes=2)
 """Time after the start of a watch in which a service may still warm up."""
 PROBES, RATES = ShareLimits(good=0.15, bad=0.2), ShareLimits(good=0.05, bad=0.1)
-"""ShareLimits for rounds of probes, and for requests if the share before the bad deployment is unknown."""
+"""Limits for rounds of probes, and for requests if the share before the bad deployment is unknown."""
 LEAST_RATE = 0.01
 """Smallest share of failed requests that is bad after a known share."""
 

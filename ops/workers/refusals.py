@@ -40,7 +40,7 @@ class RollbackOptions(Protocol):
     def relapsed(self) -> str: ...
 
 
-def check_options(to: Split | None, given: RollbackOptions) -> None:
+def check_rollback_options(to: Split | None, given: RollbackOptions) -> None:
     """Raise ConfigError for options that exclude each other."""
     if given.relapsed and to is not None:
         hint = "Omit one of them."

@@ -12,7 +12,7 @@ from ops.core.sequential_test import (
     FALSE_PROOF,
     FailureCount,
     ShareLimits,
-    find_bad,
+    find_bad_share,
     is_above,
     judge_share,
     rounds_without_version,
@@ -43,7 +43,7 @@ def test_bad_is_wrong_no_more_often_than_permitted() -> None:
     for letters in product("hu", repeat=12):
         series, failed = rounds("".join(letters)), letters.count("u")
         for share, error in limits:
-            if find_bad(series, share, error) is not None:
+            if find_bad_share(series, share, error) is not None:
                 wrong[share, error] += share**failed * (1 - share) ** (12 - failed)
 
     assert [each for each in limits if wrong[each] > each[1]] == []

@@ -195,7 +195,7 @@ def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
     world.edit_config("  staging:", "  rehearsal:")
 
     with team_files.allowed():
-        found = repository.files(world.config)
+        found = repository.build_repository_files(world.config)
 
     assert found["ops.yml"] == world.config.read_bytes() + b'watch: "off"\n'
     assert "limits.yml" not in found
@@ -209,10 +209,10 @@ def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path)
     files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
     write_files(files, tmp_path / "operations")
 
-    found = repository.files(tmp_path / "operations" / "ops.yml")
+    found = repository.build_repository_files(tmp_path / "operations" / "ops.yml")
 
     assert found == {**files, "ops.yml": files["ops.yml"] + b'watch: "off"\n'}
-    watched = repository.files(tmp_path / "operations" / "ops.yml", is_watched=True)
+    watched = repository.build_repository_files(tmp_path / "operations" / "ops.yml", is_watched=True)
     assert watched["ops.yml"] == files["ops.yml"] + b"watch: 30m\n"
 
 
@@ -235,13 +235,13 @@ def test_label_drill_names_the_file_whose_labels_are_wrong(world: World) -> None
     world.edit_config("    runbook: rollback-pages\n    environment: production", "    runbook: rollback-pages")
 
     with pytest.raises(ConfigError) as raised:
-        repository.files(world.config, "acme/backout")
+        repository.build_repository_files(world.config, "acme/backout")
 
     assert str(world.config) in raised.value.message
 
 
 def test_label_drill_of_a_small_repository_runs_this_program() -> None:
-    found = repository.files(SMALL_REPOSITORY, "backout-tools/backout")
+    found = repository.build_repository_files(SMALL_REPOSITORY, "backout-tools/backout")
 
     assert (
         f"uses: backout-tools/backout/.github/actions/gate@{'0' * 40}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.report.facts import IncidentFacts, embed_facts
+from ops.report.facts import IncidentFacts, embed_incident_facts
 from ops.report.issue import FACTS, build_report_region
 from tests.conftest import Outcome, World, job_environ
 from tests.support.hostile import skeleton
@@ -160,7 +160,7 @@ def test_facts_that_a_person_edited_do_not_count(month: Month) -> None:
 def test_report_by_a_person_who_cannot_write_does_not_count(month: Month) -> None:
     number, at = month.days.numbers["11-18"], month.hub.clock.now()
     facts = IncidentFacts(at, parse_time("11-18 01:00"), None, None, None, None, None, None, None)
-    forged = build_report_region(FACTS, number, embed_facts(facts))
+    forged = build_report_region(FACTS, number, embed_incident_facts(facts))
     month.hub.open_issue("Incident report", forged, ["post-incident"], "mallory")
 
     result = month.stats("--json").result

@@ -323,7 +323,7 @@ class AuditChange:
         return f"{_DASHBOARD}/{account}/audit-log"
 
 
-def read_change(entry: AuditLogEntry) -> AuditChange | None:
+def read_audit_change(entry: AuditLogEntry) -> AuditChange | None:
     """Return the change of an entry; None if the request failed."""
     if entry.result not in {"", "success"} or (entry.status.isdigit() and int(entry.status) >= 400):
         return None

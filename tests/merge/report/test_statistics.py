@@ -4,7 +4,7 @@ from datetime import timedelta
 from statistics import median
 
 from ops.core.clock import format_rfc3339
-from ops.report.facts import IncidentFacts, embed_facts
+from ops.report.facts import IncidentFacts, embed_incident_facts
 from ops.report.issue import FACTS, build_report_region
 from tests.support.shop import Shop
 
@@ -23,7 +23,7 @@ def test_thousand_incidents_take_few_calls(shop: Shop) -> None:
         incident = hub.open_issue(f"It fails {number}", "", ["incident"], "mai", at=opened)
         hub.close(incident, "mai", at=ended)
         facts = IncidentFacts(ended, ended, opened, opened, opened, opened, opened, ended, ended)
-        body = f"{TEXT}{build_report_region(FACTS, incident, embed_facts(facts))}\n"
+        body = f"{TEXT}{build_report_region(FACTS, incident, embed_incident_facts(facts))}\n"
         hub.open_issue(f"Report {number}", body, ["post-incident"], at=ended)
     hub.requests.clear()
 
