@@ -86,6 +86,7 @@ def test_record_of_a_drill_is_shown_as_one_and_reaches_no_real_incident(incident
     assert f"run {run} " in refused.err
     assert "`ops last --count 10`" in refused.err
     assert incident.ops(*command).code == 0
+    assert "incident import" not in incident.ops("last", *config, GITHUB_TOKEN=None).out
 
 
 @pytest.mark.slow

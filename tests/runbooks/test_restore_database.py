@@ -382,6 +382,7 @@ def test_last_migration_is_taken_back_once_for_an_incident(library: Library) -> 
     again = library.restore("before-last-migration", "--incident", str(number), **incident)
 
     assert first.code == 0, first.err
+    assert any("loans: 4 → 1 rows" in text for text in texts(first, "read_back"))
     assert ended(again) == (3, "refused", "no_target")
     assert "before-migration:NAME" in again.result["hint"]
     assert library.migrations == ["0001_first.sql"]
