@@ -17,7 +17,7 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.core.clock import format_age, format_duration, format_utc
-from ops.core.names import LONGEST_QUOTE, cut_text, is_sha
+from ops.core.names import is_sha
 from ops.core.plan import DRILL_SECTION, NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection, list_names
 from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
@@ -144,10 +144,10 @@ def _describe_live_version(history: WorkerHistory, version: str, percent: float)
     parts = [f"{version} at {percent:g} %"]
     if known.created_on is not None:
         parts.append(f"uploaded {format_age(history.now, known.created_on)}")
-    parts += [f"by {cut_text(known.author, LONGEST_QUOTE)}"] if known.author else []
+    parts += [f"by {known.author}"] if known.author else []
     parts += [f"tag {known.tag}"] if known.tag else []
     message = without_schema_marks(known.message)
-    parts += [f'"{cut_text(message, LONGEST_QUOTE)}"'] if message else []
+    parts += [f'"{message}"'] if message else []
     return ", ".join(parts)
 
 
