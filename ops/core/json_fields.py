@@ -35,3 +35,10 @@ def require_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
     return value
+
+
+def require_object(value: Any) -> dict[str, Any]:
+    """Return a copy of the JSON object. Raises TypeError for another value, such as a list of pairs."""
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return dict(value)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ops.core.clock import parse_utc
 from ops.core.errors import current_decision_name
-from ops.core.json_fields import require_text
+from ops.core.json_fields import require_object, require_text
 from ops.core.version import __version__
 
 RECORD_VERSION = 1
@@ -294,12 +294,12 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
         live=require_text(data.get("live", "")),
         headline=require_text(data.get("headline", "")),
         health_before=require_text(data.get("health_before", "")),
-        approval=dict(data.get("approval", {})),
-        watch=dict(data.get("watch", {})),
-        drill=dict(data.get("drill", {})),
-        update=dict(data.get("update", {})),
+        approval=require_object(data.get("approval", {})),
+        watch=require_object(data.get("watch", {})),
+        drill=require_object(data.get("drill", {})),
+        update=require_object(data.get("update", {})),
         notified=data.get("notified") is True,
-        chat=dict(data.get("chat", {})),
+        chat=require_object(data.get("chat", {})),
         job=require_text(data.get("job", "")),
     )
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from ops.core.approval import parse_request, parse_use
@@ -66,6 +67,15 @@ def test_no_record_raises_when_it_is_read(path: tuple[Any, ...], value: Any) -> 
         parse_watch_state(record.watch, NOW)
         parse_watch_state(record.watch, None)
         read_record(embed_record("x", record))
+
+
+@pytest.mark.parametrize("name", ["approval", "watch", "drill", "update", "chat"])
+def test_list_of_pairs_is_no_object(name: str) -> None:
+    assert read_record(write(WRITTEN | {name: {"a": 1}})) is not None
+
+    for pairs in ([["a", 1]], [[None, 1], [False, 2]]):
+        assert read_record(write(WRITTEN | {name: pairs})) is None
+        assert not is_edited(write(WRITTEN | {name: pairs}))
 
 
 @holds_for(100, 1000, data=st.dictionaries(st.sampled_from(["at", "id", "state", "rounds"]), VALUES))
