@@ -135,7 +135,7 @@ def describe_released(released: Sequence[str]) -> str:
     return f", and no longer held ({'; '.join(released)})" if released else ""
 
 
-def notify_window_owners(
+def list_window_notices(
     ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None
 ) -> dict[int, str]:
     """Return a text for each other incident that needs the window, if this run adds an owner to it."""

@@ -23,7 +23,7 @@ from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import drift, plan_text, refusals, routes, site_undo, state, steps
 from ops.maintenance.drift import RecoveredState
-from ops.maintenance.ownership import notify_window_owners, plan_release
+from ops.maintenance.ownership import list_window_notices, plan_release
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
@@ -281,7 +281,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
-        notices=notify_window_owners(ctx, window, existing),
+        notices=list_window_notices(ctx, window, existing),
         probes=partial(_build_route_probes, snapshot.service, (), addresses, stored),
     )
     return site_undo.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan

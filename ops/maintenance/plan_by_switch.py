@@ -127,7 +127,7 @@ def _plan_closing(
         proved_claim=f"{what} is offline as requested: it answers 503, {SEEN}",
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
-        notices=steps.notify_switch_owners(ctx, [write] if write else []),
+        notices=steps.list_switch_notices(ctx, [write] if write else []),
         probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 
@@ -236,7 +236,7 @@ def _plan_reopening(
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),
         tasks=advise_asking_owners(others),
-        notices=steps.notify_switch_owners(ctx, [write] if write else []),
+        notices=steps.list_switch_notices(ctx, [write] if write else []),
         probes=partial(_build_switch_probes, ctx, service, shown, closed),
     )
 

@@ -113,7 +113,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
                 *advise_asking_owners(stays),
                 *ai_providers.provider_tasks(ai.message, before=before, after=planned),
             ),
-            notices=steps.notify_switch_owners(ctx, [write] if write else []),
+            notices=steps.list_switch_notices(ctx, [write] if write else []),
             probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 

@@ -74,7 +74,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=bool(reset) or not kept,
             tasks=_list_tasks(ctx, writes),
-            notices=steps.notify_switch_owners(ctx, writes),
+            notices=steps.list_switch_notices(ctx, writes),
             probes=partial(steps.build_switch_probes, ctx, steps.expected_after(writes), own),
         )
 

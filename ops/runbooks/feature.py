@@ -95,7 +95,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
             tasks=advise_asking_owners(stays),
-            notices=steps.notify_switch_owners(ctx, [write] if write else []),
+            notices=steps.list_switch_notices(ctx, [write] if write else []),
             probes=partial(steps.build_switch_probes, ctx, shown, own),
         )
 

@@ -376,7 +376,7 @@ def end_warnings(write: SwitchWrite | None, desired: DesiredValue, now: datetime
     return (*replaced, f"{began}: it ends at {format_utc(own.until)}. For longer, add `--until` and `--accept-longer`")
 
 
-def notify_switch_owners(ctx: Context[Any], writes: Iterable[SwitchWrite]) -> dict[int, str]:
+def list_switch_notices(ctx: Context[Any], writes: Iterable[SwitchWrite]) -> dict[int, str]:
     """Return a text for each other incident that needs one of the switches, before or after the writes."""
     texts = dict[int, list[str]]()
     for write in writes:
