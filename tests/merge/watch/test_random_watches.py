@@ -22,17 +22,13 @@ from tests.support.properties import holds_for
 from tests.support.shop import WORKER, Shop, open_shop
 from tests.support.users import send_requests
 from tests.test_claims import REFUSED, UNCLEAR
+from tests.watch.test_watch import RIGHTS, Killed
 
-RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
 ROUND = timedelta(seconds=30)
 MOST_RUNNERS = 12
 """Runners that go on with one watch, each after the last one was killed."""
 ACT = 0.25
 """Share of the rounds in which something happens."""
-
-
-class Killed(BaseException):
-    """The runner is gone."""
 
 
 @dataclass
