@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_rounded_up, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_age, format_duration, format_rounded_up, format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.json_fields import require_text
 from ops.core.names import quote_name
@@ -401,9 +401,9 @@ def refuse_review(review: Approval, requesters: Collection[str], environment: st
         text = f'not approved: the person who requested it approved it in the GitHub environment "{environment}"'
         hint = "Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer."
         raise _refused_approval(Reason.SAME_PERSON, text, hint)
-    if not -MAX_CLOCK_SKEW <= (age := now - review.at) <= REQUEST_LIFETIME:
-        ago, late = format_duration(age.total_seconds()), format_duration(REQUEST_LIFETIME.total_seconds())
-        raise refuse_unreviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
+    if not -MAX_CLOCK_SKEW <= now - review.at <= REQUEST_LIFETIME:
+        age, late = format_age(now - review.at), format_duration(REQUEST_LIFETIME.total_seconds())
+        raise refuse_unreviewed(f"{review.login} approved it {age}, and an approval holds for {late}")
 
 
 def refuse_unreviewed(message: str) -> Refused:

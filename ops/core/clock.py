@@ -176,7 +176,11 @@ def format_optional(moment: datetime | None) -> str | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds for people in at most two units, rounded down: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
+    """Format seconds for people in at most two units, rounded down: 45 s, 12 min, 2 h 5 min, 3 d 4 h.
+
+    A negative time is one between two clocks, and becomes 0.0 s.
+    """
+    seconds = max(0.0, seconds)
     total = int(seconds)
     if total < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{total} s"
@@ -189,10 +193,14 @@ def format_duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def format_age(now: datetime, at: datetime) -> str:
-    """Return how long ago `at` was: "12 min ago". "just now" if it was not a second ago, or a clock is ahead."""
-    seconds = (now - at).total_seconds()
-    return f"{format_duration(seconds)} ago" if seconds >= 1 else "just now"
+def format_age(age: timedelta) -> str:
+    """Return an age for people: "12 min ago", "just now", or "in the future".
+
+    It may be between two clocks: up to MAX_CLOCK_SKEW ahead is "just now".
+    """
+    if age >= timedelta(seconds=1):
+        return f"{format_duration(age.total_seconds())} ago"
+    return "just now" if age >= -MAX_CLOCK_SKEW else "in the future"
 
 
 def format_seconds(seconds: float) -> str:
@@ -209,7 +217,7 @@ def format_rounded_up(seconds: float) -> str:
 
 def format_planned_end(end: datetime, now: datetime) -> str:
     """Format a planned end for people, and how long ago it passed: nothing ended by itself then."""
-    passed = f", passed {format_duration((now - end).total_seconds())} ago" if end < now else ""
+    passed = f", passed {format_age(now - end)}" if end < now else ""
     return f"planned end {format_utc(end)}{passed}"
 
 

@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import format_duration, format_optional, format_rfc3339, format_seconds, format_utc, parse_utc
+from ops.core.clock import (
+    format_age,
+    format_optional,
+    format_rfc3339,
+    format_seconds,
+    format_utc,
+    parse_utc,
+)
 from ops.core.json_fields import mapping_in, mappings_in, text_in
 from ops.core.run_record import escape_hidden
 
@@ -195,8 +202,8 @@ class DrillTrend:
             return
         result = self.last.result
         if self.read_at > self.due_at:
-            age = format_duration((self.read_at - result.started).total_seconds())
-            yield f"the last staging drill was {age} ago; one is due every {DRILL_EVERY.days} days"
+            age = format_age(self.read_at - result.started)
+            yield f"the last staging drill was {age}; one is due every {DRILL_EVERY.days} days"
         if result.outcome == DrillOutcome.FAILED:
             yield f"the last staging drill failed ({format_utc(result.started)})"
         for name, time in (("write", result.write), ("recovery", result.verified)):

@@ -165,7 +165,7 @@ def quote_name(name: str) -> str:
 def cut_text(text: str, longest: int) -> str:
     """Return the text with at most `longest` characters: a longer one ends with an ellipsis.
 
-    Secrets are masked before: half of one is not found.
+    Mask secrets first: a part of one is not recognized.
     """
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ops.app import registry
 from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration
+from ops.core.clock import format_age
 from ops.core.errors import ConfigError, Decision, Reason
 from ops.core.names import CHECK_OUTAGE, did_you_mean, quote_name
 from ops.core.verdict import Verdict
@@ -272,7 +272,7 @@ def deploy_release(
         later_live = scenario.release(sandbox, service, release, edge, folder)
     scenario_release.open_workers_dev(sandbox, service)
     sandbox.edge.site.forget_files()
-    say(f"{scenario.steps[index]} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
+    say(f"{scenario.steps[index]} {format_age(ago)}")
     return later_live or scenario.live(sandbox, service)
 
 

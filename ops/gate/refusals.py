@@ -12,7 +12,7 @@ from ops.app import registry
 from ops.app.scope import fitting_services, laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
-from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_age, format_duration, format_utc
 from ops.core.errors import Decision, Reason
 from ops.core.names import nearest_name, quote_name
 from ops.core.next_step import SuggestedCommand
@@ -193,12 +193,10 @@ def unusable_digest(digest: str) -> RefusedRequest:
 def refuse_age(at: datetime, now: datetime) -> RefusedRequest | None:
     if -MAX_CLOCK_SKEW <= now - at <= REQUEST_LIFETIME:
         return None
-    ago = (now - at).total_seconds()
     late = format_duration(REQUEST_LIFETIME.total_seconds())
-    when = f"{format_duration(ago)} ago" if ago > 0 else "in the future"
     return RefusedRequest(
         reason=Reason.REQUEST_TOO_OLD,
-        message=f"the request was made at {format_utc(at)}, {when}; a request is valid for {late}",
+        message=f"the request was made at {format_utc(at)}, {format_age(now - at)}; a request is valid for {late}",
         hint=PRESS_AGAIN,
     )
 

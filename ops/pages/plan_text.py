@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import format_age, format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
@@ -181,8 +181,7 @@ def list_consequences_without_live(project: PagesProject) -> tuple[str, ...]:
 
 
 def _describe_age_and_source(now: datetime, deployment: PagesDeployment) -> str:
-    age = format_duration((now - deployment.created_on).total_seconds())
-    parts = [deployment.id, f"created {age} ago"]
+    parts = [deployment.id, f"created {format_age(now - deployment.created_on)}"]
     parts += [f"commit {deployment.commit[:12]}"] if deployment.commit else ["commit unknown"]
     parts += ["with uncommitted changes"] if deployment.has_uncommitted_changes else []
     parts += [f"branch {deployment.branch}"] if deployment.branch else []

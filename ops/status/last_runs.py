@@ -256,7 +256,7 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
         yield "  A drill: it ran in a sandbox, and changed nothing at Cloudflare"
     where = " in ".join(filter(None, [f"{run.runbook} {run.service}".strip(), run.environment]))
     issue = f", incident #{run.incident}" if run.incident else ""
-    yield f"  {where} {run.by}{issue}, {format_age(now, run.began)} ({format_utc(run.began)})"
+    yield f"  {where} {run.by}{issue}, {format_age(now - run.began)} ({format_utc(run.began)})"
     live = LiveState(run.live)
     label = "Changed" if live == LiveState.LIVE else f"{live.words[:1].upper()}{live.words[1:]}"
     for target, before, after in run.changes:

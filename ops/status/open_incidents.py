@@ -196,7 +196,7 @@ def overview_lines(overview: Overview) -> Iterator[str]:
     """Yield a line about a stop, and three lines per incident, with its state and its URL."""
     yield from stop_lines(overview.stopped)
     for each in overview.incidents:
-        age = format_duration(max(0.0, (overview.read_at - each.opened_at).total_seconds()))
+        age = format_duration((overview.read_at - each.opened_at).total_seconds())
         ended = each.decision.replace("_", " ") or "has no result yet"
         run = each.last_result or (f"{each.last_run} {ended}" if each.last_run else "no run")
         service, severity = each.service or UNKNOWN, each.severity or UNKNOWN

@@ -53,7 +53,7 @@ def read_deployment(session: Session, service: "Service", now: datetime) -> tupl
         is_outage = error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.MALFORMED_ANSWER}
         return ApiState.FAILS if is_outage else ApiState.UNKNOWN, None
     recent = [at for at in times if now - at <= RECENT]
-    described = (f"a deployment {format_age(now, at)}" for at in recent)
+    described = (f"a deployment {format_age(now - at)}" for at in recent)
     return ApiState.WORKS, next(described, "")
 
 

@@ -339,7 +339,7 @@ def table_row(name: str, each: ServiceTarget, table: TargetTable) -> Row:
 
 
 def _target_age(at: datetime, table: TargetTable) -> str:
-    return format_duration(max(0.0, (table.read_at - at).total_seconds()))
+    return format_duration((table.read_at - at).total_seconds())
 
 
 def render_targets(table: TargetTable) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import format_age, format_utc
 from ops.core.drill_result import DrillTrend
 from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -104,12 +104,11 @@ def _describe_live(each: LiveService, status: EnvironmentStatus) -> str:
     if not each.split or each.since is None:
         return "never deployed"
     what = describe_split(each.split) if each.kind == "worker" else f"deployment {each.split[0][0][:8]}"
-    age = format_duration(max(0.0, (status.read_at - each.since).total_seconds()))
     by = f", by {quote_name(each.by)}" if each.by else ""
     text = without_schema_marks(each.message)
     message = f" ({text[:100]})" if text else ""
     canonical = " (canonical)" if each.kind == "pages" else ""
-    return f"{what}{canonical}, since {format_utc(each.since)} ({age} ago){by}{message}"
+    return f"{what}{canonical}, since {format_utc(each.since)} ({format_age(status.read_at - each.since)}){by}{message}"
 
 
 def incident_lines(state: IncidentState) -> Iterator[str]:

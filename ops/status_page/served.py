@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import format_duration, format_rfc3339, parse_utc
+from ops.core.clock import format_age, format_duration, format_rfc3339, parse_utc
 from ops.core.errors import ProviderError, Reason
 from ops.core.json_fields import mapping_in, text_in
 from ops.probes.edge_answer import add_cache_buster
@@ -106,12 +106,12 @@ def _judge_document(document: Any, title: str, now: datetime) -> str:
     if text_in(page, "name") != title:
         return "it is not the status page of this ops.yml: its title differs"
     try:
-        age = now - parse_utc(text_in(build, "at"))
+        built_at = parse_utc(text_in(build, "at"))
     except ValueError:
         return "it does not say when it was built"
     late_after = build.get("late_after")
-    if isinstance(late_after, int | float) and age.total_seconds() > late_after:
-        return f"it is out of date: it was last built {format_duration(age.total_seconds())} ago"
+    if isinstance(late_after, int | float) and (now - built_at).total_seconds() > late_after:
+        return f"it is out of date: it was last built {format_age(now - built_at)}"
     return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.clock import format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
+from ops.core.clock import format_age, format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
 from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import (
@@ -102,14 +102,14 @@ class SwitchState:
 
 def describe_switch(value: SwitchValue, now: datetime) -> str:
     """Describe a value in one line: state, owner, age, incident, paths and end. Several owners have an end each."""
-    since = format_duration(max(0.0, (now - value.since).total_seconds()))
+    age = format_age(now - value.since)
     owners = value.active_owners(now)
     if len(owners) > 1:
         paths = _describe_switch_purpose(None, map(quote_name, value.paths))
-        return ", ".join([value.state, f"set {since} ago", f"held by {describe_owners(owners)}", *paths])
+        return ", ".join([value.state, f"set {age}", f"held by {describe_owners(owners)}", *paths])
     parts = [
         value.state,
-        f"by {quote_name(value.owner.removesuffix(UNTIL_RUN_ENDS))} {since} ago",
+        f"by {quote_name(value.owner.removesuffix(UNTIL_RUN_ENDS))} {age}",
         *([UNTIL_RUN_ENDS.removeprefix(", ")] if value.owner.endswith(UNTIL_RUN_ENDS) else []),
         *_describe_switch_purpose(value.incident, map(quote_name, value.paths)),
     ]

@@ -18,7 +18,7 @@ from ops.cloudflare.types.workers import (
     leave_out_rehearsals,
     traffic_of,
 )
-from ops.core.clock import format_duration, format_utc
+from ops.core.clock import format_age, format_utc
 from ops.core.names import count_of
 from ops.core.run_record import PreviousRuns, RunRecord
 
@@ -120,8 +120,8 @@ class WorkerHistory:
         if since is None:
             return "no release that served all traffic can be deployed again"
         count = count_of(releases, "release")
-        age = format_duration((self.now - since).total_seconds())
-        return f"{count} that served all traffic can be deployed, the oldest from {age} ago ({format_utc(since)})"
+        age = format_age(self.now - since)
+        return f"{count} that served all traffic can be deployed, the oldest from {age} ({format_utc(since)})"
 
     @property
     def deployable_releases(self) -> tuple[int, datetime | None]:

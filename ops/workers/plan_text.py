@@ -143,7 +143,7 @@ def _describe_live_version(history: WorkerHistory, version: str, percent: float)
     known = history.version(version)
     parts = [f"{version} at {percent:g} %"]
     if known.created_on is not None:
-        parts.append(f"uploaded {format_age(history.now, known.created_on)}")
+        parts.append(f"uploaded {format_age(history.now - known.created_on)}")
     parts += [f"by {known.author}"] if known.author else []
     parts += [f"tag {known.tag}"] if known.tag else []
     message = without_schema_marks(known.message)

@@ -1,18 +1,21 @@
 """Durations as people read them."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.clock import format_duration, format_rounded_up, format_seconds
+from ops.core.clock import format_age, format_duration, format_rounded_up, format_seconds
 from tests.support.properties import holds_for
 
 ROOT = Path(__file__).parents[2]
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-ONE_PLACE = re.compile(r"\{[^{}]*/ ?60[^{}]*\} (min|h\b|hour)")
+SECONDS_TO_MINUTES = re.compile(r"\{[^{}]*/ ?60[^{}]*\} (min|h\b|hour)")
 """A text that turns seconds into minutes by itself."""
+AGE = re.compile(r"\} ago")
+"""A text that says by itself how long ago something was."""
 
 
 def read_back(text: str) -> float:
@@ -50,8 +53,26 @@ def test_duration_in_at_most_two_units(seconds: float, down: str, up: str, preci
     assert (format_duration(seconds), format_rounded_up(seconds), format_seconds(seconds)) == (down, up, precise)
 
 
-def test_no_other_place_turns_seconds_into_minutes() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (86400, "1 d ago"),
+        (1, "1.0 s ago"),
+        (0.99, "just now"),
+        (0, "just now"),
+        (-60, "just now"),
+        (-60.1, "in the future"),
+        (-86400, "in the future"),
+    ],
+)
+def test_age_of_another_clock_is_never_negative(seconds: float, shown: str) -> None:
+    assert format_age(timedelta(seconds=seconds)) == shown
+    assert format_duration(seconds) == format_duration(max(0, seconds))
+
+
+@pytest.mark.parametrize("pattern", [SECONDS_TO_MINUTES, AGE])
+def test_no_other_place_formats_durations_or_ages(pattern: re.Pattern[str]) -> None:
     files = sorted((ROOT / "ops").rglob("*.py"))
 
     assert len(files) > 100
-    assert [file for file in files if ONE_PLACE.search(file.read_text())] == [ROOT / "ops/core/clock.py"]
+    assert [file for file in files if pattern.search(file.read_text())] == [ROOT / "ops/core/clock.py"]

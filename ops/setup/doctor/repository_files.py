@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from ops.core.clock import format_duration
+from ops.core.clock import format_age
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE, first_of
 from ops.core.version import __version__
@@ -250,7 +250,7 @@ def examine_platform(facts: Facts) -> Findings:
         raise NotProvable(f"nothing was measured: no {PLATFORM_FILE} is beside {facts.path.name}", REMARK, command)
     used = {runbook.name for environment in facts.environments for runbook in environment.runbooks}
     age = facts.clock.now() - recorded.at
-    summary = _describe_measurement(recorded, age, facts)
+    summary = _describe_measurement(recorded, facts)
     affecting = [
         (each, names)
         for each in recorded.of(MeasurementKind.DIFFERS)
@@ -272,9 +272,9 @@ def _describe_answer(measurement: Measurement, runbooks: Iterable[str], summary:
     return Finding(text, fix, command=command)
 
 
-def _describe_measurement(recorded: RecordedPlatform, age: timedelta, facts: Facts) -> str:
+def _describe_measurement(recorded: RecordedPlatform, facts: Facts) -> str:
     counts = ", ".join(f"{len(recorded.of(kind))} {name}" for kind, name in NAMES.items())
-    text = f"measured {format_duration(max(age.total_seconds(), 0.0))} ago by Backout {recorded.program}: {counts}"
+    text = f"measured {format_age(facts.clock.now() - recorded.at)} by Backout {recorded.program}: {counts}"
     accounts = {each.config.account_id for each in facts.environments}
     return (
         text if len(accounts) < 2 else f"{text}; the file names no account, and {facts.path.name} has {len(accounts)}"
