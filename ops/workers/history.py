@@ -5,7 +5,7 @@ Cloudflare promises neither how many deployments it lists nor that a version can
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from ops.cloudflare.marks import DeploymentMark
@@ -224,13 +224,16 @@ class WorkerHistory:
     def ended_at(self, index: int) -> datetime:
         return self.deployments[index - 1].created_on if index else self.now
 
-    def seconds_deployed(self, index: int) -> float:
-        """Return the seconds for which people wanted it live and it was; an accident of a rehearsal counts for none."""
+    def time_deployed(self, index: int) -> timedelta:
+        """Return the time for which people wanted it live and it was; an accident of a rehearsal counts for none.
+
+        A sum of times is exact. One of seconds can be just below `min_served`.
+        """
         deployment = self.deployments[index]
         if deployment.displaced is not None:
-            return 0.0
-        listed = (self.ended_at(index) - deployment.created_on).total_seconds()
-        return max(0.0, listed - deployment.seconds_displaced)
+            return timedelta()
+        listed = self.ended_at(index) - deployment.created_on
+        return max(timedelta(), listed - timedelta(seconds=deployment.seconds_displaced))
 
     def versions_of_release(self, release: str) -> frozenset[str]:
         return frozenset(v for v, r in self.releases.items() if r == release)
@@ -238,11 +241,10 @@ class WorkerHistory:
     def seconds_served(self, version: str) -> float:
         """Return the total seconds for which the version's release served at least half of the traffic."""
         versions_of_release = self.versions_of_release(self.releases[version])
-        return sum(
-            self.seconds_deployed(i)
-            for i, d in enumerate(self.deployments)
-            if d.combined_share(versions_of_release) >= 50
+        served = (
+            self.time_deployed(i) for i, d in enumerate(self.deployments) if d.combined_share(versions_of_release) >= 50
         )
+        return sum(served, timedelta()).total_seconds()
 
     def first_served_at(self, version: str) -> datetime:
         """Return when the release first served traffic in the listed history."""
@@ -439,14 +441,14 @@ class WorkerHistory:
 
         Only the `before` newest deployments count.
         """
-        total = 0.0
+        total = timedelta()
         for index in range(before - 1, -1, -1):
             if self.deployments[index].combined_share(versions) < ALL_TRAFFIC:
-                total = 0.0
+                total = timedelta()
                 continue
-            total += self.seconds_deployed(index)
+            total += self.time_deployed(index)
             goes_on = index > 0 and self.deployments[index - 1].combined_share(versions) >= ALL_TRAFFIC
-            if total >= self.min_served and not goes_on and not self._was_rolled_back(index, versions):
+            if total.total_seconds() >= self.min_served and not goes_on and not self._was_rolled_back(index, versions):
                 return True
         return False
 

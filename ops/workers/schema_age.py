@@ -257,7 +257,7 @@ def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> flo
 
     Traffic during the incident proves nothing, and none does if its start is unknown or many requests failed.
     """
-    versions, longest, total = history.versions_of_release(history.releases[version]), 0.0, 0.0
+    versions, longest, total = history.versions_of_release(history.releases[version]), timedelta(), timedelta()
     figures = sum_version_requests_by_day(history.traffic, versions)
     rate = figures.rate if figures else None
     if history.is_incident_unread or versions & history.blamed.keys() or (rate or 0.0) > MAX_ERROR_RATE:
@@ -266,12 +266,12 @@ def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> flo
     for index in reversed(range(len(history.deployments))):
         deployment = history.deployments[index]
         if deployment.combined_share(versions) < ALL_TRAFFIC:
-            total = 0.0
+            total = timedelta()
             continue
         listed = min(history.ended_at(index), until) - max(deployment.created_on, since + RESOLUTION)
-        total += max(0.0, min(listed.total_seconds(), history.seconds_deployed(index)))
+        total += max(timedelta(), min(listed, history.time_deployed(index)))
         longest = max(longest, total)
-    return longest
+    return longest.total_seconds()
 
 
 def find_code_age(history: WorkerHistory, version: str) -> CodeAge:

@@ -331,6 +331,21 @@ def junk_histories(draw: st.DrawFn) -> WorkerHistory:
     )
 
 
+@holds_for(50, 500, cuts=st.lists(st.integers(1, 600_000_000 - 1), min_size=1, max_size=6, unique=True))
+def test_service_in_parts_is_as_long_as_the_whole(cuts: list[int]) -> None:
+    """Microseconds that do not add up as floats can make ten minutes of service look like less."""
+    begin = datetime(2026, 11, 24, tzinfo=UTC)
+    version, begun = name_of(1), [begin + timedelta(microseconds=cut) for cut in (0, *sorted(cuts))]
+    rows = [WorkerDeployment(f"d{number}", at, ((version, 100.0),)) for number, at in enumerate(begun)]
+    versions = {version: WorkerVersion(version, number=1, created_on=begin)}
+    history = WorkerHistory(
+        tuple(reversed(rows)), versions, frozenset(versions), begin + timedelta(minutes=10), min_served=600
+    )
+
+    assert history.seconds_served(version) == 600
+    assert history.has_served_well(frozenset([version]), before=len(rows))
+
+
 @pytest.mark.slow
 @holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
 def test_choice_is_deterministic_for_any_history(history: WorkerHistory, incident: int | None) -> None:
